@@ -1,0 +1,1 @@
+"""Pure rules: no I/O, clock, threads or Qt. Imports nothing of ours but itself."""

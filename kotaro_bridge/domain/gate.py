@@ -1,0 +1,209 @@
+"""The gate: facts read just before a start → passed, failed or unknown, and the verdict.
+
+Owns which checks exist and what each demands. Any check that is not passed or skipped refuses the start; there is no way
+around it. Must not read anything itself (`service/gatekeeper.py` collects the facts).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+from kotaro_bridge.domain.errors import Param, Problem, problem
+from kotaro_bridge.domain.gpu import GpuProcess, GpuSnapshot
+
+
+class CheckId(StrEnum):
+    """The checks, in the order in which they are shown."""
+
+    PROFILE = "profile"
+    DRIVER = "driver"
+    WSL = "wsl"
+    GPU_IN_TARGET = "gpu_in_target"
+    ENGINE = "engine"
+    MODEL = "model"
+    PORT_WINDOWS = "port_windows"
+    PORT_TARGET = "port_target"
+    LOCALHOST_FORWARDING = "localhost_forwarding"
+    VRAM = "vram"
+
+
+class Status(StrEnum):
+    """Outcome of one check. UNKNOWN blocks like FAILED."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check with its message: a code with the numbers, for `detail` and `remedy`."""
+
+    id: CheckId
+    status: Status
+    message: Problem
+
+    @property
+    def blocks(self) -> bool:
+        """True if this check refuses the start."""
+        return self.status in (Status.FAILED, Status.UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Bytes of VRAM a start needs, and where the figure comes from."""
+
+    vram: int
+    source: str
+
+
+Gpus: TypeAlias = tuple[GpuSnapshot, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GateFacts:
+    """What was read, each part an answer, the problem met while reading, or None where it was not asked.
+
+    Args:
+        arguments: problem of the profile's own arguments, None if they are fine.
+        driver: cards of the machine that owns them. `driver_late`: the same, read last, for free VRAM.
+        wsl: None if no WSL is involved; True if the distro answers.
+        target: cards as nvidia-smi inside the target sees them, read last too.
+        engine: the executable answers and has a GPU device (text: its version).
+        model: the model is there (bytes of its file, or 0 where only vLLM can tell).
+        port_windows_free, port_target_free: nobody listens there.
+        forwarding: `localhostForwarding` as WSL will read it; None in networking modes where it plays no part.
+        need: VRAM needed; holders: Windows processes on the card, largest first.
+    """
+
+    gpu: int = 0
+    arguments: Problem | None = None
+    driver: Gpus | Problem | None = None
+    driver_late: Gpus | Problem | None = None
+    wsl: bool | Problem | None = None
+    target: Gpus | Problem | None = None
+    engine: str | Problem | None = None
+    model: int | Problem | None = None
+    port: int = 0
+    port_windows_free: bool | Problem | None = None
+    port_target_free: bool | Problem | None = None
+    forwarding: bool | Problem | None = None
+    need: Need | Problem | None = None
+    holders: tuple[GpuProcess, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GateReport:
+    """The gate's answer. `gpus` are the cards it saw, best witness first."""
+
+    checks: tuple[Check, ...]
+    gpus: Gpus = ()
+    need: Need | None = None
+
+    @property
+    def ok(self) -> bool:
+        """True if nothing blocks and at least the driver was really checked."""
+        return not any(check.blocks for check in self.checks) and any(
+            check.id is CheckId.DRIVER and check.status is Status.PASSED for check in self.checks
+        )
+
+    @property
+    def blocking(self) -> tuple[Check, ...]:
+        """The checks that refuse, in order."""
+        return tuple(check for check in self.checks if check.blocks)
+
+
+def judge(facts: GateFacts) -> GateReport:
+    """The verdict over the facts."""
+    late = facts.driver_late if facts.driver_late is not None else facts.driver
+    gpus = late if isinstance(late, tuple) else facts.target if isinstance(facts.target, tuple) else ()
+    need = facts.need if isinstance(facts.need, Need) else None
+    return GateReport(tuple(_checks(facts, late)), gpus, need)
+
+
+def _checks(facts: GateFacts, late: Gpus | Problem | None) -> Iterator[Check]:
+    if facts.arguments is not None:
+        yield Check(CheckId.PROFILE, Status.FAILED, facts.arguments)
+    yield _card(CheckId.DRIVER, "gate.driver", facts.driver, facts.gpu)
+    yield _plain(CheckId.WSL, "gate.wsl", facts.wsl)
+    yield _card(CheckId.GPU_IN_TARGET, "gate.gpu_in_target", facts.target, facts.gpu)
+    yield _plain(CheckId.ENGINE, "gate.engine", facts.engine, version=facts.engine if isinstance(facts.engine, str) else "")
+    yield _plain(CheckId.MODEL, "gate.model", facts.model)
+    yield _port(CheckId.PORT_WINDOWS, "gate.port_windows", facts.port_windows_free, facts.port)
+    yield _port(CheckId.PORT_TARGET, "gate.port_target", facts.port_target_free, facts.port)
+    yield _port(CheckId.LOCALHOST_FORWARDING, "gate.localhost_forwarding", facts.forwarding, facts.port)
+    yield _vram(facts, late)
+
+
+def _plain(check: CheckId, code: str, fact: object, **params: Param) -> Check:
+    if fact is None:
+        return Check(check, Status.SKIPPED, problem(f"{code}.skipped"))
+    if isinstance(fact, Problem):
+        return Check(check, _status_of(fact), fact)
+    return Check(check, Status.PASSED, problem(f"{code}.passed", **params))
+
+
+def _status_of(fact: Problem) -> Status:
+    """A problem whose code ends in `.unknown` says that the question could not be answered."""
+    return Status.UNKNOWN if fact.code.endswith(".unknown") else Status.FAILED
+
+
+def _port(check: CheckId, code: str, fact: bool | Problem | None, port: int) -> Check:
+    if fact is False:
+        return Check(check, Status.FAILED, problem(f"{code}.failed", port=port))
+    return _plain(check, code, fact, port=port)
+
+
+def _find(gpus: Gpus, index: int) -> GpuSnapshot | None:
+    return next((gpu for gpu in gpus if gpu.index == index), None)
+
+
+def _card(check: CheckId, code: str, fact: Gpus | Problem | None, index: int) -> Check:
+    if not isinstance(fact, tuple):
+        return _plain(check, code, fact)
+    if not fact:
+        return Check(check, Status.FAILED, problem(f"{code}.none"))
+    gpu = _find(fact, index)
+    if gpu is None:
+        return Check(check, Status.FAILED, problem("gate.no_such_gpu", index=index, count=len(fact)))
+    return Check(check, Status.PASSED, problem(f"{code}.passed", name=gpu.name, driver=gpu.driver or "?"))
+
+
+def _vram(facts: GateFacts, late: Gpus | Problem | None) -> Check:
+    """Free VRAM is the smaller of both views; a view that should be there and is not makes the answer unknown."""
+    if facts.need is None:
+        return Check(CheckId.VRAM, Status.SKIPPED, problem("gate.vram.skipped"))
+    if isinstance(facts.need, Problem):
+        return Check(CheckId.VRAM, Status.UNKNOWN, facts.need)
+    views = [_find(view, facts.gpu) for view in (late, facts.target) if isinstance(view, tuple)]
+    frees = [gpu.free for gpu in views if gpu is not None and gpu.free is not None]
+    demanded = 1 + (facts.target is not None)
+    if len(frees) < demanded or (len(views) == 2 and not _same_card(views[0], views[1])):
+        return Check(CheckId.VRAM, Status.UNKNOWN, problem("gate.vram.unknown", need_bytes=facts.need.vram))
+    gpu = views[0]
+    assert gpu is not None  # frees is not empty
+    free = min(frees)
+    numbers: dict[str, Param] = {
+        "need_bytes": facts.need.vram,
+        "free_bytes": free,
+        "total_bytes": gpu.total,
+        "missing_bytes": max(0, facts.need.vram - free),
+        "source": facts.need.source,
+        "holders": ", ".join(f"{p.name} {round(p.dedicated / 2**20)} MiB" for p in facts.holders[:3]),
+    }
+    if facts.need.vram > gpu.total:
+        return Check(CheckId.VRAM, Status.FAILED, problem("gate.vram.too_small", **numbers))
+    if facts.need.vram > free:
+        return Check(CheckId.VRAM, Status.FAILED, problem("gate.vram.failed", **numbers))
+    return Check(CheckId.VRAM, Status.PASSED, problem("gate.vram.passed", **numbers))
+
+
+def _same_card(one: GpuSnapshot | None, other: GpuSnapshot | None) -> bool:
+    """Both witnesses must speak of the same card; where one does not tell the UUID, the name decides."""
+    if one is None or other is None:
+        return False
+    return one.uuid == other.uuid if one.uuid and other.uuid else one.name == other.name

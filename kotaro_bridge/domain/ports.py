@@ -1,0 +1,153 @@
+"""The protocols that adapters (`host`) and the simulated PC (`simulator`) implement, and the values that cross them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from kotaro_bridge.domain.engine_log import LogLine
+from kotaro_bridge.domain.gpu import GpuCounters, GpuSnapshot
+
+
+class GpuProbe(Protocol):
+    """Facts about the cards from the machine that owns them (NVML on Windows and local Linux)."""
+
+    def snapshot(self) -> tuple[GpuSnapshot, ...]:
+        """All cards now.
+
+        Raises:
+            ProblemError: no driver, no NVML library, driver lost.
+        """
+
+
+class CountersProbe(Protocol):
+    """Windows performance counters of the GPU: shared memory and holders by process."""
+
+    def read(self) -> GpuCounters | None:
+        """The counters now; `None` where there are none (Linux, or counters switched off)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A finished one-off command. `stdout` and `stderr` are text, CRLF normalised to LF."""
+
+    code: int
+    stdout: str
+    stderr: str
+    timed_out: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The engine's process leader exists inside the target."""
+
+    pid: int
+    boot_id: str
+    start_ticks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """The engine's process leader ended. `code` is None when `signal` ended it."""
+
+    code: int | None
+    signal: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    """The guardian looked for survivors of the run; `left` are pids that even KILL did not end."""
+
+    left: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelClosed:
+    """The launching process (wsl.exe, sh) ended; nothing more will come. `cleaned` tells whether the guardian had reported.
+
+    Args:
+        code: exit code of the launching process.
+        tail: last lines it printed itself, for the details (wsl.exe errors come on stdout).
+    """
+
+    code: int
+    cleaned: bool
+    tail: tuple[str, ...]
+
+
+ProcessEvent: TypeAlias = Started | Exited | Cleaned | ChannelClosed
+
+
+@dataclass(frozen=True, slots=True)
+class EngineCommand:
+    """A command for the Linux side, ready to run.
+
+    Args:
+        argv: program and arguments; a leading `~/` of any argument means the home folder of the target's user.
+        env: variables to set.
+        unset: names or prefixes (ending in `*`) of variables to remove first, unless named in `keep`.
+        keep: variables that survive `unset`.
+    """
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    unset: tuple[str, ...]
+    keep: tuple[str, ...]
+
+
+class EngineProcess(Protocol):
+    """A running engine under its guardian. All methods return at once; what follows arrives as process events."""
+
+    def stop(self, grace_s: float) -> None:
+        """TERM to the whole group, KILL after `grace_s` seconds."""
+
+    def kill(self) -> None:
+        """KILL to the whole group now."""
+
+    def abandon(self) -> None:
+        """Close every pipe and end the launching process; the guardian then ends the engine by itself."""
+
+
+class Launcher(Protocol):
+    """Runs things on the Linux side of one target (a WSL distro, this machine)."""
+
+    def run(self, argv: Sequence[str], *, timeout_s: float, stdin: bytes | None = None) -> Completed:
+        """Run one short command and wait.
+
+        Raises:
+            ProblemError: the target cannot be reached (wsl.exe missing, no such distro, WSL broken).
+        """
+
+    def read_at(self, path: str, offset: int, size: int, *, timeout_s: float = 30.0) -> bytes:
+        """Up to `size` bytes of a file of the target from `offset`.
+
+        Raises:
+            ProblemError: the file is missing or unreadable, or the target cannot be reached.
+        """
+
+    def launch(
+        self,
+        run_id: str,
+        command: EngineCommand,
+        on_line: Callable[[LogLine], None],
+        on_event: Callable[[ProcessEvent], None],
+    ) -> EngineProcess:
+        """Start an engine under the guardian; callbacks come from pump threads.
+
+        Raises:
+            ProblemError: the target cannot be reached.
+        """
+
+    def leftovers(self) -> tuple[str, ...]:
+        """Run ids of engines that an earlier owner left behind and that still live. Does not start a stopped distro."""
+
+    def reap(self, run_id: str, grace_s: float) -> tuple[int, ...]:
+        """End a leftover run; returns the pids still there afterwards."""
+
+    def nvidia_smi(self) -> tuple[GpuSnapshot, ...]:
+        """The second witness: the cards as nvidia-smi inside the target sees them.
+
+        Raises:
+            ProblemError: nvidia-smi missing, blocked, or without an answer.
+        """

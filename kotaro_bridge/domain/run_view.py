@@ -1,0 +1,85 @@
+"""What the outside sees of runs: values that windows, the command line and other processes read. Pure data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kotaro_bridge.domain.errors import Problem
+from kotaro_bridge.domain.gate import GateReport
+from kotaro_bridge.domain.gpu import GpuCounters, GpuSnapshot
+from kotaro_bridge.domain.placement import Judgement
+from kotaro_bridge.domain.run_state import Phase
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where clients reach a ready model. `api_key` is None where the engine asks for none."""
+
+    base_url: str
+    model: str
+    api_key: str | None
+    images: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Result of the warm-up: tokens per second, and the share of what the card's memory bandwidth allows (0 to 1)."""
+
+    tokens_per_s: float
+    of_limit: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """One profile's run, as shown.
+
+    Args:
+        since: wall-clock time of the last phase change, seconds since the epoch.
+        endpoint: only in READY and UNRESPONSIVE: before the proof no address is offered.
+        vram_taken: bytes by which VRAM has grown since the start, where known.
+    """
+
+    profile_id: str
+    phase: Phase
+    generation: int
+    since: float
+    problem: Problem | None = None
+    gate: GateReport | None = None
+    judgement: Judgement | None = None
+    speed: Speed | None = None
+    endpoint: Endpoint | None = None
+    vram_taken: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseChanged:
+    """Published on every real transition, never for a step that changes nothing."""
+
+    old: Phase
+    view: RunView
+
+
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    """Token rates of one run at a moment. None: no data (a gap), 0.0: no requests."""
+
+    profile_id: str
+    generation_tps: float | None
+    prompt_tps: float | None
+    requests: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One tick of telemetry.
+
+    Args:
+        at: monotonic seconds; wall: seconds since the epoch.
+        gpus: empty if the driver did not answer.
+    """
+
+    at: float
+    wall: float
+    gpus: tuple[GpuSnapshot, ...]
+    counters: GpuCounters | None
+    throughput: tuple[Throughput, ...]

@@ -1,0 +1,1 @@
+"""Adapters: everything that touches the machine. Imports `domain`, never `service` or `ui`."""

@@ -1,0 +1,1 @@
+"""Use cases over the ports of `domain.ports`. Imports `domain`, never `host` or `ui`."""

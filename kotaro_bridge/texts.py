@@ -1,0 +1,78 @@
+"""Sentences for people, from `resources/i18n/<language>.toml`, for the command line and the windows alike.
+
+Owns turning a `Problem` into words: what happened, to what, what to do next. Must not import Qt and must not decide anything.
+One catalogue serves both front ends, so that a terminal and a dialog never say different things.
+"""
+
+from __future__ import annotations
+
+import string
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from kotaro_bridge.domain.errors import Param, Problem
+from kotaro_bridge.domain.units import format_mib
+from kotaro_bridge.resources import resource
+
+LANGUAGES = ("en", "ja")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A problem in words: `what` happened, what to `do` next (may be empty)."""
+
+    what: str
+    do: str
+
+
+class Texts:
+    """The sentences of one language; a key that a translation lacks falls back to English."""
+
+    def __init__(self, language: str) -> None:
+        self.language = language if language in LANGUAGES else "en"
+        self._own = load_catalogue(self.language)
+        self._english = load_catalogue("en")
+
+    def text(self, key: str, **params: Param) -> str:
+        """The sentence of `key`, which must exist in English. Raises KeyError for an unknown key."""
+        return self._fill(self._own.get(key) or self._english[key], params)
+
+    def message(self, problem: Problem) -> Message:
+        """A problem in words. An unknown code is shown as it is, with its values, rather than hidden."""
+        what_key, do_key = f"{problem.code}.what", f"{problem.code}.do"
+        if what_key not in self._english:
+            values = ", ".join(f"{name}={value}" for name, value in problem.params.items())
+            return Message(f"{problem.code} ({values})" if values else problem.code, "")
+        do = self.text(do_key, **problem.params) if do_key in self._english else ""
+        return Message(self.text(what_key, **problem.params), do)
+
+    def _fill(self, template: str, params: Mapping[str, Param]) -> str:
+        shown = {name: format_mib(int(v)) if name.endswith("_bytes") and not isinstance(v, str) else v for name, v in params.items()}
+        return _Gaps().vformat(template, (), shown)
+
+
+class _Gaps(string.Formatter):
+    """A value that is not there prints as `?`: a sentence with a gap beats a crash in an error path."""
+
+    def get_value(self, key: int | str, args: Any, kwargs: Any) -> Any:
+        return kwargs.get(key, "?")
+
+
+@cache
+def load_catalogue(language: str) -> Mapping[str, str]:
+    """All sentences of a language under dotted keys."""
+    flat: dict[str, str] = {}
+
+    def walk(prefix: str, table: Mapping[str, Any]) -> None:
+        for key, value in table.items():
+            name = f"{prefix}{key}"
+            if isinstance(value, dict):
+                walk(f"{name}.", value)
+            else:
+                flat[name] = str(value).strip()
+
+    walk("", tomllib.loads(resource(f"i18n/{language}.toml").read_text(encoding="utf-8")))
+    return flat

@@ -1,0 +1,1 @@
+"""Windows and tray. The only layer that imports Qt."""
