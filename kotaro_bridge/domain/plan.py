@@ -1,0 +1,90 @@
+"""How much VRAM a start needs, thin until the planner exists: weights, KV cache, and one figure for everything else.
+
+Owns the formulas. The estimates err upwards: sliding windows count as full attention, MLA as if values were stored too,
+layers without attention as if they had it. Must not read files or cards.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kotaro_bridge.domain.errors import ProblemError, problem
+from kotaro_bridge.domain.gguf import GgufModel
+from kotaro_bridge.domain.profile import KvType
+from kotaro_bridge.domain.units import MIB
+
+# Bytes of 32 elements (reference llama-server §7). AUTO is the engine's own default, f16.
+_BYTES_OF_32 = {KvType.AUTO: 64, KvType.F16: 64, KvType.BF16: 64, KvType.Q8_0: 34, KvType.Q4_0: 18, KvType.FP8: 32}
+
+# CUDA context, cuBLAS and the part of the compute buffer that does not grow with the context: 713 MiB for the 14B, 731
+# MiB for the 7B (memory.used less weights, KV and mask; captures full14, full14-32k, full7-8k, H100), rounded up.
+OVERHEAD_BYTES = 768 * MIB
+# The attention mask grows with the context: 512 rows of a micro batch x 2 bytes (119.01 MiB at 8,192 and 143.01 MiB at
+# 32,768 tokens in captures full14 and full14-32k).
+_MASK_BYTES_PER_CELL = 1024
+# Compute buffer of a vision encoder: an allowance, not measured.
+_PROJECTOR_COMPUTE_BYTES = 512 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class NeedParts:
+    """Bytes of VRAM that a GGUF model takes, by kind. `weights` holds the projector too."""
+
+    weights: int
+    kv: int
+    overhead: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.weights + self.kv + self.overhead
+
+
+def kv_cells(context: int, parallel: int) -> int:
+    """Tokens that the KV cache holds: each of `parallel` requests has its own `context`, rounded up to 256."""
+    return -(-context // 256) * 256 * parallel
+
+
+def kv_bytes(model: GgufModel, context: int, parallel: int, kv_type: KvType) -> int:
+    """Bytes of the KV cache at `parallel` requests of `context` tokens each (reference llama-server §7)."""
+    per_cell = sum(
+        -(-heads * length // 32) * _BYTES_OF_32[kv_type]
+        for heads in model.head_count_kv
+        for length in (model.key_length, model.value_length)
+    )
+    return per_cell * kv_cells(context, parallel)
+
+
+def gguf_need(model: GgufModel, context: int, parallel: int, kv_type: KvType, projector_bytes: int) -> NeedParts:
+    """What llama-server takes of the card with the whole model on it.
+
+    Args:
+        context: tokens one request may hold; parallel: requests at once.
+        projector_bytes: size of the projector's file, 0 without one.
+
+    Raises:
+        ProblemError: `plan.split_model` (the file is one of `parts` and does not tell the weights of the others).
+    """
+    if model.split_count > 1:
+        raise ProblemError(problem("plan.split_model", parts=model.split_count))
+    projector_compute = _PROJECTOR_COMPUTE_BYTES if projector_bytes else 0
+    return NeedParts(
+        weights=model.weights_on_gpu + projector_bytes,
+        kv=kv_bytes(model, context, parallel, kv_type),
+        overhead=OVERHEAD_BYTES + projector_compute + _MASK_BYTES_PER_CELL * kv_cells(context, parallel),
+    )
+
+
+def vllm_utilization(budget_bytes: int, total_bytes: int) -> float:
+    """The share to pass as `--gpu-memory-utilization`, rounded up to 0.001 so that the whole budget is granted.
+
+    Args:
+        total_bytes: memory of the card as the engine sees it, that is without what the driver reserves
+            (81,079 of 81,559 MiB in the captures).
+
+    Raises:
+        ProblemError: `plan.budget_over_total`.
+    """
+    if budget_bytes > total_bytes:
+        raise ProblemError(problem("plan.budget_over_total", budget_bytes=budget_bytes, total_bytes=total_bytes))
+    return -(-budget_bytes * 1000 // total_bytes) / 1000

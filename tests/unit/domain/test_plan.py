@@ -1,0 +1,91 @@
+"""The need estimate against what the real engine took (captures), and its edges."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kotaro_bridge.domain.errors import ProblemError
+from kotaro_bridge.domain.gguf import GgufModel, read_gguf
+from kotaro_bridge.domain.plan import gguf_need, kv_bytes, vllm_utilization
+from kotaro_bridge.domain.profile import KvType
+from kotaro_bridge.domain.units import GIB, MIB
+from tests.helpers.gguf_header import Q7, Q14, qwen2_shape, reader
+
+
+def shape(of: tuple[int, int, int, int, int]) -> GgufModel:
+    return read_gguf(reader(qwen2_shape(*of), 10**10), 10**10)
+
+
+@pytest.mark.parametrize(
+    ("of", "context", "kv_mib", "measured_mib", "above_mib"),
+    [
+        (Q14, 8192, 1536, 10405, 55),  # captures full14
+        (Q14, 32768, 6144, 15037, 55),  # captures full14-32k
+        (Q7, 8192, 448, 5355, 37),  # captures full7-8k
+    ],
+)
+def test_the_estimate_is_above_what_was_measured_by_little(
+    of: tuple[int, int, int, int, int], context: int, kv_mib: int, measured_mib: int, above_mib: int
+) -> None:
+    need = gguf_need(shape(of), context, 1, KvType.AUTO, 0)
+    assert need.kv == kv_mib * MIB
+    assert round(need.total / MIB) - measured_mib == above_mib
+
+
+def test_kv_types() -> None:
+    model = shape(Q14)
+    full = kv_bytes(model, 8192, 1, KvType.F16)
+    assert kv_bytes(model, 8192, 1, KvType.BF16) == full
+    assert kv_bytes(model, 8192, 1, KvType.Q8_0) == full * 34 // 64
+    assert kv_bytes(model, 8192, 1, KvType.Q4_0) == full * 18 // 64
+
+
+def test_context_is_padded_and_each_request_has_its_own() -> None:
+    model = shape(Q7)
+    assert kv_bytes(model, 8001, 1, KvType.F16) == kv_bytes(model, 8192, 1, KvType.F16)
+    assert kv_bytes(model, 4096, 3, KvType.F16) == 3 * kv_bytes(model, 4096, 1, KvType.F16)
+
+
+def test_layers_without_attention_hold_no_kv() -> None:
+    model = shape(Q7)
+    half = replace(model, head_count_kv=(4, 0) * 14)
+    assert kv_bytes(half, 4096, 1, KvType.F16) * 2 == kv_bytes(model, 4096, 1, KvType.F16)
+
+
+def test_a_projector_counts_with_its_compute_buffer() -> None:
+    model = shape(Q7)
+    with_it, without = (gguf_need(model, 4096, 1, KvType.AUTO, size) for size in (800 * MIB, 0))
+    assert with_it.weights - without.weights == 800 * MIB
+    assert with_it.total - without.total == (800 + 512) * MIB
+
+
+def test_a_part_of_a_model_is_not_estimated() -> None:
+    with pytest.raises(ProblemError) as caught:
+        gguf_need(replace(shape(Q7), split_count=3), 4096, 1, KvType.AUTO, 0)
+    assert (caught.value.problem.code, dict(caught.value.problem.params)) == ("plan.split_model", {"parts": 3})
+
+
+def test_utilization() -> None:
+    assert vllm_utilization(23_513 * MIB, 81_079 * MIB) == 0.291
+    assert vllm_utilization(12 * GIB, 12 * GIB) == 1.0
+    assert vllm_utilization(3 * GIB, 12 * GIB) == 0.25
+
+
+def test_a_budget_above_the_card() -> None:
+    with pytest.raises(ProblemError) as caught:
+        vllm_utilization(13 * GIB, 12 * GIB)
+    assert caught.value.problem.code == "plan.budget_over_total"
+    assert dict(caught.value.problem.params) == {"budget_bytes": 13 * GIB, "total_bytes": 12 * GIB}
+
+
+@given(st.integers(GIB, 200 * GIB).flatmap(lambda total: st.tuples(st.integers(1, total), st.just(total))))
+def test_the_share_grants_the_budget_and_little_more(sizes: tuple[int, int]) -> None:
+    budget, total = sizes
+    share = vllm_utilization(budget, total)
+    assert budget <= share * total * (1 + 1e-12)
+    assert share * total < budget + total / 1000 + 1
+    assert 0 < share <= 1
