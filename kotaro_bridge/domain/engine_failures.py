@@ -1,0 +1,205 @@
+"""Why an engine died before it was ready: the root cause among the lines that a failing start prints.
+
+Owns: the failure signatures of both engines, as data, and their order. Must not judge placement (`placement` does).
+The last exception shown is hardly ever the cause (reference vllm §3), so tables are ordered from cause to consequence:
+the first signature of the table that was seen wins, and of that one the first line.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from kotaro_bridge.domain.engine_log import Engine, LogLine, group_values
+from kotaro_bridge.domain.reasons import Reason, ReasonCode
+
+ERROR_LINES_KEPT = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A line that tells a cause.
+
+    Args:
+        literals: the pattern is tried on lines that contain one of these.
+        ends: such a line also proves that the process ended or is about to.
+    """
+
+    code: ReasonCode
+    literals: tuple[str, ...]
+    pattern: re.Pattern[str]
+    ends: bool
+
+
+def _signature(code: ReasonCode, *literals: str, pattern: str = "", ends: bool = False) -> Signature:
+    return Signature(code, literals, re.compile(pattern or "|".join(map(re.escape, literals))), ends)
+
+
+C = ReasonCode
+
+# Sources: reference llama-server §3 and §6; seen: captures missing-file, truncated, junk, portused, starve-ngl999-*.
+_LLAMA = (
+    _signature(C.PORT_IN_USE, "couldn't bind HTTP server socket", pattern=r"couldn't bind .*?port: (?P<port_n>\d+)"),
+    _signature(
+        C.MODEL_MISSING,
+        "(No such file or directory)",
+        pattern=r"failed to open GGUF file '(?P<path>.*)' \(No such file",
+    ),
+    _signature(
+        C.MODEL_UNREADABLE,
+        "failed to open GGUF file",
+        pattern=r"failed to open GGUF file '(?P<path>.*)' \((?P<cause>.*)\)",
+    ),
+    _signature(C.MODEL_NOT_GGUF, "invalid magic characters"),
+    _signature(C.MODEL_IS_PROJECTOR, "CLIP cannot be used as main model"),
+    _signature(
+        C.MODEL_TRUNCATED,
+        "failed to read magic",
+        "failed to read header",
+        "failed to read key-value pairs",
+        "failed to read tensor info",
+        "wrong number of tensors; expected",
+        "missing tensor '",
+        "data is not within the file bounds",
+    ),
+    _signature(
+        C.ARCHITECTURE_UNKNOWN,
+        "unknown model architecture",
+        pattern=r"unknown model architecture: '(?P<architecture>[^']*)'",
+    ),
+    _signature(
+        C.OUT_OF_GPU_MEMORY,
+        "cudaMalloc failed",
+        pattern=r"allocating (?P<wanted_mib>\d+(?:\.\d+)?) MiB on device (?P<device_n>\d+): cudaMalloc failed",
+    ),
+    _signature(
+        C.OUT_OF_GPU_MEMORY,
+        "unable to allocate CUDA",
+        "failed to allocate buffer for kv cache",
+        "failed to allocate buffer for rs cache",
+        "failed to allocate compute pp buffers",
+        "failed to allocate compute tg buffers",
+        "CUDA error: out of memory",
+    ),
+    _signature(C.CUDA_INIT_FAILED, "failed to initialize CUDA", pattern=r"failed to initialize CUDA: (?P<cause>.*)"),
+    _signature(C.NO_GPU_DEVICE, "warning: no usable GPU found"),
+    _signature(C.CUDA_ERROR, "CUDA error: ", pattern=r"CUDA error: (?P<cause>.*)", ends=True),
+    _signature(C.DEVICE_INVALID, "invalid device: ", pattern=r"invalid device: (?P<device>\S+)", ends=True),
+    _signature(
+        C.DEVICE_INVALID, "invalid value for main_gpu", pattern=r"invalid value for main_gpu: (?P<device>-?\d+)"
+    ),
+    _signature(
+        C.ARGUMENT_INVALID,
+        "error: invalid argument",
+        "error while handling argument",
+        pattern=r"(?P<cause>error: invalid argument.*|error while handling argument.*)",
+        ends=True,
+    ),
+    _signature(C.VISION_FAILED, "failed to load multimodal model"),
+    _signature(
+        C.ENGINE_CRASHED,
+        "GGML_ASSERT(",
+        "terminate called",
+        "Segmentation fault",
+        pattern=r"(?P<cause>(?:GGML_ASSERT\(|terminate called|Segmentation fault).*)",
+        ends=True,
+    ),
+    _signature(C.MODEL_LOAD_FAILED, "error loading model: ", pattern=r"error loading model: (?P<cause>.*)"),
+    _signature(C.ENGINE_EXITED, "exiting due to ", pattern=r"(?P<cause>exiting due to .*)", ends=True),
+    _signature(C.ENGINE_EXITED, "cleaning up before exit", ends=True),
+    _signature(C.ENGINE_EXITED, " E ", pattern=r"\d+\.\d\d\.\d{3}\.\d{3} E (?P<cause>.*)"),
+)
+
+_KV_NEED = (
+    r"max seq len \((?P<asked_n>\d+)\), \((?P<needed_gib>[\d.]+) GiB KV cache is needed, which is larger than the "
+    r"available KV cache memory \((?P<available_gib>[\d.]+) GiB\)"
+    r"(?:.*estimated maximum model length is (?P<max_len_n>\d+))?"
+)
+_BUDGET = (
+    r"Free memory on device (?P<device>\S+) \((?P<free_gib>[\d.]+)/(?P<total_gib>[\d.]+) GiB\) on startup is less than "
+    r"desired GPU memory utilization \((?P<utilization>[\d.]+), (?P<wanted_gib>[\d.]+) GiB\)"
+)
+
+# Sources: reference vllm §3; seen: captures kvsmall, tiny, lowfree, port, p14awq_12g.
+_VLLM = (
+    _signature(C.PORT_IN_USE, "Address already in use", ends=True),
+    _signature(C.BUDGET_NOT_FREE, "is less than desired GPU memory", pattern=_BUDGET, ends=True),
+    _signature(C.KV_CACHE_TOO_SMALL, "KV cache is needed", pattern=_KV_NEED, ends=True),
+    _signature(C.NO_KV_CACHE_MEMORY, "No available memory for the cache blocks", ends=True),
+    _signature(C.NO_KV_CACHE_MEMORY, "Cannot auto-fit max_model_len", ends=True),
+    _signature(C.MEMORY_CHANGED, "Error in memory profiling", ends=True),
+    _signature(C.GPU_RESIDENCY_REFUSED, "CUDA driver error: device not ready", ends=True),
+    _signature(C.OUT_OF_GPU_MEMORY, "CUDA out of memory", ends=True),
+    _signature(
+        C.CONTEXT_TOO_LONG,
+        "greater than the derived max_model_len",
+        pattern=r"\((?P<asked_n>\d+)\) is greater than the derived max_model_len(?: \(.*?=(?P<max_len_n>\d+))?",
+        ends=True,
+    ),
+    _signature(
+        C.TOO_FEW_GPUS,
+        "is larger than the number of available GPUs",
+        pattern=r"World size \((?P<wanted_n>\d+)\) is larger than .*? GPUs \((?P<available_n>\d+)\)",
+        ends=True,
+    ),
+    _signature(C.NO_GPU_DEVICE, "Failed to infer device type", ends=True),
+    _signature(C.DRIVER_FAILED, "NVMLError", pattern=r"(?P<cause>\w*NVMLError\w*.*)"),
+    _signature(C.ARGUMENT_INVALID, ": error: ", pattern=r"^\S.*?: error: (?P<cause>.*)", ends=True),
+    _signature(C.ENGINE_EXITED, "Worker proc ", pattern=r"(?P<cause>Worker proc \S+ died unexpectedly.*)", ends=True),
+    # Not Engine core initialization failed: "See root cause above".
+    _signature(
+        C.ENGINE_EXITED,
+        "Error: ",
+        "Exception: ",
+        "Interrupt: ",
+        pattern=r"(?:^|\) |\] )(?P<cause>(?!RuntimeError: Engine core init)[\w.]*(?:Error|Exception|Interrupt): .*)",
+        ends=True,
+    ),
+    _signature(C.ENGINE_EXITED, "Engine core initialization failed", ends=True),
+    _signature(C.ENGINE_EXITED, "EngineCore failed to start.", ends=True),
+)
+
+_Table: TypeAlias = tuple[tuple[str, int, Signature], ...]
+
+
+def _flat(signatures: tuple[Signature, ...]) -> _Table:
+    """One entry per literal, causes first: a single loop of substring tests per line."""
+    return tuple((literal, rank, item) for rank, item in enumerate(signatures) for literal in item.literals)
+
+
+_TABLES: dict[Engine, _Table] = {Engine.LLAMA_SERVER: _flat(_LLAMA), Engine.VLLM: _flat(_VLLM)}
+
+
+class FailureWatch:
+    """Collects until the engine is ready; ERROR lines of requests after that decide nothing (architecture §5).
+
+    Attributes:
+        root: the best known cause so far.
+        ended: a line said that the process is ending.
+        error_lines: the first lines that matched a signature.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._table = _TABLES[engine]
+        self._rank = len(self._table)
+        self.root: Reason | None = None
+        self.ended = False
+        self.error_lines: list[str] = []
+
+    def see(self, line: LogLine) -> None:
+        text = line.text
+        for literal, rank, signature in self._table:
+            if literal in text:
+                match = signature.pattern.search(text)
+                if match:
+                    self._take(line, rank, signature, match)
+                    return
+
+    def _take(self, line: LogLine, rank: int, signature: Signature, match: re.Match[str]) -> None:
+        if len(self.error_lines) < ERROR_LINES_KEPT:
+            self.error_lines.append(line.text)
+        self.ended = self.ended or signature.ends
+        if rank < self._rank:
+            self._rank = rank
+            self.root = Reason.at(signature.code, line, group_values(match))

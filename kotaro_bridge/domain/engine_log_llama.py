@@ -1,0 +1,151 @@
+"""The log dialect of llama-server: which line is which event.
+
+Owns: patterns, nothing else. Sources: reference llama-server §3 (format strings of the source), lines marked "seen"
+also in the captures; the older forms of §8 are taken too. A line has the shape `M.SS.mmm.uuu L text`, raw lines have no
+prefix; patterns are anchored at the start so that a text that quotes a log line is not taken for one.
+"""
+
+from __future__ import annotations
+
+import re
+
+from kotaro_bridge.domain.engine_log import Event, EventKind, Gates, LineRule, LogLine, match_line
+
+_PREFIX = r"(?:\d+\.\d\d\.\d{3}\.\d{3} [IWED] )?"
+_TAG = r"(?:(?:srv|cmn)\s+)?(?:\S+:\s+)?"  # `srv  llama_server: `, `cmn  common_param: `, `main: `
+_MIB = r"(?P<size_mib>\d+(?:\.\d+)?) MiB"
+_BUFFER = rf"\s+(?P<device>\S+)\s+{{kind}} *buffer size\s*=\s*{_MIB}"
+# The vision encoder schedules by itself; its lines must not stand in for those of the language model.
+_CLIP = r"(?:alloc_compute_meta|reserve_compute_meta|clip\w*)"
+
+
+def _rule(kind: EventKind, pattern: str) -> LineRule:
+    return LineRule(kind, re.compile(_PREFIX + pattern))
+
+
+def _buffer(kind: EventKind, function: str, what: str) -> LineRule:
+    return _rule(kind, function + ":" + _BUFFER.format(kind=what))
+
+
+K = EventKind
+
+GATES: Gates = (
+    (
+        "buffer size",
+        (
+            _buffer(K.MODEL_BUFFER, r"\w*load_tensors", "(?:model)?"),
+            _buffer(K.KV_BUFFER, r"\w+", "(?:KV|RS)"),
+            _buffer(K.COMPUTE_BUFFER, rf"(?!{_CLIP}:)\w+", "compute"),
+            _buffer(K.OUTPUT_BUFFER, r"\w+", "output"),
+        ),
+    ),
+    (
+        "splits = ",
+        (
+            _rule(K.CLIP_SPLITS, rf"{_CLIP}: graph splits = (?P<splits_n>\d+)"),
+            # `splits = 2`, `splits = 408 / 2` (seen), `graph splits = 66 (with bs=512), 3 (with bs=1)` (before 2026-09)
+            _rule(
+                K.SPLITS,
+                r"\w+: graph\b.*?\bsplits = (?P<splits_n>\d+)(?:(?: \(with bs=\d+\),| /) (?P<splits_tg_n>\d+))?",
+            ),
+        ),
+    ),
+    (" layers to GPU", (_rule(K.OFFLOADED, r"\w+: offloaded (?P<layers_n>\d+)/(?P<total_n>\d+) layers to GPU"),)),
+    (" cells,", (_rule(K.KV_TOTAL, rf"\w+: size =\s+{_MIB} \(\s*\d+ cells,"),)),
+    ("KV self size", (_rule(K.KV_TOTAL, rf"\w+: KV self size\s+=\s+{_MIB}"),)),
+    (": using device ", (_rule(K.DEVICE_USED, r"\w+: using device (?P<device>\S+) "),)),
+    (
+        "print_info: n_",
+        (_rule(K.MODEL_DIMENSION, r"print_info: (?P<key>n_vocab|n_embd|n_layer)\s+= (?P<value_n>\d+)\s*$"),),
+    ),
+    ("- type ", (_rule(K.TENSOR_TYPE, r"llama_model_loader: - type\s+(?P<type>\w+):\s+\d+ tensors"),)),
+    (
+        "file size",
+        (
+            _rule(K.FILE_SIZE, rf"print_info: file size\s+= {_MIB}"),
+            _rule(K.FILE_SIZE, r"print_info: file size\s+= (?P<size_gib>\d+(?:\.\d+)?) GiB"),
+        ),
+    ),
+    ("loaded meta data", (_rule(K.MODEL_START, r"llama_model_loader: loaded meta data with "),)),
+    (
+        "embedding_length_per_layer_input",
+        (_rule(K.PER_LAYER_EMBEDDING, r"llama_model_loader: - kv\s+\d+:\s+\S+ u32\s+= (?P<width_n>\d+)"),),
+    ),
+    # upstream llama-model.cpp; MTP blocks of a model that is run without speculation
+    ("unused tensor", (_rule(K.UNUSED_TENSOR, r"model has unused tensor \S+ \(size = (?P<size_bytes_n>\d+) bytes\)"),)),
+    (": n_ctx ", (_rule(K.CONTEXT, r"llama_\w+: n_ctx\s+= (?P<n_ctx_n>\d+)\s*$"),)),
+    (
+        "n_ctx_slot = ",
+        (
+            _rule(
+                K.SLOTS,
+                _TAG + r"initializing,? (?:slots, )?n_slots = (?P<slots_n>\d+), n_ctx_slot = (?P<n_ctx_n>\d+)"
+                r"(?:, kv_unified = '(?P<unified>true|false)')?",
+            ),
+        ),
+    ),
+    ("listening on ", (_rule(K.READY, r"(?:srv\s+\S+|main:) (?:server is )?listening on (?P<url>\S+)"),)),
+    (
+        "fitting params to ",
+        (
+            _rule(K.DRY_RUN_START, r"(?:cmn\s+)?\w+: fitting params to device memory"),
+            _rule(K.DRY_RUN_END, r"\w+: fitting params to free memory took"),
+        ),
+    ),
+    ("no_alloc", (_rule(K.ALLOCATION, r"print_info: no_alloc\s+= (?P<no_alloc_n>\d)"),)),
+    (
+        "context size reduced",
+        (_rule(K.CONTEXT_REDUCED, r"\w+: context size reduced from (?P<from_n>\d+) to (?P<to_n>\d+)"),),
+    ),
+    ("failed to fit params", (_rule(K.FIT_FAILED, r"\w+: failed to fit params to free device memory: (?P<cause>.*)"),)),
+    ("device_info:", (_rule(K.DEVICE_TABLE, _TAG + r"device_info:\s*$"),)),
+    (" MiB free)", (_rule(K.DEVICE_ENTRY, _TAG + r"\s*- (?P<device>\S+)\s*: .*\(\d+ MiB, \d+ MiB free\)\s*$"),)),
+    (
+        "failed to initialize CUDA",
+        (_rule(K.CUDA_INIT_FAILED, r"ggml_cuda_init: failed to initialize CUDA: (?P<cause>.*)"),),
+    ),
+    ("no usable GPU found", (_rule(K.NO_USABLE_GPU, r"warning: no usable GPU found"),)),
+    (
+        "cannot be used with preferred buffer type",
+        (
+            _rule(
+                K.TENSOR_FALLBACK,
+                r"\w+: tensor '(?P<tensor>[^']*)' .*cannot be used with preferred buffer type (?P<preferred>\S+), "
+                r"using (?P<device>\S+) instead",
+            ),
+        ),
+    ),
+    (
+        "buffer type overridden",
+        (_rule(K.TENSOR_OVERRIDE, r"(?:\w+: )?tensor (?P<tensor>\S+) .*overridden to (?P<device>\S+)"),),
+    ),
+    (
+        "tensor overrides to CPU",
+        (_rule(K.TENSOR_OVERRIDE, r"llama_model_loader: tensor overrides to (?P<device>CPU) are used"),),
+    ),
+    ("fallback to CPU", (_rule(K.LORA_FALLBACK, r"(?:\w+: )?lora for '(?P<tensor>[^']*)' cannot use buft"),)),
+    (
+        "resolve_fused_ops: ",
+        (
+            _rule(
+                K.FUSED_OPS,
+                r"resolve_fused_ops: (?P<cause>.*(?:is assigned to device|not supported, set to disabled).*)",
+            ),
+        ),
+    ),
+    ("multimodal model", (_rule(K.MULTIMODAL, _TAG + r"loaded multimodal model, "),)),
+    ("CLIP using ", (_rule(K.CLIP_BACKEND, r"\w+: CLIP using (?P<device>\S+) backend"),)),
+    (
+        "CLIP graph uses unsupported",
+        (_rule(K.CLIP_UNSUPPORTED, r"\w+: WARNING: the CLIP graph uses unsupported operators"),),
+    ),
+    ("verbosity = ", (_rule(K.VERBOSITY, _TAG + r"(?:common_params_print_info: )?verbosity = (?P<level_n>\d+)"),)),
+    ("build", (_rule(K.VERSION, _TAG + r"(?:common_params_print_info: )?build:? (?P<version>\d+ \([^)]*\))"),)),
+    ("config file", (_rule(K.CONFIG_FILE, _TAG + r"using config file: (?P<path>.*)"),)),
+    ("router", (_rule(K.ROUTER, _TAG + r"starting (?:server in router mode|router server)"),)),
+)
+
+
+def parse(line: LogLine) -> Event | None:
+    """The event of a line of llama-server (stdout or stderr), or None."""
+    return match_line(GATES, line)

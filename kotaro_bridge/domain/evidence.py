@@ -1,0 +1,358 @@
+"""Events of one engine start, added up: the facts, and what of them the placement rules need.
+
+Owns: the sums. Must not judge; in particular the dry run of llama-server's fit never gets in here (`placement` keeps it
+apart). Sizes in bytes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from dataclasses import dataclass, field
+
+from kotaro_bridge.domain.engine_log import DeviceFacts, Event, EventKind, LogFacts
+from kotaro_bridge.domain.ggml_types import GGML_TYPES
+from kotaro_bridge.domain.units import GIB, MIB
+
+# Figures are printed with two decimals; this is the most that one of them can be off.
+ROUNDING_BYTES = round(0.005 * MIB) + 1
+FILE_SIZE_ROUNDING_BYTES = round(0.005 * GIB) + 1
+
+_GPU = re.compile(r"CUDA\d*")
+_HOST = re.compile(r"CPU\w*|\w+_(?:Host|REPACK|Mapped)|BLAS|AMX")
+_PINNED = re.compile(r"CUDA\d*_Host")
+_WIDTHS = {name: block_bytes / elements for name, elements, block_bytes in GGML_TYPES.values()}
+
+
+def is_gpu(device: str) -> bool:
+    """A name of the CUDA backend itself; `CUDA_Host` is host memory, and Vulkan may be a software device."""
+    return _GPU.fullmatch(device) is not None
+
+
+def is_host(device: str) -> bool:
+    return _HOST.fullmatch(device) is not None
+
+
+@dataclass(slots=True)
+class ModelLoad:
+    """One model file as it was loaded; a draft model makes a second one."""
+
+    dimensions: dict[str, int] = field(default_factory=dict)
+    per_layer_width: int = 0
+    types: set[str] = field(default_factory=set)
+    file_bytes: int | None = None
+    unused_bytes: int = 0
+    gpu_bytes: int = 0
+    host_bytes: int = 0
+    host_lines: int = 0
+
+    def input_tables(self) -> tuple[int, ...] | None:
+        """Elements of the tables that llama.cpp always keeps in host memory (reference llama-server §1.11)."""
+        try:
+            vocabulary, width = self.dimensions["n_vocab"], self.dimensions["n_embd"]
+            if not self.per_layer_width:
+                return (vocabulary * width,)
+            return (vocabulary * width, vocabulary * self.dimensions["n_layer"] * self.per_layer_width)
+        except KeyError:
+            return None
+
+    def host_sizes(self) -> tuple[float, ...] | None:
+        """What the input tables weigh, for each way to give them types that the file uses; largest last.
+
+        The log names the types of the file but not of each tensor. A host buffer that has exactly one of these sizes is
+        the input tables and nothing else: a layer part that went along (`-ot`, seen to keep the splits at 2 when it is
+        next to the input) changes the sum. Measured: 417.66 MiB = 152064 x 5120 in q4_K, captures full14 and full7-8k.
+        """
+        tables = self.input_tables()
+        widths = sorted(_WIDTHS[name.upper()] for name in self.types if name.upper() in _WIDTHS)
+        if tables is None or not widths:
+            return None
+        choices = itertools.product(widths, repeat=len(tables))
+        return tuple(sorted(sum(n * w for n, w in zip(tables, chosen, strict=True)) for chosen in choices))
+
+    def widest_host_bytes(self) -> float | None:
+        """More cannot be input tables; f32, which norms and biases have, counts only where nothing else is."""
+        sizes = self.host_sizes()
+        tables = self.input_tables()
+        if sizes is None or tables is None:
+            return None
+        matrices = [_WIDTHS[name.upper()] for name in self.types - {"f32"} if name.upper() in _WIDTHS]
+        return sum(tables) * max(matrices) if matrices else sizes[-1]
+
+    @property
+    def slack_bytes(self) -> int:
+        return ROUNDING_BYTES * max(1, self.host_lines)
+
+    @property
+    def host_explained(self) -> bool:
+        return any(abs(self.host_bytes - size) <= self.slack_bytes for size in self.host_sizes() or ())
+
+    @property
+    def expected_bytes(self) -> int | None:
+        """All tensors of the file that are loaded, as far down as its printed size may have been rounded up."""
+        return None if self.file_bytes is None else self.file_bytes - self.unused_bytes - FILE_SIZE_ROUNDING_BYTES
+
+
+@dataclass(slots=True)
+class _Buffers:
+    model: int | None = None
+    kv: int | None = None
+    compute: int | None = None
+
+
+class Evidence:
+    """Takes events in the order of the log; every attribute stays None or empty until a line tells it."""
+
+    def __init__(self) -> None:
+        self.loads: list[ModelLoad] = []
+        self.devices_used: list[str] = []
+        self.layers: tuple[int, int] | None = None
+        self.splits: int | None = None
+        self.kv_total: int | None = None
+        self.vision = False
+        self.clip_device: str | None = None
+        self.clip_splits: int | None = None
+        self.ready = False
+        self.starting = False
+        self.engine_device: str | None = None
+        self.engram_on_gpu = False
+        self.version: str | None = None
+        self.verbosity: int | None = None
+        self.n_ctx: int | None = None
+        self.n_ctx_slot: int | None = None
+        self.n_parallel: int | None = None
+        self.weights: int | None = None
+        self.available_kv: int | None = None
+        self.kv_tokens: int | None = None
+        self._graphs: int | None = None
+        self._unified: bool | None = None
+        self._context_reduced: tuple[int, int] | None = None
+        self._url: str | None = None
+        self._buffers: dict[str, _Buffers] = {}
+        self._pinned: dict[EventKind, int] = {}
+
+    @property
+    def load(self) -> ModelLoad:
+        """The model that is being loaded."""
+        if not self.loads:
+            self.loads.append(ModelLoad())
+        return self.loads[-1]
+
+    def add(self, event: Event) -> None:
+        handler = _HANDLERS.get(event.kind)
+        if handler:
+            handler(self, event)
+
+    def kv_bytes(self) -> int:
+        return sum(buffers.kv or 0 for name, buffers in self._buffers.items() if is_gpu(name))
+
+    def has_buffer(self, device: str, kind: str) -> bool:
+        """Whether a buffer of this kind (`model`, `kv`, `compute`) that is not empty was logged for the device."""
+        buffers = self._buffers.get(device)
+        return bool(buffers and getattr(buffers, kind))
+
+    @property
+    def on_gpu(self) -> bool:
+        """Some weights, KV cache or compute buffer is on a GPU."""
+        return any(b.model or b.kv or b.compute for name, b in self._buffers.items() if is_gpu(name))
+
+    @property
+    def on_host(self) -> bool:
+        return any(b.model or b.kv for name, b in self._buffers.items() if is_host(name))
+
+    @property
+    def compute_logged(self) -> bool:
+        return any(b.compute for b in self._buffers.values())
+
+    def facts(self, engine_max_len: int | None, error_lines: tuple[str, ...]) -> LogFacts:
+        host = [b.model for name, b in self._buffers.items() if is_host(name) and b.model is not None]
+        devices = {
+            name: DeviceFacts(None if is_host(name) else b.model, b.kv, b.compute)
+            for name, b in self._buffers.items()
+            if not is_host(name) or b.kv is not None or (b.compute is not None and not _PINNED.fullmatch(name))
+        }
+        layers, layers_total = self.layers or (None, None)
+        return LogFacts(
+            devices=devices,
+            devices_used=tuple(self.devices_used),
+            host_model=sum(host) if host else None,
+            pinned_host=sum(self._pinned.values()) if self._pinned else None,
+            kv_total=self.kv_total,
+            layers=layers,
+            layers_total=layers_total,
+            splits=self.splits,
+            n_ctx=self.n_ctx if self.n_ctx is not None else self._n_ctx_of_slots(),
+            n_ctx_slot=self.n_ctx_slot,
+            n_parallel=self.n_parallel,
+            context_reduced=self._context_reduced,
+            version=self.version,
+            verbosity=self.verbosity,
+            url=self._url,
+            weights=self.weights,
+            available_kv=self.available_kv,
+            kv_tokens=self.kv_tokens,
+            graphs=self._graphs,
+            engine_max_len=engine_max_len,
+            error_lines=error_lines,
+        )
+
+    def _n_ctx_of_slots(self) -> int | None:
+        """At the default verbosity only the slots line tells: a unified cache is shared, others are one per slot."""
+        if self.n_ctx_slot is None or self.n_parallel is None or self._unified is None:
+            return None
+        return self.n_ctx_slot if self._unified else self.n_ctx_slot * self.n_parallel
+
+    # -- one handler per kind of event ------------------------------------------------------------------------------
+
+    def _version(self, event: Event) -> None:
+        self.version = self.version or event.text("version")
+        self._options(event)
+
+    def _options(self, event: Event) -> None:
+        if "device" in event.values:
+            self.engine_device = event.text("device")
+        if "n_ctx" in event.values:
+            self.n_ctx = event.number("n_ctx")
+        self.engram_on_gpu = self.engram_on_gpu or "engram" in event.values
+
+    def _is_ready(self, event: Event) -> None:
+        self.ready = True
+        self._url = str(event.values.get("url", self._url or "")) or None
+
+    def _is_starting(self, event: Event) -> None:
+        self.starting = True
+        self._url = event.text("url")
+
+    def _device_used(self, event: Event) -> None:
+        if event.text("device") not in self.devices_used:
+            self.devices_used.append(event.text("device"))
+
+    def _model_start(self, _event: Event) -> None:
+        self.loads.append(ModelLoad())
+
+    def _dimension(self, event: Event) -> None:
+        self.load.dimensions[event.text("key")] = event.number("value")
+
+    def _per_layer(self, event: Event) -> None:
+        self.load.per_layer_width = event.number("width")
+
+    def _tensor_type(self, event: Event) -> None:
+        self.load.types.add(event.text("type"))
+
+    def _file_size(self, event: Event) -> None:
+        self.load.file_bytes = event.number("size_bytes")
+
+    def _unused(self, event: Event) -> None:
+        self.load.unused_bytes += event.number("size_bytes")
+
+    def _offloaded(self, event: Event) -> None:
+        found = (event.number("layers"), event.number("total"))
+        # Of a model and its draft the one that is further from whole is the answer.
+        if self.layers is None or found[1] - found[0] > self.layers[1] - self.layers[0]:
+            self.layers = found
+
+    def _model_buffer(self, event: Event) -> None:
+        device, size = event.text("device"), event.number("size_bytes")
+        buffers = self._of(device)
+        buffers.model = (buffers.model or 0) + size
+        if is_gpu(device):
+            self.load.gpu_bytes += size
+        elif is_host(device):
+            self.load.host_bytes += size
+            self.load.host_lines += 1
+        self._pin(event)
+
+    def _kv_buffer(self, event: Event) -> None:
+        buffers = self._of(event.text("device"))
+        buffers.kv = (buffers.kv or 0) + event.number("size_bytes")
+
+    def _kv_sum(self, event: Event) -> None:
+        self.kv_total = (self.kv_total or 0) + event.number("size_bytes")
+
+    def _compute(self, event: Event) -> None:
+        buffers = self._of(event.text("device"))
+        # The scheduler may reserve again, which replaces the buffer.
+        buffers.compute = max(buffers.compute or 0, event.number("size_bytes"))
+        self._pin(event)
+
+    def _pin(self, event: Event) -> None:
+        if _PINNED.fullmatch(event.text("device")):
+            self._pinned[event.kind] = max(self._pinned.get(event.kind, 0), event.number("size_bytes"))
+
+    def _splits(self, event: Event) -> None:
+        self.splits = max(self.splits or 0, event.number("splits"), int(event.values.get("splits_tg", 0)))
+
+    def _context(self, event: Event) -> None:
+        if self.n_ctx is None:  # a draft model's context comes second
+            self.n_ctx = event.number("n_ctx")
+
+    def _slots(self, event: Event) -> None:
+        self.n_parallel, self.n_ctx_slot = event.number("slots"), event.number("n_ctx")
+        unified = event.values.get("unified")
+        self._unified = None if unified is None else unified == "true"
+
+    def _reduced(self, event: Event) -> None:
+        self._context_reduced = (event.number("from"), event.number("to"))
+
+    def _multimodal(self, _event: Event) -> None:
+        self.vision = True
+
+    def _clip(self, event: Event) -> None:
+        self.vision = True
+        self.clip_device = event.text("device")
+
+    def _clip_graph(self, event: Event) -> None:
+        self.vision = True
+        self.clip_splits = max(self.clip_splits or 0, event.number("splits"))
+
+    def _weights(self, event: Event) -> None:
+        self.weights = event.number("size_bytes")
+
+    def _kv_free(self, event: Event) -> None:
+        self.available_kv = event.number("size_bytes")
+
+    def _kv_capacity(self, event: Event) -> None:
+        self.kv_tokens = event.number("tokens")
+
+    def _graph_memory(self, event: Event) -> None:
+        self._graphs = event.number("size_bytes")
+
+    def _level(self, event: Event) -> None:
+        self.verbosity = event.number("level")
+
+    def _of(self, device: str) -> _Buffers:
+        return self._buffers.setdefault(device, _Buffers())
+
+
+K = EventKind
+_HANDLERS = {
+    K.VERSION: Evidence._version,
+    K.OPTIONS: Evidence._options,
+    K.VERBOSITY: Evidence._level,
+    K.READY: Evidence._is_ready,
+    K.STARTING: Evidence._is_starting,
+    K.DEVICE_USED: Evidence._device_used,
+    K.MODEL_START: Evidence._model_start,
+    K.MODEL_DIMENSION: Evidence._dimension,
+    K.PER_LAYER_EMBEDDING: Evidence._per_layer,
+    K.TENSOR_TYPE: Evidence._tensor_type,
+    K.FILE_SIZE: Evidence._file_size,
+    K.UNUSED_TENSOR: Evidence._unused,
+    K.OFFLOADED: Evidence._offloaded,
+    K.MODEL_BUFFER: Evidence._model_buffer,
+    K.KV_BUFFER: Evidence._kv_buffer,
+    K.KV_TOTAL: Evidence._kv_sum,
+    K.COMPUTE_BUFFER: Evidence._compute,
+    K.OUTPUT_BUFFER: Evidence._pin,
+    K.SPLITS: Evidence._splits,
+    K.CONTEXT: Evidence._context,
+    K.SLOTS: Evidence._slots,
+    K.CONTEXT_REDUCED: Evidence._reduced,
+    K.MULTIMODAL: Evidence._multimodal,
+    K.CLIP_BACKEND: Evidence._clip,
+    K.CLIP_SPLITS: Evidence._clip_graph,
+    K.WEIGHTS: Evidence._weights,
+    K.KV_AVAILABLE: Evidence._kv_free,
+    K.KV_TOKENS: Evidence._kv_capacity,
+    K.GRAPHS: Evidence._graph_memory,
+}
