@@ -34,10 +34,11 @@ def call(command: Sequence[str], what: str, env: Mapping[str, str] | None = None
         raise Stop(f"{what} failed with exit code {code}: the lines above say why.")
 
 
-def exit_code(command: Sequence[str], env: Mapping[str, str] | None = None) -> int:
-    """Like `call`, but hands the exit code back."""
+def exit_code(command: Sequence[str], env: Mapping[str, str] | None = None, *, quiet: bool = False) -> int:
+    """Like `call`, but hands the exit code back. `quiet` drops stdout; errors are still seen."""
     try:
-        return subprocess.run(command, cwd=ROOT, env={**os.environ, **(env or {})}, check=False).returncode
+        out = subprocess.DEVNULL if quiet else None
+        return subprocess.run(command, cwd=ROOT, env={**os.environ, **(env or {})}, stdout=out, check=False).returncode
     except FileNotFoundError:
         raise Stop(f"{command[0]} is not on this machine: install it, or run `{own_command('setup')}`.") from None
 

@@ -97,9 +97,9 @@ def install(packages: Sequence[str]) -> str | None:
     if as_root is None:
         return f"run `apt-get update && {line}` as root, then start this again."
     say(f"Installing system packages: {' '.join(wanted)}")
-    apt = [*as_root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-o", "Dpkg::Use-Pty=0"]
-    exit_code([*apt, "update"])  # stale lists may still serve: the install decides
-    if exit_code([*apt, "install", "-y", "--no-install-recommends", *wanted]) != 0:
+    apt = [*as_root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]
+    exit_code([*apt, "update"], quiet=True)  # stale lists may still serve: the install decides
+    if exit_code([*apt, "install", "-y", "--no-install-recommends", *wanted], quiet=True) != 0:
         return f"apt-get could not install them; run `{line}` as root and look at its answer, then start this again."
     return None
 
