@@ -1,0 +1,95 @@
+"""The simulated card: what Windows holds, what the engines claim, and what the driver then reports.
+
+A program that takes VRAM keeps one claim, `gpu/claims/<pid>.json` in the state folder; a claim counts while that very
+process lives. Standard library only: nvidia-smi and the engines read it often.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from kotaro_bridge.simulator import procs
+from kotaro_bridge.simulator.state import State, read_json, write_json
+
+MIB = 1024 * 1024
+
+
+class Usage:
+    """The card at one moment; sizes in bytes.
+
+    Args:
+        dedicated: VRAM of the desktop and of the engines. shared: system memory used as GPU memory, for both.
+        engine_dedicated, engine_shared: the engines' part. busy: share of time with work, 0 to 1.
+    """
+
+    def __init__(self, state: State) -> None:
+        gpu: dict[str, Any] = state.scenario["gpu"]
+        claims = live_claims(state)
+        desktop = sum(each["mib"] for each in desktop_processes(state)) * MIB
+        claimed = sum(claim["bytes"] for claim in claims)
+        self.total = gpu["total_mib"] * MIB
+        self.reserved = gpu["reserved_mib"] * MIB
+        room = self.total - self.reserved - desktop
+        limit = state.switches()["vram_limit_mib"]
+        self.engine_dedicated = min(claimed, room if limit is None else min(room, limit * MIB))
+        self.engine_shared = claimed - self.engine_dedicated
+        self.dedicated = desktop + self.engine_dedicated
+        self.shared = gpu["shared_mib"] * MIB + self.engine_shared + sum(claim["pinned"] for claim in claims)
+        self.free = self.total - self.reserved - self.dedicated
+        self.busy = min(1.0, sum(claim["busy"] for claim in claims))
+
+
+def desktop_processes(state: State) -> list[dict[str, Any]]:
+    """The Windows processes that hold VRAM: name, pid, mib."""
+    gpu: dict[str, Any] = state.scenario["gpu"]
+    return [*gpu["desktop"], *gpu["more_desktop"]]
+
+
+def live_claims(state: State) -> list[dict[str, Any]]:
+    """The claims of processes that live."""
+    folder = state.path("gpu", "claims")
+    found = [read_json(os.path.join(folder, name)) for name in sorted(os.listdir(folder)) if name.endswith(".json")]
+    return [claim for claim in found if claim is not None and procs.is_alive(claim["pid"], claim["start"])]
+
+
+class Claim:
+    """What this process holds of the card. Ends with the process; nothing has to be given back."""
+
+    def __init__(self, state: State, name: str) -> None:
+        pid = os.getpid()
+        self._path = state.path("gpu", "claims", f"{pid}.json")
+        self._state = state
+        self._value: dict[str, Any] = {
+            "pid": pid,
+            "start": procs.start_ticks(pid),
+            "name": name,
+            "bytes": 0,
+            "pinned": 0,
+            "busy": 0.0,
+        }
+
+    @property
+    def bytes(self) -> int:
+        """What is held now."""
+        return int(self._value["bytes"])
+
+    def grow(self, size: int) -> bool:
+        """Take `size` more bytes; False (and nothing taken) when the card has no room and the driver does not spill."""
+        fits = size <= Usage(self._state).free or self._state.switches()["vram_limit_mib"] is not None
+        if fits:
+            self._write(bytes=self.bytes + size)
+        return fits
+
+    def pin(self, size: int) -> None:
+        """Host memory pinned for the GPU; Windows counts it as shared GPU memory."""
+        self._write(pinned=size)
+
+    def work(self, busy: float) -> None:
+        """How busy the card is with this process, 0 to 1."""
+        if busy != self._value["busy"]:
+            self._write(busy=busy)
+
+    def _write(self, **changes: float) -> None:
+        self._value.update(changes)
+        write_json(self._path, self._value)

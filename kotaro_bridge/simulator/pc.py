@@ -1,0 +1,262 @@
+"""A simulated PC as the product holds it: made from a scenario in a state folder, opened by one process or several.
+
+Implements the probes of `domain.ports`; everything else of the PC are programs that are reached through `wsl_argv` and
+`nvidia_smi_argv`. Ends with the last process that has it open.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from kotaro_bridge.domain.errors import ProblemError, problem
+from kotaro_bridge.domain.gpu import GpuCounters, GpuProcess, GpuSnapshot
+from kotaro_bridge.simulator import card, models, owners, procs, vm_client
+from kotaro_bridge.simulator.scenario import Scenario, load
+from kotaro_bridge.simulator.state import State, python_environment, read_json, write_json
+
+CLOSE_S = 10.0
+VMMEM = ("vmmemWSL", 3988)  # what Windows shows for everything inside WSL2
+
+
+class SimulatedPC:
+    """One PC. Make it with `open`; `close` when done.
+
+    Args:
+        state: the state folder, which is a simulated PC's already.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self.scenario = msgspec.convert(state.scenario, Scenario)
+        self.gpu = SimulatedGpu(state)
+        self.counters = SimulatedCounters(state)
+        owners.attach(state)
+
+    @classmethod
+    def open(cls, scenario_name: str, folder: Path) -> SimulatedPC:
+        """The PC in `folder`: a new one from the scenario, or the one that is there already, as it is.
+
+        Raises:
+            ProblemError: no such scenario, or a broken one.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        path = str(folder.resolve())
+        if not os.path.exists(os.path.join(path, "scenario.json")):
+            _make(path, load(scenario_name))
+        return cls(State(path))
+
+    @property
+    def folder(self) -> Path:
+        """The state folder."""
+        return Path(self._state.folder)
+
+    @property
+    def language(self) -> str:
+        """Language of this Windows: `ja` or `en`."""
+        return self.scenario.language
+
+    @property
+    def wsl_argv(self) -> list[str]:
+        """wsl.exe as a command; wants `env`."""
+        return [sys.executable, "-m", "kotaro_bridge.simulator.wsl"]
+
+    @property
+    def nvidia_smi_argv(self) -> list[str]:
+        """nvidia-smi of the machine itself, for the target `local`; the file is missing where the scenario says so."""
+        return [self._state.path("wsl-lib", "nvidia-smi")]
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What the environment of `wsl_argv` needs in addition."""
+        return python_environment(self._state.folder)
+
+    @property
+    def wslconfig_path(self) -> Path:
+        """`.wslconfig` of the Windows user."""
+        return Path(self._state.wslconfig_path)
+
+    @property
+    def home(self) -> Path:
+        """Home folder of the default distro's user, with the engines and the models."""
+        distro = self._state.distro(None)
+        return self.folder / "home" if distro is None else Path(self._state.home(distro))
+
+    def windows_port_free(self, port: int) -> bool:
+        """Whether 127.0.0.1:port can be bound on Windows. Both sides share one loopback here."""
+        if port in self._state.switches()["windows_ports_taken"]:
+            return False
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                return False
+        return True
+
+    def set(self, **switches: Any) -> None:
+        """Change switches (`state.SWITCHES`) while the PC runs."""
+        self._state.change(**switches)
+        if "nvidia_smi" in switches:
+            _place_nvidia_smi(self._state)
+
+    def advance(self, seconds: float) -> None:
+        """Let the PC's clock jump and wait until the VM has acted on it."""
+        self._state.advance(seconds)
+        vm_client.poke(self._state)
+        vm_client.poke(self._state)  # the first answer may come from before the timers were looked at
+
+    def boot(self, distro: str) -> None:
+        """Somebody else uses a distro: it runs until it is stopped."""
+        conn, _ = vm_client.start(self._state)
+        conn.close()
+        vm_client.request(self._state, {"op": "boot", "distro": distro})
+
+    def restart_vm(self) -> None:
+        """Somebody else shuts WSL down and starts it again; everything that ran is gone."""
+        vm_client.request(self._state, {"op": "shutdown"})
+        for each in self.scenario.distros:
+            if each.default:
+                self.boot(each.name)
+
+    def running(self) -> list[str]:
+        """Distros that run."""
+        return vm_client.running_distros(self._state)
+
+    def close(self) -> None:
+        """Let go of the PC; the last one to do so ends everything in it. Safe to call twice."""
+        owners.detach(self._state)
+        if owners.anybody(self._state) or sys.platform == "win32":
+            return
+        vm_client.request(self._state, {"op": "shutdown"})
+        deadline = time.monotonic() + CLOSE_S
+        left = [*_vm_pids(self._state), *(claim["pid"] for claim in card.live_claims(self._state))]
+        while (alive := [pid for pid in left if procs.start_ticks(pid) is not None]) and time.monotonic() < deadline:
+            for pid in alive:
+                procs.kill(pid, signal.SIGKILL)
+            time.sleep(0.01)
+
+
+class SimulatedGpu:
+    """NVML on the simulated Windows; implements `domain.ports.GpuProbe`."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def snapshot(self) -> tuple[GpuSnapshot, ...]:
+        """The card now, as NVML reports it (`used` without the driver's reserve, as version 2 of the memory call).
+
+        Raises:
+            ProblemError: `gpu.no_driver`, `gpu.driver_lost` or `gpu.nvml_failed`, as the switch `nvml` says.
+        """
+        mode = self._state.switches()["nvml"]
+        if mode == "missing":
+            raise ProblemError(problem("gpu.no_driver"))
+        if mode == "lost":
+            raise ProblemError(problem("gpu.driver_lost"))
+        if mode == "failed":
+            raise ProblemError(problem("gpu.nvml_failed", detail="Unknown Error"))
+        gpu = self._state.scenario["gpu"]
+        usage = card.Usage(self._state)
+        idle_w, busy_w = gpu["power_limit_w"] * 0.07, gpu["power_limit_w"] * 0.92
+        return (
+            GpuSnapshot(
+                index=0,
+                uuid=gpu["uuid"],
+                name=gpu["name"],
+                total=usage.total,
+                free=usage.free,
+                used=usage.dedicated,
+                driver=gpu["driver"],
+                compute_cap=gpu["compute_cap"],
+                utilization=usage.busy,
+                temperature_c=round(38 + 29 * usage.busy),
+                power_w=round(idle_w + (busy_w - idle_w) * usage.busy, 2),
+                memory_clock_max_mhz=gpu["memory_clock_mhz"],
+                bus_width_bits=gpu["bus_width_bits"],
+            ),
+        )
+
+
+class SimulatedCounters:
+    """Windows performance counters of the simulated card; implements `domain.ports.CountersProbe`."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def read(self) -> GpuCounters:
+        """Shared GPU memory and who holds VRAM, largest first; everything inside WSL2 is one process."""
+        usage = card.Usage(self._state)
+        desktop = card.desktop_processes(self._state)
+        holders = [GpuProcess(each["pid"], each["name"], each["mib"] * card.MIB, 0) for each in desktop]
+        if usage.engine_dedicated or usage.engine_shared:
+            name, pid = VMMEM
+            holders.append(GpuProcess(pid, name, usage.engine_dedicated, usage.engine_shared))
+        holders.sort(key=lambda holder: -holder.dedicated)
+        return GpuCounters(usage.shared, tuple(holders))
+
+
+def _make(path: str, scenario: Scenario) -> None:
+    """Lay a PC out; `scenario.json` comes last, so that nobody opens half of one."""
+    plain = msgspec.to_builtins(scenario)
+    state = State(path)
+    state.scenario = plain
+    os.makedirs(state.path("gpu", "claims"), exist_ok=True)
+    for folder in ("bin", "wsl-lib"):
+        os.makedirs(state.path(folder), exist_ok=True)
+    state.change(**scenario.switches)
+    os.makedirs(os.path.dirname(state.wslconfig_path), exist_ok=True)
+    if scenario.wslconfig is not None:
+        Path(state.wslconfig_path).write_text(scenario.wslconfig.lstrip("\n"), encoding="utf-8")
+    if sys.platform != "win32":
+        _program(state, "bin/wslinfo", "wslinfo")
+        _place_nvidia_smi(state)
+        for distro in plain["distros"]:
+            _make_distro(state, distro)
+    write_json(state.path("scenario.json"), plain)
+    for distro in plain["distros"]:
+        if distro["running"]:
+            vm_client.start(State(path))[0].close()
+            vm_client.request(State(path), {"op": "boot", "distro": distro["name"]})
+
+
+def _make_distro(state: State, distro: dict[str, Any]) -> None:
+    inside = f"distros/{distro['name']}"
+    for folder in (state.home(distro), state.home(distro, "root"), state.path(inside, "mnt/c/Users", state.windows_user)):
+        os.makedirs(folder, exist_ok=True)
+    if distro["default"]:
+        home = f"{inside}/home/{distro['user']}"
+        _program(state, f"{home}/llama.cpp/build/bin/llama-server", "engine_llama")
+        _program(state, f"{home}/vllm/bin/vllm", "engine_vllm")
+        models.write_models(Path(state.path(home, "models")))
+
+
+def _program(state: State, place: str, module: str) -> None:
+    """A program file of the Linux side that runs one of our modules and keeps its process id."""
+    exports = " ".join(f"{name}={shlex.quote(value)}" for name, value in python_environment(state.folder).items())
+    script = f"#!/bin/sh\nexport {exports}\nexec {shlex.quote(sys.executable)} -m kotaro_bridge.simulator.{module} \"$@\"\n"
+    path = Path(state.path(place))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(script, encoding="utf-8")
+    path.chmod(0o755)
+
+
+def _place_nvidia_smi(state: State) -> None:
+    if state.switches()["nvidia_smi"] == "missing":
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(state.path("wsl-lib", "nvidia-smi"))
+    else:
+        _program(state, "wsl-lib/nvidia-smi", "nvidia_smi")
+
+
+def _vm_pids(state: State) -> list[int]:
+    noted = read_json(state.path("vm.json")) or {"pid": None, "inits": []}
+    return [pid for pid in (noted["pid"], *noted["inits"]) if pid is not None]
