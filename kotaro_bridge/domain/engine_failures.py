@@ -92,8 +92,8 @@ _LLAMA = (
     _signature(
         C.ARGUMENT_INVALID,
         "error: invalid argument",
-        "error while handling argument",
-        pattern=r"(?P<cause>error: invalid argument.*|error while handling argument.*)",
+        "error while handling ",
+        pattern=r"(?P<cause>error: invalid argument.*|error while handling .*)",
         ends=True,
     ),
     _signature(C.VISION_FAILED, "failed to load multimodal model"),
@@ -107,7 +107,6 @@ _LLAMA = (
     ),
     _signature(C.MODEL_LOAD_FAILED, "error loading model: ", pattern=r"error loading model: (?P<cause>.*)"),
     _signature(C.ENGINE_EXITED, "exiting due to ", pattern=r"(?P<cause>exiting due to .*)", ends=True),
-    _signature(C.ENGINE_EXITED, "cleaning up before exit", ends=True),
     _signature(C.ENGINE_EXITED, " E ", pattern=r"\d+\.\d\d\.\d{3}\.\d{3} E (?P<cause>.*)"),
 )
 
@@ -169,6 +168,11 @@ def _flat(signatures: tuple[Signature, ...]) -> _Table:
 
 
 _TABLES: dict[Engine, _Table] = {Engine.LLAMA_SERVER: _flat(_LLAMA), Engine.VLLM: _flat(_VLLM)}
+# Failures are logged as errors or printed raw; one test at the start of the line spares all others on the rest.
+_ORDINARY = {
+    Engine.LLAMA_SERVER: re.compile(r"\d+\.\d\d\.\d{3}\.\d{3} [IWD] "),
+    Engine.VLLM: re.compile(r"(?:\([^)]*\) )?(?:INFO|WARNING|DEBUG)\b"),
+}
 
 
 class FailureWatch:
@@ -182,6 +186,7 @@ class FailureWatch:
 
     def __init__(self, engine: Engine) -> None:
         self._table = _TABLES[engine]
+        self._is_ordinary = _ORDINARY[engine].match
         self._rank = len(self._table)
         self.root: Reason | None = None
         self.ended = False
@@ -189,6 +194,8 @@ class FailureWatch:
 
     def see(self, line: LogLine) -> None:
         text = line.text
+        if self._is_ordinary(text):
+            return
         for literal, rank, signature in self._table:
             if literal in text:
                 match = signature.pattern.search(text)

@@ -31,12 +31,19 @@ K = EventKind
 
 GATES: Gates = (
     (
-        "buffer size",
+        "size",
         (
             _buffer(K.MODEL_BUFFER, r"\w*load_tensors", "(?:model)?"),
-            _buffer(K.KV_BUFFER, r"\w+", "(?:KV|RS)"),
+            # recurrent state (RS) and DeepSeek V4's compressed state hold the context as the KV cache does
+            _buffer(K.KV_BUFFER, r"\w+", r"(?:KV|RS|DSV4 \S+ state)"),
+            _buffer(K.LORA_BUFFER, r"\w+", "LoRA"),
             _buffer(K.COMPUTE_BUFFER, rf"(?!{_CLIP}:)\w+", "compute"),
             _buffer(K.OUTPUT_BUFFER, r"\w+", "output"),
+            _rule(K.KV_TOTAL, rf"\w+: size =\s+{_MIB} \(\s*\d+ cells,"),
+            _rule(K.KV_TOTAL, rf"\w+: KV self size\s+=\s+{_MIB}"),
+            _rule(K.CONTEXT_REDUCED, r"\w+: context size reduced from (?P<from_n>\d+) to (?P<to_n>\d+)"),
+            # upstream llama-model.cpp; the MTP blocks of a model that is run without speculation
+            _rule(K.UNUSED_TENSOR, r"model has unused tensor \S+ \(size = (?P<size_bytes_n>\d+) bytes\)"),
         ),
     ),
     (
@@ -51,97 +58,82 @@ GATES: Gates = (
         ),
     ),
     (" layers to GPU", (_rule(K.OFFLOADED, r"\w+: offloaded (?P<layers_n>\d+)/(?P<total_n>\d+) layers to GPU"),)),
-    (" cells,", (_rule(K.KV_TOTAL, rf"\w+: size =\s+{_MIB} \(\s*\d+ cells,"),)),
-    ("KV self size", (_rule(K.KV_TOTAL, rf"\w+: KV self size\s+=\s+{_MIB}"),)),
-    (": using device ", (_rule(K.DEVICE_USED, r"\w+: using device (?P<device>\S+) "),)),
     (
-        "print_info: n_",
-        (_rule(K.MODEL_DIMENSION, r"print_info: (?P<key>n_vocab|n_embd|n_layer)\s+= (?P<value_n>\d+)\s*$"),),
-    ),
-    ("- type ", (_rule(K.TENSOR_TYPE, r"llama_model_loader: - type\s+(?P<type>\w+):\s+\d+ tensors"),)),
-    (
-        "file size",
+        "using ",
         (
-            _rule(K.FILE_SIZE, rf"print_info: file size\s+= {_MIB}"),
-            _rule(K.FILE_SIZE, r"print_info: file size\s+= (?P<size_gib>\d+(?:\.\d+)?) GiB"),
+            _rule(K.DEVICE_USED, r"\w+: using device (?P<device>\S+) "),
+            _rule(K.CLIP_BACKEND, r"\w+: CLIP using (?P<device>\S+) backend"),
+            _rule(K.CONFIG_FILE, _TAG + r"using config file: (?P<path>.*)"),
         ),
     ),
-    ("loaded meta data", (_rule(K.MODEL_START, r"llama_model_loader: loaded meta data with "),)),
     (
-        "embedding_length_per_layer_input",
-        (_rule(K.PER_LAYER_EMBEDDING, r"llama_model_loader: - kv\s+\d+:\s+\S+ u32\s+= (?P<width_n>\d+)"),),
-    ),
-    # upstream llama-model.cpp; MTP blocks of a model that is run without speculation
-    ("unused tensor", (_rule(K.UNUSED_TENSOR, r"model has unused tensor \S+ \(size = (?P<size_bytes_n>\d+) bytes\)"),)),
-    (": n_ctx ", (_rule(K.CONTEXT, r"llama_\w+: n_ctx\s+= (?P<n_ctx_n>\d+)\s*$"),)),
-    (
-        "n_ctx_slot = ",
+        "print_info: ",
         (
+            _rule(K.MODEL_DIMENSION, r"print_info: (?P<key>n_vocab|n_embd|n_layer)\s+= (?P<value_n>\d+)\s*$"),
+            _rule(K.FILE_SIZE, rf"print_info: file size\s+= {_MIB}"),
+            _rule(K.FILE_SIZE, r"print_info: file size\s+= (?P<size_gib>\d+(?:\.\d+)?) GiB"),
+            _rule(K.ALLOCATION, r"print_info: no_alloc\s+= (?P<no_alloc_n>\d)"),
+            _rule(K.VERBOSITY, _TAG + r"common_params_print_info: verbosity = (?P<level_n>\d+)"),
+            _rule(K.VERSION, _TAG + r"common_params_print_info: build (?P<version>\d+ \([^)]*\))"),
+        ),
+    ),
+    (
+        "llama_model_loader: ",
+        (
+            _rule(K.MODEL_START, r"llama_model_loader: loaded meta data with "),
+            _rule(K.TENSOR_TYPE, r"llama_model_loader: - type\s+(?P<type>\w+):\s+\d+ tensors"),
+            _rule(
+                K.PER_LAYER_EMBEDDING,
+                r"llama_model_loader: - kv\s+\d+:\s+\w+\.embedding_length_per_layer_input u32\s+= (?P<width_n>\d+)",
+            ),
+            _rule(K.TENSOR_OVERRIDE, r"llama_model_loader: tensor overrides to (?P<device>CPU) are used"),
+        ),
+    ),
+    (
+        "n_ctx",
+        (
+            _rule(K.CONTEXT, r"llama_\w+: n_ctx\s+= (?P<n_ctx_n>\d+)\s*$"),
             _rule(
                 K.SLOTS,
-                _TAG + r"initializing,? (?:slots, )?n_slots = (?P<slots_n>\d+), n_ctx_slot = (?P<n_ctx_n>\d+)"
+                r"srv\s+\S+: initializing,? (?:slots, )?n_slots = (?P<slots_n>\d+), n_ctx_slot = (?P<n_ctx_n>\d+)"
                 r"(?:, kv_unified = '(?P<unified>true|false)')?",
             ),
         ),
     ),
     ("listening on ", (_rule(K.READY, r"(?:srv\s+\S+|main:) (?:server is )?listening on (?P<url>\S+)"),)),
     (
-        "fitting params to ",
+        " params to ",
         (
             _rule(K.DRY_RUN_START, r"(?:cmn\s+)?\w+: fitting params to device memory"),
             _rule(K.DRY_RUN_END, r"\w+: fitting params to free memory took"),
+            _rule(K.FIT_FAILED, r"\w+: failed to fit params to free device memory: (?P<cause>.*)"),
         ),
     ),
-    ("no_alloc", (_rule(K.ALLOCATION, r"print_info: no_alloc\s+= (?P<no_alloc_n>\d)"),)),
-    (
-        "context size reduced",
-        (_rule(K.CONTEXT_REDUCED, r"\w+: context size reduced from (?P<from_n>\d+) to (?P<to_n>\d+)"),),
-    ),
-    ("failed to fit params", (_rule(K.FIT_FAILED, r"\w+: failed to fit params to free device memory: (?P<cause>.*)"),)),
     ("device_info:", (_rule(K.DEVICE_TABLE, _TAG + r"device_info:\s*$"),)),
     (" MiB free)", (_rule(K.DEVICE_ENTRY, _TAG + r"\s*- (?P<device>\S+)\s*: .*\(\d+ MiB, \d+ MiB free\)\s*$"),)),
+    ("initialize CUDA", (_rule(K.CUDA_INIT_FAILED, r"ggml_cuda_init: failed to initialize CUDA: (?P<cause>.*)"),)),
+    ("usable GPU", (_rule(K.NO_USABLE_GPU, r"warning: no usable GPU found"),)),
     (
-        "failed to initialize CUDA",
-        (_rule(K.CUDA_INIT_FAILED, r"ggml_cuda_init: failed to initialize CUDA: (?P<cause>.*)"),),
-    ),
-    ("no usable GPU found", (_rule(K.NO_USABLE_GPU, r"warning: no usable GPU found"),)),
-    (
-        "cannot be used with preferred buffer type",
+        "cannot ",
         (
             _rule(
                 K.TENSOR_FALLBACK,
                 r"\w+: tensor '(?P<tensor>[^']*)' .*cannot be used with preferred buffer type (?P<preferred>\S+), "
                 r"using (?P<device>\S+) instead",
             ),
+            _rule(K.LORA_FALLBACK, r"(?:\w+: )?lora for '(?P<tensor>[^']*)' cannot use buft .*fallback to CPU"),
         ),
     ),
     (
-        "buffer type overridden",
-        (_rule(K.TENSOR_OVERRIDE, r"(?:\w+: )?tensor (?P<tensor>\S+) .*overridden to (?P<device>\S+)"),),
+        "overridden",
+        (_rule(K.TENSOR_OVERRIDE, r"(?:\w+: )?tensor (?P<tensor>\S+) .*buffer type overridden to (?P<device>\S+)"),),
     ),
     (
-        "tensor overrides to CPU",
-        (_rule(K.TENSOR_OVERRIDE, r"llama_model_loader: tensor overrides to (?P<device>CPU) are used"),),
+        "resolve_fused_ops",
+        (_rule(K.FUSED_OPS, r"resolve_fused_ops: (?P<cause>.*(?:is assigned to device|, set to disabled).*)"),),
     ),
-    ("fallback to CPU", (_rule(K.LORA_FALLBACK, r"(?:\w+: )?lora for '(?P<tensor>[^']*)' cannot use buft"),)),
-    (
-        "resolve_fused_ops: ",
-        (
-            _rule(
-                K.FUSED_OPS,
-                r"resolve_fused_ops: (?P<cause>.*(?:is assigned to device|not supported, set to disabled).*)",
-            ),
-        ),
-    ),
-    ("multimodal model", (_rule(K.MULTIMODAL, _TAG + r"loaded multimodal model, "),)),
-    ("CLIP using ", (_rule(K.CLIP_BACKEND, r"\w+: CLIP using (?P<device>\S+) backend"),)),
-    (
-        "CLIP graph uses unsupported",
-        (_rule(K.CLIP_UNSUPPORTED, r"\w+: WARNING: the CLIP graph uses unsupported operators"),),
-    ),
-    ("verbosity = ", (_rule(K.VERBOSITY, _TAG + r"(?:common_params_print_info: )?verbosity = (?P<level_n>\d+)"),)),
-    ("build", (_rule(K.VERSION, _TAG + r"(?:common_params_print_info: )?build:? (?P<version>\d+ \([^)]*\))"),)),
-    ("config file", (_rule(K.CONFIG_FILE, _TAG + r"using config file: (?P<path>.*)"),)),
+    ("multimodal", (_rule(K.MULTIMODAL, _TAG + r"loaded multimodal model, "),)),
+    ("CLIP graph", (_rule(K.CLIP_UNSUPPORTED, r"\w+: WARNING: the CLIP graph uses unsupported operators"),)),
     ("router", (_rule(K.ROUTER, _TAG + r"starting (?:server in router mode|router server)"),)),
 )
 

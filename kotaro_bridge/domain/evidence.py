@@ -217,7 +217,8 @@ class Evidence:
 
     def _is_ready(self, event: Event) -> None:
         self.ready = True
-        self._url = str(event.values.get("url", self._url or "")) or None
+        if "url" in event.values:
+            self._url = event.text("url")
 
     def _is_starting(self, event: Event) -> None:
         self.starting = True
@@ -293,6 +294,8 @@ class Evidence:
 
     def _reduced(self, event: Event) -> None:
         self._context_reduced = (event.number("from"), event.number("to"))
+        if self.n_ctx is not None:  # vLLM has printed the longer one before
+            self.n_ctx = event.number("to")
 
     def _multimodal(self, _event: Event) -> None:
         self.vision = True

@@ -129,6 +129,7 @@ DISQUALIFIERS: Mapping[EventKind, Check] = {
     K.TENSOR_FALLBACK: _fallback,
     K.TENSOR_OVERRIDE: _placed(C.TENSOR_OVERRIDE),  # L §5.1.7
     K.LORA_FALLBACK: _always(C.LORA_ON_CPU),  # L §5.1.7
+    K.LORA_BUFFER: _placed(C.LORA_ON_CPU),
     K.KV_BUFFER: _placed(C.KV_ON_CPU),  # L §5.1.4; captures nokvoffload
     K.COMPUTE_BUFFER: _placed(None),  # L §5.1.5: plain CPU means that pinning was not available
     K.SPLITS: _splits,

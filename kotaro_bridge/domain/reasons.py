@@ -33,7 +33,7 @@ class ReasonCode(StrEnum):
     SPLITS_TOO_MANY = "splits_too_many"  # splits, expected
     FUSED_OPS_ON_CPU = "fused_ops_on_cpu"  # cause
     TENSOR_OVERRIDE = "tensor_override"  # device, tensor
-    LORA_ON_CPU = "lora_on_cpu"  # tensor
+    LORA_ON_CPU = "lora_on_cpu"  # tensor | device, size_bytes
     OFFLOADER_ACTIVE = "offloader_active"  # offloader | option
     KV_OFFLOAD_ACTIVE = "kv_offload_active"  # option |
     ENCODER_TRANSFER_ACTIVE = "encoder_transfer_active"  # option
