@@ -10,9 +10,7 @@ import json
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
-
-from kotaro_bridge.domain.engine_log import Engine
+from typing import TypeAlias
 
 MAX_PAUSE_S = 5.0
 """Longer between two samples (sleep, a hung engine), and a mean over the pause would draw a line that nobody saw."""
@@ -29,8 +27,13 @@ _Task: TypeAlias = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class RatesSample:
-    """Raw texts of one poll, None where an answer is missing. `metrics` must have been fetched before `slots`."""
+    """Raw texts of one poll, None where an answer is missing. `metrics` must have been fetched before `slots`.
 
+    Args:
+        at_s: when it was taken, in monotonic seconds.
+    """
+
+    at_s: float
     metrics: str | None
     slots: str | None = None
 
@@ -42,18 +45,6 @@ class Rates:
     generation_tps: float | None = None
     prompt_tps: float | None = None
     requests: int | None = None
-
-
-class RateMeter(Protocol):
-    """Turns successive samples of one engine into rates."""
-
-    def feed(self, at_s: float, sample: RatesSample) -> Rates:
-        """The rates between the sample before and this one, taken at `at_s` (monotonic seconds)."""
-
-
-def rate_meter(engine: Engine) -> RateMeter:
-    """A fresh meter for the dialect of `engine`."""
-    return VllmRates() if engine is Engine.VLLM else LlamaRates()
 
 
 def parse_prometheus(text: str, names: Collection[str] | None = None) -> dict[str, float]:
@@ -85,13 +76,13 @@ class VllmRates:
     def __init__(self) -> None:
         self._before: tuple[float, Mapping[str, float]] | None = None
 
-    def feed(self, at_s: float, sample: RatesSample) -> Rates:
-        """See `RateMeter`."""
+    def feed(self, sample: RatesSample) -> Rates:
+        """The rates between the sample before and this one."""
         now = _counters(sample.metrics, (_VLLM_PROMPT, _VLLM_GENERATED, _VLLM_RUNNING))
-        before, self._before = self._before, (at_s, now)
+        before, self._before = self._before, (sample.at_s, now)
         running = now.get(_VLLM_RUNNING)
         requests = None if running is None else round(running)
-        span_s = _span_s(before, at_s)
+        span_s = _span_s(before, sample.at_s)
         if before is None or span_s is None or _went_back(before[1], now, (_VLLM_PROMPT, _VLLM_GENERATED)):
             return Rates(requests=requests)
         return Rates(
@@ -116,14 +107,14 @@ class LlamaRates:
         self._tasks: Mapping[_Task, int] | None = None
         self._owed = 0.0
 
-    def feed(self, at_s: float, sample: RatesSample) -> Rates:
-        """See `RateMeter`."""
+    def feed(self, sample: RatesSample) -> Rates:
+        """The rates between the sample before and this one."""
         now, tasks = _counters(sample.metrics, _LLAMA_COUNTERS), _running_tasks(sample.slots)
-        before, self._before = self._before, (at_s, now)
+        before, self._before = self._before, (sample.at_s, now)
         tasks_before, self._tasks = self._tasks, tasks
         owed, self._owed = self._owed, 0.0
         requests = None if tasks is None else len(tasks)
-        span_s = _span_s(before, at_s)
+        span_s = _span_s(before, sample.at_s)
         if before is None or span_s is None or _went_back(before[1], now, _LLAMA_COUNTERS):
             return Rates(requests=requests)
         generation = None

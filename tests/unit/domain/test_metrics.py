@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kotaro_bridge.domain.engine_log import Engine
-from kotaro_bridge.domain.metrics import LlamaRates, Rates, RatesSample, VllmRates, parse_prometheus, rate_meter
+from kotaro_bridge.domain.metrics import LlamaRates, Rates, RatesSample, VllmRates, parse_prometheus
 
 CAPTURES = Path(__file__).parents[2] / "data" / "captures"
 
@@ -92,59 +91,59 @@ def readable(text: str) -> bool:
 # --- llama-server
 
 
-def recorded_polls() -> list[tuple[float, RatesSample]]:
+def recorded_polls() -> list[RatesSample]:
     """The polls of slots-live.txt: one 300-token answer."""
     polls = []
     for part in (CAPTURES / "llama-server/slots-live.txt").read_text().split("=== t=")[1:]:
         head, slots, _, metrics = part.split("\n", 3)
         counters = "\n".join(re.findall(r"^llamacpp:\S+ \S+$", metrics, re.MULTILINE)[:7])
-        polls.append((float(head.split()[0]), RatesSample(counters, slots)))
+        polls.append(RatesSample(float(head.split()[0]), counters, slots))
     return polls
 
 
 def test_the_recorded_answer_is_seen_while_it_runs() -> None:
     meter, polls = LlamaRates(), recorded_polls()
-    rates = [meter.feed(at, sample) for at, sample in polls]
+    rates = [meter.feed(sample) for sample in polls]
     assert rates[0] == Rates(None, None, 1)
     assert all(rate.generation_tps is not None and 15 < rate.generation_tps < 25 for rate in rates[1:])
     tokens = sum(
-        (rate.generation_tps or 0) * (at - before)
-        for rate, (at, _), (before, _) in zip(rates[1:], polls[1:], polls, strict=False)
+        (rate.generation_tps or 0) * (now.at_s - before.at_s)
+        for rate, now, before in zip(rates[1:], polls[1:], polls, strict=False)
     )
     assert tokens == pytest.approx(270 - 3)
 
 
 def test_the_end_of_an_answer_between_two_polls_is_not_lost() -> None:
     meter = LlamaRates()
-    meter.feed(0, RatesSample(llama_metrics(0), slots_json((1, 0, 270))))
-    assert meter.feed(1, RatesSample(llama_metrics(300), slots_json())).generation_tps == 30
-    assert meter.feed(2, RatesSample(llama_metrics(300), slots_json())) == Rates(0, 0, 0)
+    meter.feed(RatesSample(0, llama_metrics(0), slots_json((1, 0, 270))))
+    assert meter.feed(RatesSample(1, llama_metrics(300), slots_json())).generation_tps == 30
+    assert meter.feed(RatesSample(2, llama_metrics(300), slots_json())) == Rates(0, 0, 0)
 
 
 def test_an_answer_wholly_between_two_polls_is_not_lost() -> None:
     meter = LlamaRates()
-    meter.feed(0, RatesSample(llama_metrics(0), slots_json()))
-    assert meter.feed(2, RatesSample(llama_metrics(64, 20), slots_json())) == Rates(32, 10, 0)
+    meter.feed(RatesSample(0, llama_metrics(0), slots_json()))
+    assert meter.feed(RatesSample(2, llama_metrics(64, 20), slots_json())) == Rates(32, 10, 0)
 
 
 def test_an_answer_that_ends_between_metrics_and_slots_is_not_counted_twice() -> None:
     meter = LlamaRates()
-    meter.feed(0, RatesSample(llama_metrics(0), slots_json((1, 0, 270))))
-    assert meter.feed(1, RatesSample(llama_metrics(0), slots_json())).generation_tps == 0
-    assert meter.feed(2, RatesSample(llama_metrics(300), slots_json())).generation_tps == 30
+    meter.feed(RatesSample(0, llama_metrics(0), slots_json((1, 0, 270))))
+    assert meter.feed(RatesSample(1, llama_metrics(0), slots_json())).generation_tps == 0
+    assert meter.feed(RatesSample(2, llama_metrics(300), slots_json())).generation_tps == 30
 
 
 def test_a_slot_that_starts_its_next_task() -> None:
     meter = LlamaRates()
-    meter.feed(0, RatesSample(llama_metrics(0), slots_json((0, 1, 90), (1, 2, 10))))
-    rates = meter.feed(1, RatesSample(llama_metrics(100), slots_json((0, 3, 5), (1, 2, 20))))
+    meter.feed(RatesSample(0, llama_metrics(0), slots_json((0, 1, 90), (1, 2, 10))))
+    rates = meter.feed(RatesSample(1, llama_metrics(100), slots_json((0, 3, 5), (1, 2, 20))))
     assert rates == Rates(10 + 5 + 10, 0, 2)
 
 
 def test_without_metrics_the_slots_still_tell_the_generation() -> None:
     meter = LlamaRates()
-    meter.feed(0, RatesSample(None, slots_json((0, 1, 5))))
-    assert meter.feed(1, RatesSample(None, slots_json((0, 1, 25)))) == Rates(20, None, 1)
+    meter.feed(RatesSample(0, None, slots_json((0, 1, 5))))
+    assert meter.feed(RatesSample(1, None, slots_json((0, 1, 25)))) == Rates(20, None, 1)
 
 
 @pytest.mark.parametrize(
@@ -153,25 +152,25 @@ def test_without_metrics_the_slots_still_tell_the_generation() -> None:
 )
 def test_without_slots_there_is_a_gap_not_a_flat_line(slots: str | None) -> None:
     meter = LlamaRates()
-    meter.feed(0, RatesSample(llama_metrics(0), slots_json((0, 1, 5))))
-    rates = meter.feed(1, RatesSample(llama_metrics(0, 7), slots))
+    meter.feed(RatesSample(0, llama_metrics(0), slots_json((0, 1, 5))))
+    rates = meter.feed(RatesSample(1, llama_metrics(0, 7), slots))
     assert rates.generation_tps is None
     assert rates.prompt_tps == 7
-    assert meter.feed(2, RatesSample(llama_metrics(0), slots_json((0, 1, 9)))).generation_tps is None
-    assert meter.feed(3, RatesSample(llama_metrics(0), slots_json((0, 1, 19)))).generation_tps == 10
+    assert meter.feed(RatesSample(2, llama_metrics(0), slots_json((0, 1, 9)))).generation_tps is None
+    assert meter.feed(RatesSample(3, llama_metrics(0), slots_json((0, 1, 19)))).generation_tps == 10
 
 
 def test_a_restarted_engine_leaves_a_gap() -> None:
     meter = LlamaRates()
-    meter.feed(0, RatesSample(llama_metrics(500, 100), slots_json()))
-    assert meter.feed(1, RatesSample(llama_metrics(10, 5), slots_json())) == Rates(None, None, 0)
-    assert meter.feed(2, RatesSample(llama_metrics(30, 5), slots_json())) == Rates(20, 0, 0)
+    meter.feed(RatesSample(0, llama_metrics(500, 100), slots_json()))
+    assert meter.feed(RatesSample(1, llama_metrics(10, 5), slots_json())) == Rates(None, None, 0)
+    assert meter.feed(RatesSample(2, llama_metrics(30, 5), slots_json())) == Rates(20, 0, 0)
 
 
 def test_a_restart_that_only_the_slots_show_leaves_a_gap() -> None:
     meter = LlamaRates()
-    meter.feed(0, RatesSample(llama_metrics(0), slots_json((0, 0, 50))))
-    assert meter.feed(1, RatesSample(llama_metrics(0), slots_json((0, 0, 3)))).generation_tps is None
+    meter.feed(RatesSample(0, llama_metrics(0), slots_json((0, 0, 50))))
+    assert meter.feed(RatesSample(1, llama_metrics(0), slots_json((0, 0, 3)))).generation_tps is None
 
 
 # --- vLLM
@@ -179,42 +178,37 @@ def test_a_restart_that_only_the_slots_show_leaves_a_gap() -> None:
 
 def test_vllm_rates() -> None:
     meter = VllmRates()
-    assert meter.feed(10, RatesSample(vllm_metrics(100, 40, 1))) == Rates(None, None, 1)
-    assert meter.feed(12, RatesSample(vllm_metrics(260, 60, 2))) == Rates(80, 10, 2)
-    assert meter.feed(13, RatesSample(vllm_metrics(260, 60))) == Rates(0, 0, 0)
+    assert meter.feed(RatesSample(10, vllm_metrics(100, 40, 1))) == Rates(None, None, 1)
+    assert meter.feed(RatesSample(12, vllm_metrics(260, 60, 2))) == Rates(80, 10, 2)
+    assert meter.feed(RatesSample(13, vllm_metrics(260, 60))) == Rates(0, 0, 0)
 
 
 def test_vllm_restarted() -> None:
     meter = VllmRates()
-    meter.feed(0, RatesSample(vllm_metrics(100)))
-    assert meter.feed(1, RatesSample(vllm_metrics(10))) == Rates(None, None, 0)
-    assert meter.feed(2, RatesSample(vllm_metrics(15))) == Rates(5, 0, 0)
+    meter.feed(RatesSample(0, vllm_metrics(100)))
+    assert meter.feed(RatesSample(1, vllm_metrics(10))) == Rates(None, None, 0)
+    assert meter.feed(RatesSample(2, vllm_metrics(15))) == Rates(5, 0, 0)
 
 
 # --- both
 
 
-@pytest.mark.parametrize(("engine", "kind"), [(Engine.VLLM, VllmRates), (Engine.LLAMA_SERVER, LlamaRates)])
-def test_meter_of_an_engine(engine: Engine, kind: type) -> None:
-    assert isinstance(rate_meter(engine), kind)
-
-
-@pytest.mark.parametrize("engine", list(Engine))
+@pytest.mark.parametrize("kind", [LlamaRates, VllmRates])
 @pytest.mark.parametrize("page", [None, "", "other 1", "llamacpp:n_decode_total x\nvllm:prompt_tokens_total{ 1"])
-def test_no_data_is_a_gap(engine: Engine, page: str | None) -> None:
-    meter = rate_meter(engine)
+def test_no_data_is_a_gap(kind: type[LlamaRates | VllmRates], page: str | None) -> None:
+    meter = kind()
     for at in (0.0, 1.0):
-        assert meter.feed(at, RatesSample(page)) == Rates(None, None, None)
+        assert meter.feed(RatesSample(at, page)) == Rates(None, None, None)
 
 
-@pytest.mark.parametrize("engine", list(Engine))
+@pytest.mark.parametrize("kind", [LlamaRates, VllmRates])
 @pytest.mark.parametrize("later", [5.1, 0.0, -1.0])
-def test_a_pause_is_a_gap(engine: Engine, later: float) -> None:
-    meter = rate_meter(engine)
+def test_a_pause_is_a_gap(kind: type[LlamaRates | VllmRates], later: float) -> None:
+    meter = kind()
     page = vllm_metrics(1) + llama_metrics(1)
-    meter.feed(0, RatesSample(page, slots_json()))
-    assert meter.feed(later, RatesSample(page, slots_json())) == Rates(None, None, 0)
-    assert meter.feed(later + 5.0, RatesSample(page, slots_json())) == Rates(0, 0, 0)
+    meter.feed(RatesSample(0, page, slots_json()))
+    assert meter.feed(RatesSample(later, page, slots_json())) == Rates(None, None, 0)
+    assert meter.feed(RatesSample(later + 5.0, page, slots_json())) == Rates(0, 0, 0)
 
 
 @dataclass
@@ -247,7 +241,7 @@ ACTIONS = st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["generate", "en
 @given(st.lists(st.tuples(ACTIONS, ACTIONS), max_size=12))
 def test_every_token_is_counted_once_whenever_tasks_end(polls: list[tuple[list[tuple[int, str, int]], ...]]) -> None:
     engine, meter = ModelEngine(), LlamaRates()
-    meter.feed(0, RatesSample(llama_metrics(0), slots_json()))
+    meter.feed(RatesSample(0, llama_metrics(0), slots_json()))
     counted = 0.0
     for second, (before_metrics, before_slots) in enumerate([*polls, ([], []), ([], [])], start=1):
         for action in before_metrics:
@@ -255,7 +249,7 @@ def test_every_token_is_counted_once_whenever_tasks_end(polls: list[tuple[list[t
         metrics = llama_metrics(engine.predicted)
         for action in before_slots:
             engine.act(*action)
-        rate = meter.feed(second, RatesSample(metrics, engine.slots())).generation_tps
+        rate = meter.feed(RatesSample(second, metrics, engine.slots())).generation_tps
         assert rate is not None
         assert rate >= 0
         counted += rate
