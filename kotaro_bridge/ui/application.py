@@ -1,0 +1,87 @@
+"""Start and end of the windows: the Qt application, the event loop, and a way in for signals and a second instance."""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from PySide6.QtCore import QSocketNotifier
+from PySide6.QtWidgets import QApplication, QSystemTrayIcon
+
+from kotaro_bridge.ui.desk import Desk
+from kotaro_bridge.ui.icons import app_icon
+from kotaro_bridge.ui.shell import Shell
+from kotaro_bridge.ui.theme import Theme
+
+APP_ID = "KotaroBridge.KotaroBridge"
+OnReady = Callable[[Callable[[], None], Callable[[], None]], None]
+
+
+def run(desk: Desk, *, start_hidden: bool, scheme: str | None = None, on_ready: OnReady | None = None) -> int:
+    """Open the tray icon and serve the windows until a person quits and all models have stopped.
+
+    Args:
+        start_hidden: only the tray icon at first; without a tray the dashboard opens all the same.
+        scheme: `light`, `dark`, or None to follow the system.
+        on_ready: called once with two functions that any thread may call: open the dashboard, and quit.
+
+    Returns:
+        The exit code of the process.
+    """
+    app = make_application(desk.version)
+    theme = Theme(app, scheme)
+    has_tray = QSystemTrayIcon.isSystemTrayAvailable()
+    shell = Shell(desk, theme, tray_visible=has_tray)
+    shell.ended.connect(app.quit)
+    with _signals(shell.quit):
+        if on_ready is not None:
+            on_ready(
+                lambda: shell.bridge.post(shell.open_dashboard),
+                lambda: shell.bridge.post(shell.quit),
+            )
+        if not start_hidden or not has_tray:
+            shell.open_dashboard()
+        code = app.exec()
+    shell.close()
+    return code
+
+
+def make_application(version: str) -> QApplication:
+    """The one QApplication, or the one that is there already."""
+    there = QApplication.instance()
+    if isinstance(there, QApplication):
+        return there
+    if sys.platform == "win32":
+        # Without it the taskbar groups the window under python.exe and shows its icon.
+        ctypes.windll.shell32.SetCurrentProcessExplicitAppUserModelID(APP_ID)
+    app = QApplication(sys.argv[:1])
+    app.setApplicationName("Kotaro Bridge")
+    app.setApplicationVersion(version)
+    app.setWindowIcon(app_icon())
+    app.setQuitOnLastWindowClosed(False)
+    return app
+
+
+@contextmanager
+def _signals(quit_orderly: Callable[[], None]) -> Iterator[None]:
+    """Ctrl-C and TERM quit in order. Python runs its handlers between bytecodes only; the socket wakes Qt's loop for them."""
+    ours, pythons = socket.socketpair()
+    for end in (ours, pythons):
+        end.setblocking(False)
+    before_fd = signal.set_wakeup_fd(pythons.fileno(), warn_on_full_buffer=False)
+    before = {number: signal.signal(number, lambda *_: quit_orderly()) for number in (signal.SIGINT, signal.SIGTERM)}
+    notifier = QSocketNotifier(ours.fileno(), QSocketNotifier.Type.Read)
+    notifier.activated.connect(lambda *_: ours.recv(64))
+    try:
+        yield
+    finally:
+        notifier.setEnabled(False)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(before_fd)
+        ours.close()
+        pythons.close()

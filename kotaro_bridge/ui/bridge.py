@@ -1,0 +1,82 @@
+"""The one way from other threads into the windows.
+
+Owns a locked queue and one queued signal. State changes are all delivered, in order; of telemetry only the newest sample is.
+Nothing else below `ui/` touches a QObject.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from PySide6.QtCore import QObject, Qt, Signal, Slot
+
+from kotaro_bridge.domain.run_view import Sample
+from kotaro_bridge.service.bus import Bus, Message
+
+log = logging.getLogger(__name__)
+
+
+class Bridge(QObject):
+    """Lives as long as the windows; signals are emitted on the thread that made it."""
+
+    phase_changed = Signal(object)
+    sampled = Signal(object)
+    _wake = Signal()
+
+    def __init__(self, bus: Bus, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._lock = threading.Lock()
+        self._calls: deque[Callable[[], None]] = deque()
+        self._sample: Sample | None = None
+        self._awake = False
+        self._closed = False
+        self._wake.connect(self._drain, Qt.ConnectionType.QueuedConnection)
+        self._unsubscribe = bus.subscribe(self._hear)
+
+    def post(self, call: Callable[[], None]) -> None:
+        """Run `call` on the windows' thread, after everything posted before. Returns at once; any thread."""
+        with self._lock:
+            if not self._closed:
+                self._calls.append(call)
+                self._wake_once()
+
+    def close(self) -> None:
+        """Hear and deliver nothing more."""
+        self._unsubscribe()
+        with self._lock:
+            self._closed = True
+            self._calls.clear()
+            self._sample = None
+
+    def _hear(self, message: Message) -> None:
+        if isinstance(message, Sample):
+            with self._lock:
+                if not self._closed:
+                    self._sample = message
+                    self._wake_once()
+        else:
+            self.post(lambda: self.phase_changed.emit(message))
+
+    def _wake_once(self) -> None:
+        """With the lock held: one signal for however many calls are waiting."""
+        if not self._awake:
+            self._awake = True
+            self._wake.emit()
+
+    @Slot()
+    def _drain(self) -> None:
+        with self._lock:
+            calls, self._calls = self._calls, deque()
+            sample, self._sample = self._sample, None
+            self._awake = False
+        for call in calls:
+            try:
+                call()
+            except Exception:
+                # One view that fails must not keep the others from hearing of a state change.
+                log.exception("a call into the windows failed")
+        if sample is not None:
+            self.sampled.emit(sample)

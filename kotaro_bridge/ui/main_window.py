@@ -1,0 +1,178 @@
+"""The main window: models on the left, the dashboard of the chosen one on the right.
+
+Importing this module brings in pyqtgraph; the shell does so when the window is first opened.
+"""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QSize, Qt, Signal, Slot
+from PySide6.QtGui import QCloseEvent, QHideEvent, QKeySequence, QShortcut, QShowEvent
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QMainWindow, QVBoxLayout, QWidget
+
+from kotaro_bridge.domain.profile import Profile
+from kotaro_bridge.domain.run_view import PhaseChanged
+from kotaro_bridge.ui.bridge import Bridge
+from kotaro_bridge.ui.desk import Desk
+from kotaro_bridge.ui.icons import app_icon
+from kotaro_bridge.ui.pages.dashboard import Dashboard
+from kotaro_bridge.ui.theme import UNIT, Theme, style_sheet
+from kotaro_bridge.ui.view_models.status import leading
+from kotaro_bridge.ui.widgets.basics import button, chip, label, row, simulated_words
+from kotaro_bridge.ui.widgets.model_list import ModelList
+from kotaro_bridge.ui.widgets.run_header import Banner
+
+SIDE_WIDTH = 264
+
+
+class MainWindow(QMainWindow):
+    """Emits `closing` when a person closes it, `details` for the reason of a refusal, `problems` for broken profiles."""
+
+    closing = Signal()
+    details = Signal(str)
+    problems = Signal()
+
+    def __init__(self, desk: Desk, theme: Theme, bridge: Bridge) -> None:
+        super().__init__()
+        self._desk = desk
+        self._theme = theme
+        self._profiles = {profile.id: profile for profile in desk.supervisor.profiles()}
+        self.setWindowTitle("Kotaro Bridge")
+        self.setWindowIcon(app_icon())
+        self.models = ModelList(theme, desk.texts, desk.supervisor.profiles())
+        self.notice = Banner(desk.texts)
+        self.dashboard: Dashboard | None = None
+        page = QWidget()
+        page.setObjectName("Page")
+        self._right = QVBoxLayout()
+        self._right.setContentsMargins(0, 0, 0, 0)
+        self._right.setSpacing(0)
+        whole = QHBoxLayout(page)
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.setSpacing(0)
+        whole.addWidget(self._side())
+        whole.addLayout(self._right, 1)
+        self.setCentralWidget(page)
+        self._fill_right(bridge)
+        self._restyle()
+        self.resize(QSize(1180, 800))
+        self.setMinimumSize(QSize(980, 680))
+        self.models.chosen.connect(self.choose)
+        self.models.toggled.connect(self._on_toggled)
+        theme.changed.connect(self._restyle)
+        bridge.phase_changed.connect(self._on_phase)
+        bridge.sampled.connect(self._on_sample)
+        QShortcut(QKeySequence(QKeySequence.StandardKey.Close), self, self.close)
+        self._choose_first()
+
+    def _side(self) -> QWidget:
+        texts = self._desk.texts
+        side = QWidget()
+        side.setObjectName("Side")
+        side.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
+        side.setFixedWidth(SIDE_WIDTH)
+        picture = QLabel()
+        picture.setPixmap(app_icon().pixmap(QSize(24, 24)))
+        box = QVBoxLayout(side)
+        box.setContentsMargins(UNIT, 2 * UNIT, UNIT, UNIT + 4)
+        box.setSpacing(UNIT)
+        head = row(picture, label("Kotaro Bridge", "app"), 1)
+        head.setContentsMargins(UNIT, 0, UNIT, 0)
+        box.addLayout(head)
+        if self._desk.simulated is not None:
+            badge = row(chip(simulated_words(texts, self._desk.simulated)), 1)
+            badge.setContentsMargins(UNIT, 0, UNIT, 0)
+            box.addLayout(badge)
+        box.addWidget(self.models, 1)
+        broken = len(self._desk.supervisor.profile_problems())
+        if broken:
+            self.broken = button(texts.text("ui.broken_profiles", count=broken), "quiet")
+            self.broken.clicked.connect(self.problems)
+            box.addWidget(self.broken)
+        version = label(texts.text("ui.version", version=self._desk.version), "small")
+        version.setContentsMargins(UNIT, 0, 0, 0)
+        box.addWidget(version)
+        return side
+
+    def _fill_right(self, bridge: Bridge) -> None:
+        frame = QVBoxLayout()
+        frame.setContentsMargins(2 * UNIT, 2 * UNIT, 2 * UNIT, 0)
+        frame.addWidget(self.notice)
+        self._right.addLayout(frame)
+        self.notice.hide()
+        if not self._profiles:
+            self._right.addWidget(_nothing_to_start(self._desk), 1)
+            return
+        first = next(iter(self._profiles.values()))
+        self.dashboard = Dashboard(self._desk, self._theme, bridge, first)
+        self.dashboard.details.connect(self.details)
+        self._right.addWidget(self.dashboard, 1)
+
+    def _choose_first(self) -> None:
+        """Open with the model that the tray speaks of, else the first."""
+        supervisor = self._desk.supervisor
+        views = [supervisor.view(profile_id) for profile_id in self._profiles]
+        for view in views:
+            self.models.set_phase(view.profile_id, view.phase)
+        lead = leading(views)
+        if lead is not None:
+            self.models.select(lead.profile_id)
+        elif views:
+            self.models.select(views[0].profile_id)
+
+    @Slot(str)
+    def choose(self, profile_id: str) -> None:
+        """Show a profile."""
+        profile: Profile | None = self._profiles.get(profile_id)
+        if profile is not None and self.dashboard is not None:
+            self.dashboard.show_profile(profile)
+
+    def show_notice(self, what: str, do: str = "") -> None:
+        """A sentence over the page, such as that the program is about to quit."""
+        self.notice.show_words(what, do, "warn", details=False)
+
+    @Slot(str)
+    def _on_toggled(self, profile_id: str) -> None:
+        if self.dashboard is not None and self.dashboard.profile.id == profile_id:
+            self.dashboard.toggle()
+
+    @Slot(object)
+    def _on_phase(self, change: PhaseChanged) -> None:
+        self.models.set_phase(change.view.profile_id, change.view.phase)
+        if self.dashboard is not None and self.isVisible():
+            self.dashboard.refresh()
+
+    @Slot(object)
+    def _on_sample(self, _sample: object) -> None:
+        if self.dashboard is not None and self.isVisible() and not self.isMinimized():
+            self.dashboard.refresh_numbers()
+
+    @Slot()
+    def _restyle(self) -> None:
+        self.setStyleSheet(style_sheet(self._theme.tokens))
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Live numbers are wanted faster while they are seen."""
+        super().showEvent(event)
+        self._desk.telemetry.set_watched(True)
+
+    def hideEvent(self, event: QHideEvent) -> None:
+        """Back to the slow pace."""
+        self._desk.telemetry.set_watched(False)
+        super().hideEvent(event)
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        """The shell decides what closing means: into the tray, or the end."""
+        event.ignore()
+        self.closing.emit()
+
+
+def _nothing_to_start(desk: Desk) -> QWidget:
+    page = QWidget()
+    box = QVBoxLayout(page)
+    box.addStretch(1)
+    for text, role in ((desk.texts.text("ui.empty.title"), "title"), (desk.texts.text("ui.empty.text"), "muted")):
+        words = label(text, role, wrap=True)
+        words.setAlignment(Qt.AlignmentFlag.AlignHCenter)
+        box.addWidget(words)
+    box.addStretch(2)
+    return page

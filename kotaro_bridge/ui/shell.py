@@ -1,0 +1,186 @@
+"""What the windows do: open, explain a refusal, start and stop, and end the program in order.
+
+Owns tray, main window, dialogs and the way out. The main window, and with it pyqtgraph, is made when it is first opened.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QObject, QTimer, Signal, Slot
+
+from kotaro_bridge.domain.run_state import RESTING, SPAWNED, Phase
+from kotaro_bridge.domain.run_view import PhaseChanged
+from kotaro_bridge.ui.bridge import Bridge
+from kotaro_bridge.ui.desk import Desk
+from kotaro_bridge.ui.dialogs.block import BlockDialog
+from kotaro_bridge.ui.theme import Theme
+from kotaro_bridge.ui.tray import Tray
+from kotaro_bridge.ui.view_models.block import BlockReport, block_report, is_blocked, problem_report
+from kotaro_bridge.ui.view_models.status import can_stop
+
+if TYPE_CHECKING:
+    from kotaro_bridge.ui.main_window import MainWindow
+
+SETTLE_MS = 250
+"""How often it is asked whether all is at rest while the program ends; state changes ask at once."""
+
+
+class Shell(QObject):
+    """Emits `ended` when everything has come to rest after a quit."""
+
+    ended = Signal()
+
+    def __init__(self, desk: Desk, theme: Theme, *, tray_visible: bool, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._desk = desk
+        self._theme = theme
+        self._tray_visible = tray_visible
+        self._quitting = False
+        self._told_of_orphans = False
+        self.bridge = Bridge(desk.bus, self)
+        self.tray = Tray(desk, theme, visible=tray_visible, parent=self)
+        self.window: MainWindow | None = None
+        self.dialogs: dict[str, BlockDialog] = {}
+        self.tray.toggled.connect(self.toggle)
+        self.tray.opened.connect(self.open_dashboard)
+        self.tray.quit_wanted.connect(self.quit)
+        self.bridge.phase_changed.connect(self._on_phase)
+        self.bridge.sampled.connect(self._on_sample)
+        self._settle = QTimer(self)
+        self._settle.setInterval(SETTLE_MS)
+        self._settle.timeout.connect(self._end_if_settled)
+
+    @Slot()
+    def open_dashboard(self) -> None:
+        """Show the main window, in front."""
+        if self.window is None:
+            from kotaro_bridge.ui.main_window import MainWindow
+
+            self.window = MainWindow(self._desk, self._theme, self.bridge)
+            self.window.closing.connect(self._on_closing)
+            self.window.details.connect(self.explain)
+            self.window.problems.connect(self._on_problems)
+        self.window.showNormal() if self.window.isMinimized() else self.window.show()
+        self.window.raise_()
+        self.window.activateWindow()
+
+    @Slot(str)
+    def toggle(self, profile_id: str) -> None:
+        """Start a model, or stop it."""
+        supervisor = self._desk.supervisor
+        if can_stop(supervisor.view(profile_id).phase):
+            supervisor.stop(profile_id)
+        else:
+            supervisor.start(profile_id)
+
+    @Slot(str)
+    def explain(self, profile_id: str) -> None:
+        """Open the dialog that says why a model does not run."""
+        profile = next(profile for profile in self._desk.supervisor.profiles() if profile.id == profile_id)
+        sample = self._desk.telemetry.latest()
+        holders = sample.counters.processes if sample and sample.counters else ()
+        self._open(block_report(self._desk.texts, profile, self._desk.supervisor.view(profile_id), holders))
+
+    @Slot()
+    def quit(self) -> None:
+        """Stop every model, then end. The loop goes on meanwhile."""
+        if self._desk.supervisor.all_resting() or self._told_of_orphans:
+            self._end()
+            return
+        if self._quitting:
+            return
+        self._quitting = True
+        words = self._desk.texts.text("ui.quitting", models=", ".join(self._live_titles()))
+        self.tray.show_quitting(words)
+        self.tray.say("Kotaro Bridge", words)
+        if self.window is not None:
+            self.window.show_notice(words)
+        self._desk.supervisor.stop_all()
+        self._settle.start()
+
+    def close(self) -> None:
+        """Take everything down; nothing is delivered any more."""
+        self._settle.stop()
+        self.bridge.close()
+        for dialog in self.dialogs.values():
+            dialog.hide()
+        if self.window is not None:
+            self.window.hide()
+        if self.tray.icon is not None:
+            self.tray.icon.hide()
+
+    def _live_titles(self) -> list[str]:
+        supervisor = self._desk.supervisor
+        return [profile.title for profile in supervisor.profiles() if supervisor.view(profile.id).phase not in RESTING]
+
+    @Slot()
+    def _end_if_settled(self) -> None:
+        if not self._quitting:
+            return
+        supervisor = self._desk.supervisor
+        if supervisor.all_resting():
+            self._end()
+            return
+        phases = {profile.id: supervisor.view(profile.id).phase for profile in supervisor.profiles()}
+        if all(phase in RESTING or phase is Phase.ORPHANED for phase in phases.values()):
+            # What could not be ended is shown before the program goes; a second quit leaves it to the next start.
+            self._quitting = False
+            self._told_of_orphans = True
+            self._settle.stop()
+            self.tray.show_quitting(None)
+            for profile_id, phase in phases.items():
+                if phase is Phase.ORPHANED:
+                    self.explain(profile_id)
+
+    def _end(self) -> None:
+        self._settle.stop()
+        self.ended.emit()
+
+    @Slot(object)
+    def _on_phase(self, change: PhaseChanged) -> None:
+        self.tray.refresh()
+        view = change.view
+        dialog = self.dialogs.get(view.profile_id)
+        if is_blocked(view.phase):
+            # The end of what was left over is good news: it is told where a dialog is open, and does not open one.
+            if dialog is not None or change.old is not Phase.ORPHANED:
+                self.explain(view.profile_id)
+        elif dialog is not None:
+            if view.phase in SPAWNED or view.phase is Phase.STOPPED:
+                dialog.close()
+            else:
+                dialog.show_busy()
+        self._end_if_settled()
+
+    @Slot(object)
+    def _on_sample(self, _sample: object) -> None:
+        self.tray.refresh()
+
+    def _open(self, report: BlockReport) -> None:
+        dialog = self.dialogs.get(report.profile_id)
+        if dialog is None:
+            dialog = BlockDialog(self._theme, self._desk.texts, self._desk.version, self._desk.simulated)
+            dialog.again.connect(self._on_again)
+            self.dialogs[report.profile_id] = dialog
+        dialog.show_report(report)
+        dialog.show()
+        dialog.raise_()
+        dialog.activateWindow()
+
+    @Slot(str)
+    def _on_again(self, profile_id: str) -> None:
+        self.dialogs[profile_id].show_busy()
+        self.toggle(profile_id)
+
+    @Slot()
+    def _on_problems(self) -> None:
+        self._open(problem_report(self._desk.texts, self._desk.supervisor.profile_problems()))
+
+    @Slot()
+    def _on_closing(self) -> None:
+        if self._tray_visible:
+            if self.window is not None:
+                self.window.hide()
+        else:
+            self.quit()

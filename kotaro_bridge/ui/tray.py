@@ -1,0 +1,185 @@
+"""The tray icon and its menu.
+
+Owns what they say; what a click does is the shell's. The menu is built even where the desktop has no tray, for the tour and tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from PySide6.QtCore import QObject, Signal, Slot
+from PySide6.QtGui import QAction, QGuiApplication, QIcon
+from PySide6.QtWidgets import QMenu, QSystemTrayIcon
+
+from kotaro_bridge.domain.profile import Profile
+from kotaro_bridge.domain.run_state import ENDING, Phase
+from kotaro_bridge.domain.run_view import RunView
+from kotaro_bridge.ui.desk import Desk
+from kotaro_bridge.ui.icons import state_icon
+from kotaro_bridge.ui.theme import Theme, style_sheet
+from kotaro_bridge.ui.view_models.status import Look, can_stop, leading, look_of, phase_word, status_line
+from kotaro_bridge.ui.widgets.basics import simulated_words
+
+TOOLTIP_LENGTH = 127
+"""Windows cuts a tray tooltip there (NOTIFYICONDATAW.szTip holds 128 characters with the closing zero)."""
+
+
+class Tray(QObject):
+    """Emits `toggled` with a profile id, `opened` for the dashboard and `quit_wanted`."""
+
+    toggled = Signal(str)
+    opened = Signal()
+    quit_wanted = Signal()
+
+    def __init__(self, desk: Desk, theme: Theme, *, visible: bool, parent: QObject | None = None) -> None:
+        """Args: visible: show an icon; False where the desktop has no tray."""
+        super().__init__(parent)
+        self._desk = desk
+        self._theme = theme
+        self._icons: dict[Look, QIcon] = {}
+        self._look: Look | None = None
+        self._quitting: str | None = None
+        self._styled = False
+        self.menu = QMenu()
+        self.menu.setToolTipsVisible(True)
+        self.status = self._note("")
+        if desk.simulated is not None:
+            self._note(simulated_words(desk.texts, desk.simulated))
+        self.starts: dict[str, QAction] = {}
+        self._add_profiles()
+        text = desk.texts.text
+        self.menu.addSeparator()
+        self.open_dashboard = self._action(text("ui.tray.dashboard"))
+        self.open_dashboard.triggered.connect(self.opened)
+        self.copy_address = self._action(text("ui.tray.copy_address"))
+        self.copy_address.triggered.connect(self._on_copy)
+        self.menu.addSeparator()
+        self.quit = self._action(text("ui.tray.quit"))
+        self.quit.triggered.connect(self.quit_wanted)
+        self.menu.aboutToShow.connect(self._on_menu)
+        theme.changed.connect(self._on_theme)
+        self.icon: QSystemTrayIcon | None = QSystemTrayIcon(self) if visible else None
+        self.tooltip = ""
+        self.refresh()
+        if self.icon is not None:
+            self.icon.setContextMenu(self.menu)
+            self.icon.activated.connect(self._on_activated)
+            self.icon.show()
+
+    def _note(self, text: str) -> QAction:
+        action = self._action(text)
+        action.setEnabled(False)
+        return action
+
+    def _action(self, text: str) -> QAction:
+        return self.menu.addAction(text)
+
+    def _add_profiles(self) -> None:
+        engine = None
+        for profile in self._desk.supervisor.profiles():
+            if profile.engine is not engine:
+                engine = profile.engine
+                self.menu.addSeparator()
+                self._note(self._desk.texts.text(f"ui.engine.{engine}"))
+            action = self._action(profile.title)
+            action.setCheckable(True)
+            action.triggered.connect(self._toggler(profile.id))
+            self.starts[profile.id] = action
+
+    def _toggler(self, profile_id: str) -> Callable[[bool], None]:
+        return lambda _checked: self._on_toggle(profile_id)
+
+    def look(self) -> Look:
+        """The picture that is shown."""
+        return self._look or Look.IDLE
+
+    def show_quitting(self, words: str | None) -> None:
+        """Say that the program stops its models and then ends; None takes it back."""
+        self._quitting = words
+        self.quit.setEnabled(words is None)
+        self.refresh()
+
+    def say(self, title: str, words: str) -> None:
+        """A notification, where there is a tray."""
+        if self.icon is not None:
+            self.icon.showMessage(title, words, self._picture(self.look()))
+
+    @Slot()
+    def refresh(self) -> None:
+        """Show icon, tooltip and menu as things are now."""
+        supervisor = self._desk.supervisor
+        views = {profile.id: supervisor.view(profile.id) for profile in supervisor.profiles()}
+        lead = leading(views.values())
+        self._show_look(look_of(lead.phase) if lead else Look.IDLE)
+        profile = next((p for p in supervisor.profiles() if lead and p.id == lead.profile_id), None)
+        line = self._quitting or status_line(self._desk.texts, profile, lead, self._desk.telemetry.latest())
+        _put(self.status, line)
+        self._show_tooltip(line)
+        for each in supervisor.profiles():
+            self._show_item(each, views[each.id])
+        self.copy_address.setEnabled(self._address(views.values()) is not None)
+
+    def _show_item(self, profile: Profile, view: RunView) -> None:
+        text = self._desk.texts.text
+        action = self.starts[profile.id]
+        stops = can_stop(view.phase)
+        words = text("ui.tray.stop" if stops else "ui.tray.start", model=profile.title)
+        word = "" if view.phase in (Phase.IDLE, Phase.STOPPED) else f"\t{phase_word(self._desk.texts, view.phase)}"
+        _put(action, words.replace("&", "&&") + word)
+        action.setChecked(stops)
+        action.setEnabled(view.phase not in ENDING and self._quitting is None)
+
+    def _show_look(self, look: Look) -> None:
+        if look is not self._look:
+            self._look = look
+            if self.icon is not None:
+                self.icon.setIcon(self._picture(look))
+
+    def _picture(self, look: Look) -> QIcon:
+        return self._icons.setdefault(look, state_icon(look))
+
+    def _show_tooltip(self, line: str) -> None:
+        parts = ["Kotaro Bridge"]
+        if self._desk.simulated is not None:
+            parts.append(simulated_words(self._desk.texts, self._desk.simulated))
+        tooltip = "\n".join([*parts, line])[:TOOLTIP_LENGTH]
+        if tooltip != self.tooltip:
+            self.tooltip = tooltip
+            if self.icon is not None:
+                self.icon.setToolTip(tooltip)
+
+    def _address(self, views: Iterable[RunView]) -> str | None:
+        return next((view.endpoint.base_url for view in views if view.endpoint is not None), None)
+
+    def _on_toggle(self, profile_id: str) -> None:
+        # A click on a checkable item turns its mark by itself; the mark shows what is, not what was clicked.
+        self.refresh()
+        self.toggled.emit(profile_id)
+
+    @Slot()
+    def _on_copy(self) -> None:
+        supervisor = self._desk.supervisor
+        address = self._address([supervisor.view(profile.id) for profile in supervisor.profiles()])
+        if address is not None:
+            QGuiApplication.clipboard().setText(address)
+
+    @Slot()
+    def _on_menu(self) -> None:
+        if not self._styled:
+            self._on_theme()
+        self.refresh()
+
+    @Slot()
+    def _on_theme(self) -> None:
+        self._styled = True
+        self.menu.setStyleSheet(style_sheet(self._theme.tokens))
+
+    @Slot(QSystemTrayIcon.ActivationReason)
+    def _on_activated(self, reason: QSystemTrayIcon.ActivationReason) -> None:
+        if reason in (QSystemTrayIcon.ActivationReason.Trigger, QSystemTrayIcon.ActivationReason.DoubleClick):
+            self.opened.emit()
+
+
+def _put(action: QAction, text: str) -> None:
+    if action.text() != text:
+        action.setText(text)

@@ -1,0 +1,1 @@
+"""What windows show, computed without Qt."""

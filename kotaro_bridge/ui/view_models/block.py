@@ -1,0 +1,177 @@
+"""Why a run was refused, ended or left something behind, as the block dialog and its `Copy details` show it. Must not import Qt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from kotaro_bridge.domain.errors import Problem
+from kotaro_bridge.domain.gate import CheckId, GateReport, Status
+from kotaro_bridge.domain.gpu import GpuProcess
+from kotaro_bridge.domain.profile import Profile
+from kotaro_bridge.domain.run_state import Phase
+from kotaro_bridge.domain.run_view import RunView
+from kotaro_bridge.domain.units import format_mib
+from kotaro_bridge.texts import Message, Texts
+
+HOLDERS_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """Bytes of video memory that the refusal is about."""
+
+    need: int
+    free: int
+    total: int
+    missing: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRow:
+    """One check: its outcome, its name, and the sentence."""
+
+    status: Status
+    word: str
+    name: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class BlockReport:
+    """All that the dialog shows.
+
+    Args:
+        reassurance: what was not done, or what is still there.
+        causes: each with its remedy.
+        holders: who holds video memory, in words, largest first.
+        evidence: lines of logs or tools that prove the causes.
+        retry: words of the button that tries again.
+    """
+
+    profile_id: str
+    title: str
+    reassurance: str
+    causes: tuple[Message, ...]
+    numbers: Numbers | None
+    holders: tuple[str, ...]
+    checks: tuple[CheckRow, ...]
+    evidence: tuple[str, ...]
+    retry: str
+
+
+def is_blocked(phase: Phase) -> bool:
+    """True for the states that the dialog explains."""
+    return phase in (Phase.REFUSED, Phase.FAILED, Phase.ORPHANED)
+
+
+def block_report(texts: Texts, profile: Profile, view: RunView, holders: Iterable[GpuProcess] = ()) -> BlockReport:
+    """The report of a run in REFUSED, FAILED or ORPHANED; `holders` as the newest telemetry names them."""
+    refused = view.phase is Phase.REFUSED
+    problems = tuple(_problems(view))
+    numbers = _numbers(view.gate) if refused else None
+    return BlockReport(
+        profile_id=profile.id,
+        title=texts.text(f"ui.block.title.{view.phase}", model=profile.title),
+        reassurance=texts.text(f"ui.block.note.{view.phase}"),
+        causes=tuple(texts.message(problem) for problem in problems),
+        numbers=numbers,
+        holders=tuple(_holder(process) for process in list(holders)[:HOLDERS_SHOWN]) if numbers else (),
+        checks=tuple(_check_rows(texts, view.gate)) if view.gate else (),
+        evidence=tuple(_evidence(view, problems)),
+        retry=texts.text("ui.block.stop_again" if view.phase is Phase.ORPHANED else "ui.block.check_again"),
+    )
+
+
+def problem_report(texts: Texts, problems: tuple[Problem, ...]) -> BlockReport:
+    """The same for profile files that could not be read."""
+    return BlockReport(
+        profile_id="",
+        title=texts.text("ui.block.title.profiles"),
+        reassurance=texts.text("ui.block.note.profiles"),
+        causes=tuple(texts.message(problem) for problem in problems),
+        numbers=None,
+        holders=(),
+        checks=(),
+        evidence=tuple(line for problem in problems for line in problem.evidence),
+        retry="",
+    )
+
+
+def copy_text(texts: Texts, report: BlockReport, version: str, simulated: str | None) -> str:
+    """The report as plain text for a message or an issue."""
+    return "\n".join(_copy_lines(texts, report, version, simulated)) + "\n"
+
+
+def _copy_lines(texts: Texts, report: BlockReport, version: str, simulated: str | None) -> Iterator[str]:
+    yield f"Kotaro Bridge {version}"
+    if simulated is not None:
+        yield texts.text("ui.simulated", scenario=simulated)
+    yield report.title
+    yield report.reassurance
+    for cause in report.causes:
+        yield ""
+        yield cause.what
+        if cause.do:
+            yield cause.do
+    if report.numbers is not None:
+        yield ""
+        for name, size in number_rows(texts, report.numbers):
+            yield f"{name}: {size}"
+    if report.holders:
+        yield f"{texts.text('ui.block.holders')}: {', '.join(report.holders)}"
+    if report.checks:
+        yield ""
+        for check in report.checks:
+            yield f"[{check.word}] {check.name}: {check.sentence}"
+    if report.evidence:
+        yield ""
+        yield from report.evidence
+
+
+def number_rows(texts: Texts, numbers: Numbers) -> tuple[tuple[str, str], ...]:
+    """Needed, free, total, missing: name and size."""
+    values = (("need", numbers.need), ("free", numbers.free), ("total", numbers.total), ("missing", numbers.missing))
+    return tuple((texts.text(f"ui.block.{key}"), format_mib(size)) for key, size in values)
+
+
+def _problems(view: RunView) -> Iterator[Problem]:
+    """Each check that refuses has its say; a run that ended has one reason."""
+    blocking = view.gate.blocking if view.gate and view.phase is Phase.REFUSED else ()
+    if blocking:
+        yield from (check.message for check in blocking)
+    elif view.problem is not None:
+        yield view.problem
+
+
+def _numbers(gate: GateReport | None) -> Numbers | None:
+    check = next((check for check in gate.checks if check.id is CheckId.VRAM and check.blocks), None) if gate else None
+    if check is None:
+        return None
+    values = [check.message.params.get(f"{name}_bytes") for name in ("need", "free", "total", "missing")]
+    if not all(isinstance(value, int) for value in values):
+        return None
+    need, free, total, missing = (int(value) for value in values if value is not None)
+    return Numbers(need, free, total, missing)
+
+
+def _holder(process: GpuProcess) -> str:
+    return f"{process.name} {format_mib(process.dedicated)}"
+
+
+def _check_rows(texts: Texts, gate: GateReport) -> Iterator[CheckRow]:
+    for check in gate.checks:
+        word = texts.text(f"ui.status.{check.status}")
+        yield CheckRow(check.status, word, texts.text(f"ui.check.{check.id}"), texts.message(check.message).what)
+
+
+def _evidence(view: RunView, problems: tuple[Problem, ...]) -> Iterator[str]:
+    """The lines of the problems, then those of the judgement that are not among them."""
+    seen: set[str] = set()
+    lines = [line for problem in problems for line in problem.evidence]
+    if view.judgement is not None and view.phase is not Phase.REFUSED:
+        lines += [reason.line for reason in view.judgement.reasons if reason.line]
+    for line in lines:
+        if line not in seen:
+            seen.add(line)
+            yield line

@@ -1,0 +1,87 @@
+"""What was proved about a run, as rows of a table. Must not import Qt and must not judge: the verdict is `domain.placement`'s."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from kotaro_bridge.domain.engine_log import LogFacts
+from kotaro_bridge.domain.reasons import Verdict
+from kotaro_bridge.domain.run_view import RunView
+from kotaro_bridge.domain.units import format_gib, format_mib
+from kotaro_bridge.texts import Texts
+from kotaro_bridge.ui.view_models.status import is_live, rate_digits
+
+
+@dataclass(frozen=True, slots=True)
+class ProofRow:
+    """A name and what the log or the measurement said."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProofTable:
+    """The panel's content; `tone` is `good`, `bad` or empty where nothing is proved yet."""
+
+    headline: str
+    tone: str
+    rows: tuple[ProofRow, ...]
+
+
+def proof_table(texts: Texts, view: RunView) -> ProofTable:
+    """The table of a run; empty rows before there is a judgement."""
+    judgement = view.judgement
+    if judgement is None:
+        return ProofTable(texts.text("ui.proof.none"), "", ())
+    if is_live(view.phase) and judgement.verdict is Verdict.GPU:
+        headline, tone = texts.text("ui.proof.holds"), "good"
+    elif judgement.verdict is Verdict.GPU:
+        headline, tone = texts.text("ui.proof.log_only"), ""
+    else:
+        headline, tone = texts.text(f"ui.proof.verdict.{judgement.verdict}"), "bad"
+    rows = tuple(ProofRow(texts.text(f"ui.proof.{key}"), value) for key, value in _rows(texts, view, judgement.facts))
+    return ProofTable(headline, tone, rows)
+
+
+def _rows(texts: Texts, view: RunView, facts: LogFacts) -> Iterator[tuple[str, str]]:
+    gpu = {name: device for name, device in facts.devices.items() if name.startswith("CUDA")}
+    weights = facts.weights if facts.weights is not None else _sum(device.model for device in gpu.values())
+    if weights is not None:
+        yield "weights", texts.text("ui.proof.on_card", size=format_gib(weights))
+    if facts.host_model:
+        yield "host_weights", texts.text("ui.proof.host_value", size=format_mib(facts.host_model))
+    kv = facts.available_kv if facts.weights is not None else _sum(device.kv for device in gpu.values())
+    if kv is not None:
+        yield "kv", texts.text("ui.proof.on_card", size=format_gib(kv))
+    compute = _sum(device.compute for device in gpu.values())
+    if compute is not None:
+        yield "compute", texts.text("ui.proof.on_card", size=format_mib(compute))
+    if facts.layers is not None and facts.layers_total is not None:
+        yield "layers", texts.text("ui.proof.of", part=facts.layers, whole=facts.layers_total)
+    if facts.splits is not None:
+        yield "splits", str(facts.splits)
+    context = facts.n_ctx_slot if facts.n_ctx_slot is not None else facts.n_ctx
+    if context is not None:
+        yield "context", texts.text("ui.tokens", tokens=f"{context:,}")
+    if facts.kv_tokens is not None:
+        yield "kv_tokens", texts.text("ui.tokens", tokens=f"{facts.kv_tokens:,}")
+    if view.vram_taken is not None:
+        yield "growth", format_mib(view.vram_taken)
+    if view.speed is not None:
+        yield "speed", _speed(texts, view.speed.tokens_per_s, view.speed.of_limit)
+    if facts.version is not None:
+        yield "version", facts.version
+
+
+def _sum(values: Iterator[int | None]) -> int | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+def _speed(texts: Texts, tokens_per_s: float, of_limit: float | None) -> str:
+    rate = texts.text("ui.rate", rate=rate_digits(tokens_per_s))
+    if of_limit is None:
+        return rate
+    return f"{rate} · " + texts.text("ui.proof.of_limit", percent=round(of_limit * 100))

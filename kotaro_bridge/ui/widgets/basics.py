@@ -1,0 +1,195 @@
+"""Small parts that all windows share. They hold no product logic."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QSize, Qt, QTimer, Slot
+from PySide6.QtGui import QFontMetrics, QGuiApplication, QPainter, QPaintEvent, QPalette
+from PySide6.QtWidgets import (
+    QAbstractButton,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QLayout,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from kotaro_bridge.texts import Texts
+from kotaro_bridge.ui.icons import glyph
+from kotaro_bridge.ui.theme import UNIT, Theme
+
+COPIED_MS = 1600
+
+
+class Card(QFrame):
+    """A rounded panel with a vertical layout, `body`."""
+
+    def __init__(self, parent: QWidget | None = None, *, spacing: int = UNIT) -> None:
+        super().__init__(parent)
+        self.setObjectName("Card")
+        self.body = QVBoxLayout(self)
+        self.body.setContentsMargins(2 * UNIT, UNIT + 4, 2 * UNIT, UNIT + 4)
+        self.body.setSpacing(spacing)
+
+
+def label(text: str = "", role: str = "", *, wrap: bool = False, selectable: bool = False) -> QLabel:
+    """A plain-text label; `role` chooses its type in the style sheet."""
+    made = QLabel(text)
+    made.setTextFormat(Qt.TextFormat.PlainText)
+    if role:
+        made.setProperty("role", role)
+    made.setWordWrap(wrap)
+    if selectable:
+        made.setTextInteractionFlags(
+            Qt.TextInteractionFlag.TextSelectableByMouse | Qt.TextInteractionFlag.TextSelectableByKeyboard
+        )
+    return made
+
+
+def button(text: str, kind: str = "") -> QPushButton:
+    """A push button; `kind` is `primary`, `quiet`, `segment` or empty."""
+    made = QPushButton(text)
+    if kind:
+        made.setProperty("kind", kind)
+    made.setAutoDefault(False)
+    return made
+
+
+def chip(text: str) -> QLabel:
+    """A small marked label, for `Simulated PC`."""
+    made = label(text)
+    made.setObjectName("Chip")
+    made.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Maximum)
+    return made
+
+
+def simulated_words(texts: Texts, scenario: str) -> str:
+    """`Simulated PC: rtx4070-12gb`."""
+    return texts.text("ui.simulated", scenario=scenario)
+
+
+def put(widget: QLabel | QAbstractButton, text: str) -> None:
+    """Set a text only where it differs: a repaint that changes nothing still costs."""
+    if widget.text() != text:
+        widget.setText(text)
+
+
+def set_property(widget: QWidget, name: str, value: str) -> None:
+    """Set a property that the style sheet looks at, and restyle where it changed."""
+    if widget.property(name) != value:
+        widget.setProperty(name, value)
+        widget.style().unpolish(widget)
+        widget.style().polish(widget)
+
+
+def row(*parts: QWidget | QLayout | int, spacing: int = UNIT) -> QHBoxLayout:
+    """A line of widgets; an int is a stretch."""
+    made = QHBoxLayout()
+    made.setContentsMargins(0, 0, 0, 0)
+    made.setSpacing(spacing)
+    for part in parts:
+        if isinstance(part, int):
+            made.addStretch(part)
+        elif isinstance(part, QLayout):
+            made.addLayout(part)
+        else:
+            made.addWidget(part)
+    return made
+
+
+class Elided(QLabel):
+    """A one-line label that shortens what does not fit and shows it whole in the tooltip."""
+
+    def __init__(self, text: str = "", role: str = "") -> None:
+        super().__init__(text)
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        if role:
+            self.setProperty("role", role)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+
+    def minimumSizeHint(self) -> QSize:
+        """Any width will do."""
+        return QSize(40, super().minimumSizeHint().height())
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """Draw the shortened text."""
+        shown = QFontMetrics(self.font()).elidedText(self.text(), Qt.TextElideMode.ElideRight, self.width())
+        self.setToolTip(self.text() if shown != self.text() else "")
+        painter = QPainter(self)
+        painter.setPen(self.palette().color(QPalette.ColorRole.WindowText))
+        painter.drawText(self.rect(), Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft, shown)
+        painter.end()
+
+
+class GlyphButton(QPushButton):
+    """A button with a line icon that follows the theme."""
+
+    def __init__(self, theme: Theme, name: str, text: str, kind: str = "") -> None:
+        super().__init__(text)
+        self._theme = theme
+        self._name = name
+        if kind:
+            self.setProperty("kind", kind)
+        self.setAutoDefault(False)
+        self.setIconSize(QSize(14, 14))
+        self.recolour()
+        theme.changed.connect(self.recolour)
+
+    def set_glyph(self, name: str) -> None:
+        """Show another icon."""
+        if name != self._name:
+            self._name = name
+            self.recolour()
+
+    @Slot()
+    def recolour(self) -> None:
+        """Draw the icon again in the colour that goes with the button's kind."""
+        tokens = self._theme.tokens
+        kind = self.property("kind")
+        colour = {"primary": tokens.on_accent, "quiet": tokens.accent}.get(kind, tokens.text)
+        self.setIcon(glyph(self._name, colour))
+
+
+class CopyButton(GlyphButton):
+    """Puts a text on the clipboard and says so for a moment."""
+
+    def __init__(self, theme: Theme, texts: Texts, what: str, caption: str = "") -> None:
+        """Args: what: accessible name, such as `Copy base URL`; caption: text of the button, `Copy` if empty."""
+        super().__init__(theme, "copy", caption or texts.text("ui.copy"), "quiet")
+        self._caption = self.text()
+        self._copied = texts.text("ui.copied")
+        self._value = ""
+        self.setAccessibleName(what)
+        self.setToolTip(what)
+        self.setMinimumWidth(max(self.sizeHint().width(), self._width_of(self._copied)))
+        self._back = QTimer(self)
+        self._back.setSingleShot(True)
+        self._back.setInterval(COPIED_MS)
+        self._back.timeout.connect(self._restore)
+        self.clicked.connect(self._copy)
+
+    def set_value(self, value: str) -> None:
+        """What a click copies; nothing to copy disables the button."""
+        self._value = value
+        self.setEnabled(bool(value))
+
+    def _width_of(self, text: str) -> int:
+        return (
+            self.sizeHint().width()
+            + self.fontMetrics().horizontalAdvance(text.replace("&", ""))
+            - (self.fontMetrics().horizontalAdvance(self._caption.replace("&", "")))
+        )
+
+    @Slot()
+    def _copy(self) -> None:
+        QGuiApplication.clipboard().setText(self._value)
+        self.setText(self._copied)
+        self.set_glyph("passed")
+        self._back.start()
+
+    @Slot()
+    def _restore(self) -> None:
+        self.setText(self._caption)
+        self.set_glyph("copy")

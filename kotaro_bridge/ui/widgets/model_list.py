@@ -1,0 +1,165 @@
+"""The list of models: each with its state, grouped by engine. Selecting one shows it; Enter or a double click is its start or stop."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QRectF, QSize, Qt, Signal, Slot
+from PySide6.QtGui import QColor, QFont, QFontMetrics, QIcon, QPainter
+from PySide6.QtWidgets import QListWidget, QListWidgetItem, QStyle, QStyledItemDelegate, QStyleOptionViewItem, QWidget
+
+from kotaro_bridge.domain.profile import Profile
+from kotaro_bridge.domain.run_state import Phase
+from kotaro_bridge.domain.units import format_gib
+from kotaro_bridge.texts import Texts
+from kotaro_bridge.ui.icons import glyph_pixmap, state_icon
+from kotaro_bridge.ui.theme import Theme
+from kotaro_bridge.ui.view_models.status import Look, look_of, phase_word
+
+ID = Qt.ItemDataRole.UserRole
+SUB = Qt.ItemDataRole.UserRole + 1
+PHASE = Qt.ItemDataRole.UserRole + 2
+IMAGES = Qt.ItemDataRole.UserRole + 3
+PAD = 10
+
+
+class ModelList(QListWidget):
+    """Emits `chosen` with a profile id on selection and `toggled` when it is activated."""
+
+    chosen = Signal(str)
+    toggled = Signal(str)
+
+    def __init__(
+        self, theme: Theme, texts: Texts, profiles: tuple[Profile, ...], parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self._texts = texts
+        self._items: dict[str, QListWidgetItem] = {}
+        self.setItemDelegate(_RowDelegate(theme, texts, self))
+        self.setAccessibleName(texts.text("ui.models"))
+        self.setMouseTracking(True)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setVerticalScrollMode(QListWidget.ScrollMode.ScrollPerPixel)
+        engine = None
+        for profile in profiles:
+            if profile.engine is not engine:
+                engine = profile.engine
+                self._add_heading(texts.text(f"ui.engine.{engine}"))
+            self._add(profile)
+        self.currentItemChanged.connect(self._on_current)
+        self.itemActivated.connect(self._on_activated)
+
+    def select(self, profile_id: str) -> None:
+        """Make a profile the current one."""
+        if profile_id in self._items:
+            self.setCurrentItem(self._items[profile_id])
+
+    def set_phase(self, profile_id: str, phase: Phase) -> None:
+        """Show the state of a profile."""
+        item = self._items.get(profile_id)
+        if item is not None and item.data(PHASE) != phase.value:
+            item.setData(PHASE, phase.value)
+            words = f"{item.text()}, {phase_word(self._texts, phase)}"
+            item.setData(Qt.ItemDataRole.AccessibleTextRole, words)
+
+    def _add_heading(self, text: str) -> None:
+        item = QListWidgetItem(text, self)
+        item.setFlags(Qt.ItemFlag.NoItemFlags)
+
+    def _add(self, profile: Profile) -> None:
+        item = QListWidgetItem(profile.title, self)
+        item.setData(ID, profile.id)
+        need = profile.stated_need
+        parts = [self._texts.text("ui.needs", need=format_gib(need))] if need is not None else []
+        parts.append(self._texts.text("ui.context", tokens=f"{profile.context:,}"))
+        item.setData(SUB, " · ".join(parts))
+        item.setData(IMAGES, profile.sees_images)
+        item.setToolTip(profile.model)
+        self._items[profile.id] = item
+        self.set_phase(profile.id, Phase.IDLE)
+
+    @Slot()
+    def _on_current(self) -> None:
+        item = self.currentItem()
+        if item is not None:
+            self.chosen.emit(item.data(ID))
+
+    @Slot(QListWidgetItem)
+    def _on_activated(self, item: QListWidgetItem) -> None:
+        self.toggled.emit(item.data(ID))
+
+
+class _RowDelegate(QStyledItemDelegate):
+    """Draws a heading, or a state's picture with title and second line."""
+
+    def __init__(self, theme: Theme, texts: Texts, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._theme = theme
+        self._texts = texts
+        self._pictures: dict[Look, QIcon] = {}
+
+    def sizeHint(self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex) -> QSize:
+        """Two lines of text and air; a heading has one."""
+        height = QFontMetrics(option.font).height()
+        return QSize(200, 2 * height + 16 if index.data(ID) else height + 18)
+
+    def paint(
+        self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
+    ) -> None:
+        """Draw one row."""
+        painter.save()
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        if index.data(ID):
+            self._paint_model(painter, option, index)
+        else:
+            self._paint_heading(painter, option, index)
+        painter.restore()
+
+    def _paint_heading(
+        self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
+    ) -> None:
+        font = QFont(option.font)
+        font.setPointSizeF(font.pointSizeF() * 0.87)
+        font.setWeight(QFont.Weight.DemiBold)
+        painter.setFont(font)
+        painter.setPen(QColor(self._theme.tokens.muted))
+        area = option.rect.adjusted(PAD, 8, -PAD, 0)
+        painter.drawText(area, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, index.data())
+
+    def _paint_model(
+        self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
+    ) -> None:
+        tokens = self._theme.tokens
+        frame = QRectF(option.rect).adjusted(4.5, 1.5, -4.5, -1.5)
+        selected = bool(option.state & QStyle.StateFlag.State_Selected)
+        if selected or option.state & QStyle.StateFlag.State_MouseOver:
+            painter.setPen(Qt.PenStyle.NoPen)
+            painter.setBrush(QColor(tokens.selected if selected else tokens.hover))
+            painter.drawRoundedRect(frame, 5, 5)
+        if selected:
+            painter.setBrush(QColor(tokens.accent))
+            painter.drawRoundedRect(QRectF(frame.left(), frame.center().y() - 9, 3, 18), 1.5, 1.5)
+        if selected and option.state & QStyle.StateFlag.State_HasFocus:
+            painter.setPen(QColor(tokens.accent))
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+            painter.drawRoundedRect(frame, 5, 5)
+        phase = Phase(index.data(PHASE))
+        look = look_of(phase)
+        picture = self._pictures.setdefault(look, state_icon(look))
+        picture.paint(painter, int(frame.left()) + PAD, int(frame.center().y()) - 9, 18, 18)
+        text = frame.adjusted(PAD + 28, 5, -PAD, -5)
+        if index.data(IMAGES):
+            eye = glyph_pixmap("picture", tokens.muted, 14, option.widget.devicePixelRatioF())
+            painter.drawPixmap(int(text.right()) - 13, int(text.top()) + 3, eye)
+            text.setRight(text.right() - 18)
+        painter.setFont(option.font)
+        painter.setPen(QColor(tokens.text))
+        metrics = QFontMetrics(option.font)
+        title = metrics.elidedText(index.data(), Qt.TextElideMode.ElideRight, int(text.width()))
+        painter.drawText(text, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop, title)
+        small = QFont(option.font)
+        small.setPointSizeF(small.pointSizeF() * 0.87)
+        painter.setFont(small)
+        resting = look is Look.IDLE
+        painter.setPen(QColor(tokens.muted if resting else self._theme.tone(look)))
+        sub = index.data(SUB) if resting else phase_word(self._texts, phase)
+        sub = QFontMetrics(small).elidedText(sub, Qt.TextElideMode.ElideRight, int(text.width()))
+        painter.drawText(text, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignBottom, sub)

@@ -1,0 +1,67 @@
+"""The bar that shows who holds a card's memory. Parts differ in colour and in pattern, and are spelt out beside it."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QRectF, QSize, Qt
+from PySide6.QtGui import QBrush, QColor, QPainter, QPainterPath, QPaintEvent
+from PySide6.QtWidgets import QSizePolicy, QWidget
+
+from kotaro_bridge.ui.theme import Theme
+
+HEIGHT = 14
+
+
+class Bar(QWidget):
+    """Segments of a whole; what no segment covers is free."""
+
+    def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._theme = theme
+        self._parts: tuple[tuple[float, str], ...] = ()
+        self._mark: float | None = None
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        theme.changed.connect(self.update)
+
+    def sizeHint(self) -> QSize:
+        """As wide as it gets, one line high."""
+        return QSize(160, HEIGHT)
+
+    def set_parts(self, parts: tuple[tuple[float, str], ...], words: str, mark: float | None = None) -> None:
+        """Show segments.
+
+        Args:
+            parts: share of the whole (0 to 1) and kind: `ours`, `other`, `bad`.
+            words: the same for screen readers.
+            mark: where to draw a line across (share of the whole), for what is needed.
+        """
+        rounded = tuple((round(share, 3), kind) for share, kind in parts)
+        if (rounded, mark) != (self._parts, self._mark):
+            self._parts, self._mark = rounded, mark
+            self.update()
+        if self.accessibleName() != words:
+            self.setAccessibleName(words)
+            self.setToolTip(words)
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """Draw the track and its segments."""
+        tokens = self._theme.tokens
+        colours = {"ours": tokens.series[0], "other": tokens.other, "bad": tokens.bad}
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        area = QRectF(0, (self.height() - HEIGHT) / 2, self.width(), HEIGHT)
+        outline = QPainterPath()
+        outline.addRoundedRect(area, 4, 4)
+        painter.setClipPath(outline)
+        painter.fillRect(area, QColor(tokens.track))
+        left = area.left()
+        for share, kind in self._parts:
+            width = share * area.width()
+            part = QRectF(left, area.top(), width, area.height())
+            painter.fillRect(part, QColor(colours[kind]))
+            if kind == "other":
+                painter.fillRect(part, QBrush(QColor(tokens.track), Qt.BrushStyle.BDiagPattern))
+            left += width
+        if self._mark is not None:
+            x = area.left() + min(1.0, self._mark) * area.width()
+            painter.fillRect(QRectF(min(x, area.right() - 2), area.top(), 2, area.height()), QColor(tokens.text))
+        painter.end()
