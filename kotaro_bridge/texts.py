@@ -1,7 +1,7 @@
 """Sentences for people, from `resources/i18n/<language>.toml`, for the command line and the windows alike.
 
-Owns turning a `Problem` into words: what happened, to what, what to do next. Must not import Qt and must not decide anything.
-One catalogue serves both front ends, so that a terminal and a dialog never say different things.
+Owns turning a `Problem` into words: what happened, to what, what to do next. Must not import Qt and must not decide
+anything. One catalogue serves both front ends, so that a terminal and a dialog never say different things.
 """
 
 from __future__ import annotations
@@ -50,7 +50,10 @@ class Texts:
         return Message(self.text(what_key, **problem.params), do)
 
     def _fill(self, template: str, params: Mapping[str, Param]) -> str:
-        shown = {name: format_mib(int(v)) if name.endswith("_bytes") and not isinstance(v, str) else v for name, v in params.items()}
+        shown = {
+            name: format_mib(int(v)) if name.endswith("_bytes") and not isinstance(v, str) else v
+            for name, v in params.items()
+        }
         return _Gaps().vformat(template, (), shown)
 
 

@@ -1,7 +1,7 @@
 """The gate: facts read just before a start → passed, failed or unknown, and the verdict.
 
-Owns which checks exist and what each demands. Any check that is not passed or skipped refuses the start; there is no way
-around it. Must not read anything itself (`service/gatekeeper.py` collects the facts).
+Owns which checks exist and what each demands. Any check that is not passed or skipped refuses the start; there is no
+way around it. Must not read anything itself (`service/gatekeeper.py` collects the facts).
 """
 
 from __future__ import annotations
@@ -131,7 +131,9 @@ def _checks(facts: GateFacts, late: Gpus | Problem | None) -> Iterator[Check]:
     yield _card(CheckId.DRIVER, "gate.driver", facts.driver, facts.gpu)
     yield _plain(CheckId.WSL, "gate.wsl", facts.wsl)
     yield _card(CheckId.GPU_IN_TARGET, "gate.gpu_in_target", facts.target, facts.gpu)
-    yield _plain(CheckId.ENGINE, "gate.engine", facts.engine, version=facts.engine if isinstance(facts.engine, str) else "")
+    yield _plain(
+        CheckId.ENGINE, "gate.engine", facts.engine, version=facts.engine if isinstance(facts.engine, str) else ""
+    )
     yield _plain(CheckId.MODEL, "gate.model", facts.model)
     yield _port(CheckId.PORT_WINDOWS, "gate.port_windows", facts.port_windows_free, facts.port)
     yield _port(CheckId.PORT_TARGET, "gate.port_target", facts.port_target_free, facts.port)
@@ -179,13 +181,13 @@ def _vram(facts: GateFacts, late: Gpus | Problem | None) -> Check:
         return Check(CheckId.VRAM, Status.SKIPPED, problem("gate.vram.skipped"))
     if isinstance(facts.need, Problem):
         return Check(CheckId.VRAM, Status.UNKNOWN, facts.need)
-    views = [_find(view, facts.gpu) for view in (late, facts.target) if isinstance(view, tuple)]
-    frees = [gpu.free for gpu in views if gpu is not None and gpu.free is not None]
+    found = (_find(view, facts.gpu) for view in (late, facts.target) if isinstance(view, tuple))
+    views = [gpu for gpu in found if gpu is not None]
+    frees = [gpu.free for gpu in views if gpu.free is not None]
     demanded = 1 + (facts.target is not None)
     if len(frees) < demanded or (len(views) == 2 and not _same_card(views[0], views[1])):
         return Check(CheckId.VRAM, Status.UNKNOWN, problem("gate.vram.unknown", need_bytes=facts.need.vram))
     gpu = views[0]
-    assert gpu is not None  # frees is not empty
     free = min(frees)
     numbers: dict[str, Param] = {
         "need_bytes": facts.need.vram,
@@ -202,8 +204,6 @@ def _vram(facts: GateFacts, late: Gpus | Problem | None) -> Check:
     return Check(CheckId.VRAM, Status.PASSED, problem("gate.vram.passed", **numbers))
 
 
-def _same_card(one: GpuSnapshot | None, other: GpuSnapshot | None) -> bool:
+def _same_card(one: GpuSnapshot, other: GpuSnapshot) -> bool:
     """Both witnesses must speak of the same card; where one does not tell the UUID, the name decides."""
-    if one is None or other is None:
-        return False
     return one.uuid == other.uuid if one.uuid and other.uuid else one.name == other.name

@@ -14,7 +14,8 @@ class GpuSnapshot:
         total: whole memory; `free` and `used` as reported now (`used` without what the driver reserves).
         utilization: share of time with work, 0 to 1.
         power_w: board power in watts.
-        memory_clock_max_mhz, bus_width_bits: for the bandwidth limit; the maximum clock, since an idle card reports a low one.
+        memory_clock_max_mhz, bus_width_bits: for the bandwidth limit; the maximum clock, since an idle card reports a
+            low one.
     """
 
     index: int

@@ -64,7 +64,8 @@ class Cleaned:
 
 @dataclass(frozen=True, slots=True)
 class ChannelClosed:
-    """The launching process (wsl.exe, sh) ended; nothing more will come. `cleaned` tells whether the guardian had reported.
+    """The launching process (wsl.exe, sh) ended; nothing more will come. `cleaned` tells whether the guardian had
+    reported.
 
     Args:
         code: exit code of the launching process.
@@ -96,6 +97,24 @@ class EngineCommand:
     keep: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class TargetFacts:
+    """What a target says about engine, model and port. None: it did not say.
+
+    Args:
+        engine: True if the executable can be run, False if it is not there; `engine_unusable`: there, but not
+            executable.
+        model, projector: bytes of the file, 0 for a folder, -1 if it is missing; None where not asked for.
+        port_free: nobody listens on the port inside the target.
+    """
+
+    engine: bool | None
+    engine_unusable: bool
+    model: int | None
+    projector: int | None
+    port_free: bool | None
+
+
 class EngineProcess(Protocol):
     """A running engine under its guardian. All methods return at once; what follows arrives as process events."""
 
@@ -117,6 +136,13 @@ class Launcher(Protocol):
 
         Raises:
             ProblemError: the target cannot be reached (wsl.exe missing, no such distro, WSL broken).
+        """
+
+    def probe(self, executable: str, model: str, projector: str, port: int) -> TargetFacts:
+        """What the target says about engine, model and port, in one call; "" for what is not wanted.
+
+        Raises:
+            ProblemError: the target cannot be reached.
         """
 
     def read_at(self, path: str, offset: int, size: int, *, timeout_s: float = 30.0) -> bytes:

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import msgspec
 
 from kotaro_bridge.domain.engine_log import Engine
-from kotaro_bridge.domain.errors import ProblemError, problem
+from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.units import MIB
 
 PROFILE_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
@@ -22,7 +22,9 @@ _DISTRO = re.compile(r"[a-zA-Z0-9._-]{1,256}\Z")  # reference wsl-exe §2.2
 
 
 class KvType(StrEnum):
-    """Element type of the KV cache. Only pairs K == V with GPU kernels in default builds (reference llama-server §5.5)."""
+    """Element type of the KV cache. Only pairs K == V with GPU kernels in default builds (reference llama-server
+    §5.5).
+    """
 
     F16 = "f16"
     BF16 = "bf16"
@@ -117,7 +119,9 @@ def decode_profile(text: str, *, file: str, profile_id: str, builtin: bool = Fal
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ProblemError(problem("profile.syntax", file=file, line=_syntax_line(str(error), text), detail=str(error))) from None
+        raise ProblemError(
+            problem("profile.syntax", file=file, line=_syntax_line(str(error), text), detail=str(error))
+        ) from None
     for key in ("id", "builtin"):
         if key in data:
             raise ProblemError(problem("profile.key", file=file, line=line_of(text, (key,)), key=key))
@@ -135,7 +139,9 @@ def _check_together(profile: Profile, data: dict[str, Any], text: str, file: str
     def refuse(key: str, code: str) -> None:
         raise ProblemError(problem(code, file=file, line=line_of(text, (key,)), key=key, value=str(data.get(key, ""))))
 
-    if not profile.is_local and not (profile.target.startswith("wsl:") and (profile.distro is None or _DISTRO.match(profile.distro))):
+    if not profile.is_local and not (
+        profile.target.startswith("wsl:") and (profile.distro is None or _DISTRO.match(profile.distro))
+    ):
         refuse("target", "profile.target")
     if profile.engine is Engine.VLLM:
         if profile.projector:
@@ -152,7 +158,7 @@ def _check_together(profile: Profile, data: dict[str, Any], text: str, file: str
             refuse(key, "profile.empty")
 
 
-def _validation_problem(message: str, text: str, file: str) -> Any:
+def _validation_problem(message: str, text: str, file: str) -> Problem:
     """msgspec's sentence (`Expected int, got str - at `$.context``) as a problem with line and key."""
     path_match = re.search(r"at `\$\.?([^`]*)`", message)
     path = tuple(part for part in re.split(r"[.\[\]]+", path_match.group(1)) if part) if path_match else ()
@@ -180,6 +186,8 @@ def line_of(text: str, path: tuple[str, ...]) -> int:
         header = re.match(r"\s*\[\[?([^\]]+)\]", line)
         if header:
             table = tuple(part.strip().strip("\"'") for part in header.group(1).split("."))
+            if table[: len(path)] == path:
+                return number
             if table == path[: len(table)]:
                 best = number
         key = re.match(r"\s*([^=#\s][^=]*?)\s*=", line)

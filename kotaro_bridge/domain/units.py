@@ -1,4 +1,6 @@
-"""Sizes: bytes are plain `int`; this module parses and prints them. Binary units only (MiB, GiB), as nvidia-smi counts."""
+"""Sizes: bytes are plain `int`; this module parses and prints them. Binary units only (MiB, GiB), as nvidia-smi
+counts.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,19 @@ KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
 
-_FACTORS = {"": 1, "B": 1, "KIB": KIB, "MIB": MIB, "GIB": GIB, "K": KIB, "M": MIB, "G": GIB, "KB": 1000, "MB": 10**6, "GB": 10**9}
+_FACTORS = {
+    "": 1,
+    "B": 1,
+    "KIB": KIB,
+    "MIB": MIB,
+    "GIB": GIB,
+    "K": KIB,
+    "M": MIB,
+    "G": GIB,
+    "KB": 1000,
+    "MB": 10**6,
+    "GB": 10**9,
+}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*\Z")
 
 

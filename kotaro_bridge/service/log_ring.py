@@ -1,4 +1,6 @@
-"""The newest lines of an engine's log, for viewers that may come late or be slow. The writer never waits for a reader."""
+"""The newest lines of an engine's log, for viewers that may come late or be slow. The writer never waits for a
+reader.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,175 @@
+# Guardian: owns one engine's processes on the Linux side, the same for WSL, SSH and local. Plain POSIX sh (dash).
+#
+# usage: sh -c "$(cat guardian.sh)" kotaro-guardian run  RUN_ID GRACE_S UNSET KEEP [NAME=VALUE...] -- PROGRAM [ARG...]
+#        sh -c "$(cat guardian.sh)" kotaro-guardian list
+#        sh -c "$(cat guardian.sh)" kotaro-guardian reap RUN_ID GRACE_S
+#
+# run   starts PROGRAM in a session of its own and passes its output through. Reports one line each on stdout, tagged
+#       "@kotaro RUN_ID": start, exit, clean. Takes "stop GRACE_S" and "kill" on stdin; end-of-file, HUP and TERM mean
+#       stop. UNSET and KEEP are comma lists of variable names, a trailing * for a prefix. Ends when nothing is left.
+# list  prints the ids of runs that still live, one "@kotaro RUN_ID alive" line each.
+# reap  ends a run that lost its guardian, and prints its clean line.
+#
+# A run's processes are those of the engine's session (field 6 of /proc/PID/stat; vLLM's EngineCore rewrites its
+# environment area with its title but stays in the session) and those that carry its KOTARO_RUN mark (a child that made
+# a session of its own). The run file keeps pid, boot id and start time, so that a reused pid is never hit.
+
+say() { printf '@kotaro %s %s\n' "$run_id" "$1"; }
+
+runs="${XDG_STATE_HOME:-$HOME/.local/state}/kotaro-bridge/runs"
+boot() { read -r id </proc/sys/kernel/random/boot_id && printf %s "$id"; }
+
+# stat_of PID: sets $state, $group, $session and $ticks from /proc/PID/stat; the name in parentheses may hold anything.
+stat_of() {
+    { read -r line <"/proc/$1/stat"; } 2>/dev/null || return 1
+    line=${line##*) }
+    # shellcheck disable=SC2086
+    set -- $line
+    state=$1 group=$3 session=$4 ticks=${20}
+}
+
+# members: pids of the run that are alive (zombies hold nothing), in $pids.
+members() {
+    pids=
+    marked=$(grep -lsz "^KOTARO_RUN=$run_id\$" /proc/[0-9]*/environ 2>/dev/null | tr '\n' ' ')
+    for dir in /proc/[0-9]*; do
+        pid=${dir#/proc/}
+        stat_of "$pid" && [ "$state" != Z ] || continue
+        case "$session $marked" in "$sid "* | *" $dir/environ "*) pids="$pids $pid" ;; esac
+    done
+}
+
+kill_all() {
+    # shellcheck disable=SC2086
+    [ -z "$pids" ] || kill -KILL $pids 2>/dev/null
+}
+
+# term_all: TERM to each process once: a second one makes llama-server leave without cleaning up.
+term_all() {
+    kill -TERM "-$sid" 2>/dev/null
+    members
+    for member in $pids; do
+        stat_of "$member" && [ "$group" != "$sid" ] && kill -TERM "$member" 2>/dev/null
+    done
+}
+
+# end_all GRACE_S: TERM, wait up to the grace, KILL, wait up to 5 s; $pids holds what is left.
+end_all() {
+    term_all
+    tries=$(($1 * 10))
+    while members; [ -n "$pids" ] && [ "$tries" -gt 0 ]; do sleep 0.1; tries=$((tries - 1)); done
+    tries=50
+    while [ -n "$pids" ] && [ "$tries" -gt 0 ]; do kill_all; sleep 0.1; members; tries=$((tries - 1)); done
+}
+
+report_clean() {
+    say "clean left=$(echo $pids | tr ' ' ,)"
+    [ -n "$pids" ] || rm -f "$runs/$run_id"
+}
+
+# load_run: sets $sid from the run file if that very process or its session still lives; else removes the file.
+load_run() {
+    sid= file_boot= file_ticks=
+    { IFS=' ' read -r sid file_boot file_ticks <"$runs/$run_id"; } 2>/dev/null
+    if [ -z "$sid" ] || [ "$file_boot" != "$(boot)" ]; then rm -f "$runs/$run_id"; return 1; fi
+    # The leader may be gone while its session lives on; a leader with another start time is a stranger with its pid.
+    if stat_of "$sid" && [ "$ticks" != "$file_ticks" ]; then sid=none; fi
+    members
+    [ -n "$pids" ] || { rm -f "$runs/$run_id"; return 1; }
+}
+
+list() {
+    for file in "$runs"/*; do
+        [ -e "$file" ] || continue
+        run_id=${file##*/}
+        load_run && say alive
+    done
+    return 0
+}
+
+reap() {
+    run_id=$1
+    if load_run; then end_all "$2"; else pids=; fi
+    report_clean
+}
+
+# scrub UNSET KEEP: removes inherited variables that could move a model off the GPU.
+scrub() {
+    names=$(env | sed -n 's/^\([A-Za-z_][A-Za-z0-9_]*\)=.*/\1/p')
+    old_ifs=$IFS
+    for name in $names; do
+        IFS=,
+        hit=
+        # shellcheck disable=SC2254
+        for pattern in $1; do case $name in $pattern) hit=1 ;; esac; done
+        for kept in $2; do [ "$name" != "$kept" ] || hit=; done
+        IFS=$old_ifs
+        [ -z "$hit" ] || unset "$name"
+    done
+}
+
+# reader: commands from the owner on fd 3. A background job gets /dev/null as stdin, hence the copied descriptor. It alone
+# ends the engine: end-of-file means that the owner is gone, TERM that this guardian was told to go.
+reader() {
+    trap '' HUP INT PIPE
+    trap : TERM
+    grace=$default_grace
+    while IFS=' ' read -r word value <&3; do
+        case $word in
+            stop) grace=${value:-$default_grace}; break ;;
+            kill) grace=0; break ;;
+        esac
+    done
+    (end_all "$grace") &
+    ender=$!
+    while IFS=' ' read -r word value <&3; do [ "$word" != kill ] || { members; kill_all; break; }; done
+    wait "$ender"
+}
+
+run() {
+    run_id=$1 default_grace=$2 unset_list=$3 keep_list=$4
+    shift 4
+    set -f
+    scrub "$unset_list" "$keep_list"
+    set +f
+    while [ "$1" != -- ]; do export "${1%%=*}=${1#*=}"; shift; done
+    shift
+    # A leading ~/ of any argument is the home folder here, not there where the command was made.
+    count=$#
+    while [ "$count" -gt 0 ]; do
+        arg=$1
+        shift
+        case $arg in "~/"*) arg=$HOME/${arg#"~/"} ;; esac
+        set -- "$@" "$arg"
+        count=$((count - 1))
+    done
+    trap '' PIPE
+    mkdir -p "$runs"
+    exec 3<&0 </dev/null
+    KOTARO_RUN=$run_id setsid "$@" 3<&- &
+    sid=$!
+    stat_of "$sid" || ticks=0
+    printf '%s %s %s\n' "$sid" "$(boot)" "$ticks" >"$runs/$run_id.new" && mv "$runs/$run_id.new" "$runs/$run_id"
+    say "start pid=$sid boot=$(boot) ticks=$ticks"
+    reader &
+    reader_pid=$!
+    trap 'kill -TERM "$reader_pid" 2>/dev/null' HUP TERM INT
+    while :; do
+        wait "$sid"
+        code=$?
+        stat_of "$sid" && [ "$state" != Z ] || break
+    done
+    # Woken by a trap just as the leader died: its own status is still to be had (127: it was taken already).
+    wait "$sid" 2>/dev/null
+    again=$?
+    [ "$again" -eq 127 ] || code=$again
+    printf '\n'
+    if [ "$code" -gt 128 ]; then say "exit signal=$((code - 128))"; else say "exit code=$code"; fi
+    end_all 2
+    kill -KILL "$reader_pid" 2>/dev/null
+    report_clean
+}
+
+verb=$1
+shift
+"$verb" "$@"

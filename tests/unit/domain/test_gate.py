@@ -1,0 +1,143 @@
+"""The gate: every failed or unknown fact refuses, free VRAM is the smaller of both views."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from kotaro_bridge.domain.errors import Problem, problem
+from kotaro_bridge.domain.gate import Check, CheckId, GateFacts, GateReport, Need, Status, judge
+from kotaro_bridge.domain.gpu import GpuProcess, GpuSnapshot
+from kotaro_bridge.domain.units import GIB
+
+CARD = GpuSnapshot(0, "GPU-1", "RTX 4070", 12 * GIB, free=11 * GIB, used=GIB, driver="580.1")
+SEEN_INSIDE = replace(CARD, free=10 * GIB)
+GOOD = GateFacts(
+    driver=(CARD,),
+    driver_late=(CARD,),
+    wsl=True,
+    target=(SEEN_INSIDE,),
+    engine="0.5.0",
+    model=9 * GIB,
+    port=8080,
+    port_windows_free=True,
+    port_target_free=True,
+    forwarding=True,
+    need=Need(9 * GIB, "header"),
+)
+UNKNOWN = problem("gate.target.unknown", cause="x")
+FAILED = problem("wsl.missing")
+
+
+def check(report: GateReport, wanted: CheckId) -> Check:
+    return next(one for one in report.checks if one.id is wanted)
+
+
+def test_all_facts_good_passes() -> None:
+    report = judge(GOOD)
+    assert report.ok
+    assert [one.status for one in report.checks] == [Status.PASSED] * 9
+    assert report.gpus == (CARD,)
+    assert report.need == Need(9 * GIB, "header")
+    assert report.blocking == ()
+
+
+@pytest.mark.parametrize(
+    ("field", "wanted"),
+    [
+        ("driver", CheckId.DRIVER),
+        ("wsl", CheckId.WSL),
+        ("target", CheckId.GPU_IN_TARGET),
+        ("engine", CheckId.ENGINE),
+        ("model", CheckId.MODEL),
+        ("port_windows_free", CheckId.PORT_WINDOWS),
+        ("port_target_free", CheckId.PORT_TARGET),
+        ("forwarding", CheckId.LOCALHOST_FORWARDING),
+    ],
+)
+@pytest.mark.parametrize(("why", "status"), [(FAILED, Status.FAILED), (UNKNOWN, Status.UNKNOWN)])
+def test_every_failed_or_unknown_fact_refuses(field: str, wanted: CheckId, why: Problem, status: Status) -> None:
+    report = judge(replace(GOOD, **{field: why}))
+    assert not report.ok
+    assert check(report, wanted) in report.blocking
+    assert (check(report, wanted).status, check(report, wanted).message) == (status, why)
+
+
+@pytest.mark.parametrize("field", ["port_windows_free", "port_target_free", "forwarding"])
+def test_a_plain_no_refuses_and_names_the_port(field: str) -> None:
+    report = judge(replace(GOOD, **{field: False}))
+    assert [one.message.params for one in report.blocking] == [{"port": 8080}]
+
+
+def test_forbidden_arguments_refuse() -> None:
+    report = judge(replace(GOOD, arguments=problem("command.forbidden.kv_in_ram", argument="-nkvo")))
+    assert [one.id for one in report.blocking] == [CheckId.PROFILE]
+
+
+def test_without_any_question_the_driver_alone_decides() -> None:
+    report = judge(GateFacts(driver=(CARD,)))
+    assert report.ok
+    assert check(report, CheckId.VRAM).status is Status.SKIPPED
+    assert judge(GateFacts(driver=(CARD,), need=Need(10 * GIB, ""))).ok
+    assert not judge(GateFacts(driver=(CARD,), need=Need(11 * GIB + 1, ""))).ok
+    assert not judge(GateFacts()).ok  # a driver that nobody asked is no driver
+
+
+def test_no_card_or_another_card_refuses() -> None:
+    assert check(judge(replace(GOOD, driver=())), CheckId.DRIVER).message.code == "gate.driver.none"
+    assert check(judge(replace(GOOD, gpu=1)), CheckId.DRIVER).message.code == "gate.no_such_gpu"
+
+
+@pytest.mark.parametrize(
+    ("need", "code"),
+    [
+        (10 * GIB, "gate.vram.passed"),
+        (10 * GIB + 1, "gate.vram.failed"),  # Windows says 11 GiB, the distro 10: the smaller one counts
+        (13 * GIB, "gate.vram.too_small"),
+    ],
+)
+def test_free_vram_is_the_smaller_of_both_views(need: int, code: str) -> None:
+    message = check(judge(replace(GOOD, need=Need(need, "header"))), CheckId.VRAM).message
+    assert message.code == code
+    assert message.params["free_bytes"] == 10 * GIB
+    assert message.params["missing_bytes"] == max(0, need - 10 * GIB)
+
+
+def test_holders_of_vram_are_named() -> None:
+    holders = (GpuProcess(1, "ollama.exe", 7 * GIB, 0),)
+    message = check(judge(replace(GOOD, need=Need(11 * GIB, ""), holders=holders)), CheckId.VRAM).message
+    assert message.params["holders"] == "ollama.exe 7168 MiB"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"driver_late": (replace(CARD, free=None),)},
+        {"target": (replace(SEEN_INSIDE, free=None),)},
+        {"driver_late": problem("gpu.driver_lost")},
+        {"target": problem("gpu.smi_blocked")},
+        {"target": (replace(SEEN_INSIDE, uuid="GPU-2"),)},
+        {"target": (replace(SEEN_INSIDE, uuid="", name="another"),)},
+        {"driver_late": (), "target": ()},
+    ],
+)
+def test_vram_that_one_witness_cannot_tell_is_unknown(changes: dict[str, object]) -> None:
+    report = judge(replace(GOOD, **changes))  # type: ignore[arg-type]
+    assert not report.ok
+    assert check(report, CheckId.VRAM).status is Status.UNKNOWN
+
+
+def test_a_card_without_uuid_is_known_by_its_name() -> None:
+    assert judge(replace(GOOD, target=(replace(SEEN_INSIDE, uuid=""),))).ok
+
+
+def test_an_unknown_need_refuses() -> None:
+    report = judge(replace(GOOD, need=problem("gate.need.unknown")))
+    assert check(report, CheckId.VRAM).status is Status.UNKNOWN
+    assert report.need is None
+
+
+def test_gpus_come_from_the_target_where_the_driver_does_not_answer() -> None:
+    assert judge(replace(GOOD, driver_late=FAILED)).gpus == (SEEN_INSIDE,)
+    assert judge(GateFacts(driver=FAILED)).gpus == ()
