@@ -47,12 +47,10 @@ def test_a_card() -> None:
 
 def test_the_recorded_card() -> None:
     """The recorded query asked for other fields and units: its values in our order, without units."""
-    rows = [
-        line.split(", ") for line in RECORDED.read_text().splitlines() if line.startswith(("index, name", "0, NVIDIA"))
-    ]
-    cells = dict(
-        zip((name.split(" ")[0] for name in rows[0]), (cell.split(" MiB")[0] for cell in rows[1]), strict=True)
-    )
+    recorded = RECORDED.read_text().splitlines()
+    at = next(number for number, line in enumerate(recorded) if line.startswith("index, name"))
+    names, values = (line.split(", ") for line in recorded[at : at + 2])
+    cells = {name.split(" ")[0]: value.split(" MiB")[0] for name, value in zip(names, values, strict=True)}
     fields = QUERY[0].partition("=")[2].split(",")
     line = ", ".join(cells.get(field, "[N/A]").removesuffix(" %").removesuffix(" W") for field in fields)
     (gpu,) = answer(line)

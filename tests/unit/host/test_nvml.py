@@ -1,4 +1,4 @@
-"""NVML: the missing library for real (this holds on machines without a driver), the rest over a hand-written library."""
+"""NVML: this machine as it is, mostly without a driver; the rest over a hand-written library."""
 
 from __future__ import annotations
 
