@@ -1,4 +1,4 @@
-"""A simulated PC: emulated wsl.exe, engines, GPU and counters, so that every path can be tried without Windows or a card.
+"""A simulated PC: emulated wsl.exe, engines, GPU and counters: every path can be tried without Windows or a card.
 
 `pc.SimulatedPC` makes one from a scenario (`resources/simulator/*.toml`) in a state folder; everything else are real
 programs that meet in that folder: `wsl` (wsl.exe), `vm` (the WSL2 virtual machine), `engine_llama`, `engine_vllm`,

@@ -1,4 +1,4 @@
-"""Model files of the simulated home folder: GGUF files with a true header and no data, Hugging Face folders with a config.
+"""Model files of the simulated home folder: GGUF with a true header and no data, Hugging Face folders with a config.
 
 Owns the writer for the shapes in `resources/simulator/data/models.toml`, with the mixture of types of Q4_K_M. Files are
 sparse: they have their true size and take almost no room.
@@ -42,9 +42,7 @@ def write_gguf(path: Path, shape: dict[str, Any]) -> None:
     tensors = list(_tensors(shape))
     infos, offset = [], 0
     for name, dims, kind in tensors:
-        infos.append(
-            _string(name) + struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, kind, offset)
-        )
+        infos.append(_string(name) + struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, kind, offset))
         offset += -(-_size(dims, kind) // ALIGNMENT) * ALIGNMENT
     values = _values(shape)
     header = struct.pack("<4sIQQ", b"GGUF", 3, len(tensors), len(values)) + b"".join(values) + b"".join(infos)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from kotaro_bridge.resources import resource
 from kotaro_bridge.simulator.card import MIB, Usage
 from kotaro_bridge.simulator.state import State
 
@@ -64,14 +65,20 @@ def main(arguments: list[str]) -> int:
     card = Card(state)
     options = [argument.partition("=") for argument in arguments]
     for name, _, value in options:
+        if name in ("-i", "--id") and value not in ("", "0", card.gpu["uuid"]):
+            shown = f"Option --id={value} is not valid for this command."
+            return _wrong(f"ERROR: {shown} Please run 'nvidia-smi -h' for help.\n")
+    for name, _, value in options:
         if name == "--query-gpu":
             return _query(value, _flags(options), {**card.fields, "gpu_uuid": card.fields["uuid"]})
         if name == "--query-compute-apps":
             return _query(value, _flags(options), {field: ("", unit) for field, unit in APP_FIELDS.items()}, rows=0)
-    for name, _, value in options:
-        if name in ("-i", "--id") and value not in ("", "0", card.gpu["uuid"]):
-            return _wrong(f"ERROR: Option --id={value} is not valid for this command. Please run 'nvidia-smi -h' for help.")
-    known: dict[str, Callable[[Card], str]] = {"": _table, "-L": _listed, "--list-gpus": _listed, "--version": _versions}
+    known: dict[str, Callable[[Card], str]] = {
+        "": _table,
+        "-L": _listed,
+        "--list-gpus": _listed,
+        "--version": _versions,
+    }
     writer = known.get(options[0][0] if options else "")
     if writer is None:
         return _wrong(f"Invalid combination of input arguments. Please run 'nvidia-smi -h' for help.\n{arguments[0]}")
@@ -121,35 +128,16 @@ def _versions(card: Card) -> str:
 
 def _table(card: Card) -> str:
     gpu = card.gpu
-    rule = "+-----------------------------------------+------------------------+----------------------+\n"
-    wide = "+-----------------------------------------------------------------------------------------+\n"
-    memory = f"{card.used_mib}MiB / {gpu['total_mib']:>6}MiB"
-    power = f"{round(card.power_w)}W / {round(gpu['power_limit_w']):>4}W"
-    state = "P2" if card.busy else "P8"
-    return (
-        time.strftime("%a %b %e %H:%M:%S %Y       \n")
-        + wide
-        + f"| NVIDIA-SMI {gpu['smi_version']:<22} Driver Version: {gpu['driver']:<14} CUDA Version: {gpu['cuda']:<8} |\n"
-        + rule
-        + "| GPU  Name                 Persistence-M | Bus-Id          Disp.A | Volatile Uncorr. ECC |\n"
-        + "| Fan  Temp   Perf          Pwr:Usage/Cap |           Memory-Usage | GPU-Util  Compute M. |\n"
-        + "|                                         |                        |               MIG M. |\n"
-        + rule.replace("-", "=").replace("+", "|", 1).replace("+\n", "|\n")
-        + f"|   0  {gpu['name']:<26}     On  | {gpu['pci_bus']:>18} On |                  N/A |\n"
-        + f"| 30%  {card.temperature:>3}C    {state:<2}  {power:>22} | {memory:>22} | {round(card.busy * 100):>7}%      Default |\n"
-        + "|                                         |                        |                  N/A |\n"
-        + rule
-        + "\n"
-        + wide
-        + "| Processes:                                                                              |\n"
-        + "|  GPU   GI   CI              PID   Type   Process name                        GPU Memory |\n"
-        + "|        ID   ID                                                               Usage      |\n"
-        + "|"
-        + "=" * 89
-        + "|\n"
-        + "|  No running processes found                                                             |\n"
-        + wide
-    )
+    values = {
+        **gpu,
+        "date": time.strftime("%a %b %e %H:%M:%S %Y"),
+        "temperature": card.temperature,
+        "state": "P2" if card.busy else "P8",
+        "power": f"{round(card.power_w)}W / {round(gpu['power_limit_w']):>4}W",
+        "memory": f"{card.used_mib}MiB / {gpu['total_mib']:>6}MiB",
+        "busy": round(card.busy * 100),
+    }
+    return resource("simulator/logs/nvidia-smi.txt").read_text(encoding="utf-8").format_map(values)
 
 
 if __name__ == "__main__":

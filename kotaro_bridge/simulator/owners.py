@@ -1,4 +1,4 @@
-"""Who has a simulated PC open: one file per process, so that the PC ends with the last of them, however that one ended."""
+"""Who has a simulated PC open: one file per process, so that the PC ends with the last of them, however that ended."""
 
 from __future__ import annotations
 

@@ -230,7 +230,11 @@ def _make(path: str, scenario: Scenario) -> None:
 
 def _make_distro(state: State, distro: dict[str, Any]) -> None:
     inside = f"distros/{distro['name']}"
-    for folder in (state.home(distro), state.home(distro, "root"), state.path(inside, "mnt/c/Users", state.windows_user)):
+    for folder in (
+        state.home(distro),
+        state.home(distro, "root"),
+        state.path(inside, "mnt/c/Users", state.windows_user),
+    ):
         os.makedirs(folder, exist_ok=True)
     if distro["default"]:
         home = f"{inside}/home/{distro['user']}"
@@ -242,7 +246,9 @@ def _make_distro(state: State, distro: dict[str, Any]) -> None:
 def _program(state: State, place: str, module: str) -> None:
     """A program file of the Linux side that runs one of our modules and keeps its process id."""
     exports = " ".join(f"{name}={shlex.quote(value)}" for name, value in python_environment(state.folder).items())
-    script = f"#!/bin/sh\nexport {exports}\nexec {shlex.quote(sys.executable)} -m kotaro_bridge.simulator.{module} \"$@\"\n"
+    script = (
+        f'#!/bin/sh\nexport {exports}\nexec {shlex.quote(sys.executable)} -m kotaro_bridge.simulator.{module} "$@"\n'
+    )
     path = Path(state.path(place))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(script, encoding="utf-8")

@@ -44,7 +44,7 @@ def kill(pid: int, number: int = signal.SIGTERM) -> None:
 
 
 def kill_descendants(root: int) -> None:
-    """SIGKILL everything below `root` (which must be this process and a subreaper) until nothing is left, and reap it."""
+    """SIGKILL everything below `root` (this process, a subreaper) until nothing is left, and reap it."""
     while alive := [pid for pid in descendants(root) if start_ticks(pid) is not None]:
         for pid in alive:
             kill(pid, signal.SIGKILL)
@@ -70,7 +70,7 @@ def become_subreaper() -> None:
 
 
 def set_title(title: str) -> None:
-    """Change what `ps` shows for this process, as setproctitle does: the name and the memory that holds the arguments."""
+    """Change what `ps` shows for this process, as setproctitle does: name and memory of the arguments."""
     import ctypes
 
     ctypes.CDLL(None).prctl(PR_SET_NAME, title.encode()[:15], 0, 0, 0)

@@ -36,7 +36,7 @@ class DesktopProcess(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Gpu(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The card. `reserved_mib` is what the driver keeps; `efficiency` the share of the bandwidth limit that engines get."""
+    """The card. `reserved_mib`: what the driver keeps; `efficiency`: share of the bandwidth limit that engines get."""
 
     name: str
     uuid: str

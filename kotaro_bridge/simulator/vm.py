@@ -37,6 +37,7 @@ class VirtualMachine:
         self.distros: dict[int, vm_distro.Distro] = {}
         self.idle_since = state.now()
         self.ending = False
+        self.waiting: list[socket.socket] = []  # who asked for the shutdown: closed when this process is gone
 
     def serve(self) -> None:
         """Run until the end; nothing of the VM is left afterwards."""
@@ -81,8 +82,9 @@ class VirtualMachine:
             case "shutdown":
                 for distro in list(self.distros.values()):
                     self._stop(distro)
-                self.listener.close()
                 self.ending = True
+                self.waiting.append(conn.dup())
+                return
         names = [distro.name for distro in self.distros.values()]
         conn.send(json.dumps({"running": names, "networking": self.config.networking}).encode())
 
@@ -158,7 +160,7 @@ def main() -> int:
     write_json(state.path("vm.json"), {"pid": os.getpid(), "inits": []})
     _report({"warnings": config.warnings})
     machine.serve()
-    return 0
+    os._exit(0)
 
 
 def _report(value: dict[str, Any]) -> None:

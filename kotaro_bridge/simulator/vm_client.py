@@ -42,7 +42,7 @@ def start(state: State) -> tuple[socket.socket, dict[str, Any]]:
     conn = connect(state)
     if conn is not None:
         return conn, {}
-    command = [sys.executable, "-m", "kotaro_bridge.simulator.vm"]
+    command = [sys.executable, "-m", "kotaro_bridge.simulator.vm", state.folder]
     with open(state.path("vm.log"), "ab") as log:
         report = subprocess.run(  # ends when the VM has reported: the VM itself is a child of what is started here
             command,
@@ -62,7 +62,10 @@ def start(state: State) -> tuple[socket.socket, dict[str, Any]]:
 
 
 def request(state: State, message: dict[str, Any]) -> dict[str, Any] | None:
-    """Send one message to the running VM and wait for the answer; None when no VM runs or it goes away."""
+    """Send one message to the running VM and wait for the answer.
+
+    None when no VM runs or it goes away, which is the only answer to `shutdown`.
+    """
     conn = connect(state)
     if conn is None:
         return None
@@ -127,7 +130,7 @@ class Launched:
         os.close(self._stdin)
 
     def _pump(self, source: int, target: int) -> None:
-        """Copy until end of file, or until the program has ended and the pipe is empty: its descendants may keep it open."""
+        """Copy until end of file, or until the program has ended and the pipe is empty; descendants may hold it."""
         poll = select.poll()
         poll.register(source, select.POLLIN)
         poll.register(self._ended, select.POLLIN)

@@ -1,9 +1,10 @@
 """One running distro inside the VM: its first process, and a Relay per launch (reference wsl-exe §4.1).
 
-The VM forks the first process (`init`), which is the subreaper of everything in the distro and forks one Relay per launch.
-A Relay starts the program as session leader of a new pty with its streams on pipes. When the launching wsl.exe goes away,
-the Relay ends, the pty closes and the kernel sends SIGHUP; what survives belongs to `init` and is no longer counted. After
-a normal end the Relay stays, and counts, while any descendant lives. A stop of the distro is SIGKILL for everything in it.
+The VM forks the first process (`init`), which is the subreaper of everything in the distro and forks one Relay per
+launch. A Relay starts the program as session leader of a new pty with its streams on pipes. When the launching wsl.exe
+goes away, the Relay ends, the pty closes and the kernel sends SIGHUP; what survives belongs to `init` and is no longer
+counted. After a normal end the Relay stays, and counts, while any descendant lives. A stop of the distro is SIGKILL for
+everything in it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The emulated wsl.exe of a simulated PC: `python -m kotaro_bridge.simulator.wsl ARGS…` with `KOTARO_SIM` set.
 
 Behaves as reference wsl-exe §10 lists, and really runs the Linux side. wsl.exe's own failure is exit code -1, which is
-255 on Linux. `KOTARO_SIM_RAW_COMMAND_LINE` replaces the arguments by a raw Windows command line tail. Differences from the
-real one: streams are always pipes, never a console's tty; commands that change the installation are refused.
+255 on Linux. `KOTARO_SIM_RAW_COMMAND_LINE` replaces the arguments by a raw Windows command line tail. Differences from
+the real one: streams are always pipes, never a console's tty; commands that change the installation are refused.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class WslExe:
         wsl_text.write(wsl_text.STDOUT, wsl_text.text(self.language, name, *values))
 
     def _stub(self, line: str) -> int:
-        """The in-box wsl.exe of a PC without WSL: some commands wait for a key for a minute (reference wsl-exe §2.4)."""
+        """The in-box wsl.exe of a PC without WSL: some commands wait a minute for a key (reference wsl-exe §2.4)."""
         from kotaro_bridge.simulator import wsl_text
 
         def say(name: str) -> None:

@@ -25,7 +25,7 @@ NOT_SIMULATED = frozenset(
 
 
 class WslFailure(Exception):
-    """wsl.exe gives up: the id of its text, the values in it, and the path behind `Error code:` (None: no such line)."""
+    """wsl.exe gives up: the id of its text, its values, and the path behind `Error code:` (None: no such line)."""
 
     def __init__(self, text: str, *values: str, code: str | None = None) -> None:
         super().__init__(text, *values, code)

@@ -13,7 +13,7 @@ STDOUT, STDERR = 1, 2
 
 
 def text(language: str, name: str, *values: str) -> str:
-    """The text `name` with `values` filled into its `{}` in call order, in either language, as the real program does."""
+    """The text `name` with `values` filled into its `{}` in call order, whatever the language, as the real one does."""
     pattern = tomllib.loads(resource("simulator/data/wsl_texts.toml").read_text(encoding="utf-8"))[name][language]
     pieces = pattern.split("{}")
     filled = [piece + value for piece, value in zip(pieces, values, strict=False)]

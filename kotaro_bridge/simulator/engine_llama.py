@@ -1,0 +1,321 @@
+"""A simulated llama-server: `python -m kotaro_bridge.simulator.engine_llama FLAGS…`.
+
+Takes the real flags, replays the real log with the figures of its model file and of the simulated card, claims VRAM
+step by step, answers over HTTP, and stops as the real one does: SIGTERM while loading kills it, later it cleans up and
+ends with 0 (reference llama-server §6). Misbehaves as `behaviour.py` says.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from typing import Any
+
+from kotaro_bridge.domain.errors import ProblemError
+from kotaro_bridge.domain.gguf import GgufModel, read_gguf
+from kotaro_bridge.simulator import behaviour as words
+from kotaro_bridge.simulator.card import MIB, Claim, Usage
+from kotaro_bridge.simulator.http_base import Server
+from kotaro_bridge.simulator.llama_args import WrongArgument, parse
+from kotaro_bridge.simulator.llama_http import LlamaApi, LlamaHandler, Slot
+from kotaro_bridge.simulator.llama_placement import Placement
+from kotaro_bridge.simulator.replay import fill, read_parts
+from kotaro_bridge.simulator.state import State
+
+STEPS = 12
+WARMUP_BYTES = 77 * MIB  # measured: VRAM after load less buffers and the first context, captures full14
+SPILLED_SPEED = 0.12  # share of the speed that is left when weights come over the PCIe bus
+DEFAULT_PORT = "8080"
+WEIGHTS_FOR_LOAD_TIME_MIB = 8192
+
+
+class Failed(Exception):
+    """Loading failed: the parts of the log that say so, and their values."""
+
+    def __init__(self, *parts: str, **values: Any) -> None:
+        super().__init__(*parts)
+        self.parts = parts
+        self.values = values
+
+
+class Engine:
+    """One run of the server."""
+
+    def __init__(self, state: State, behaviour: words.Behaviour, options: dict[str, str], devices: list[str]) -> None:
+        self.state = state
+        self.behaviour = behaviour
+        self.options = options
+        self.started = time.monotonic()
+        self.parts = read_parts("llama-server.log")
+        self.verbosity = int(options.get("-lv", "3"))
+        self.cuda = bool(devices) and options.get("-dev", "CUDA0") != "none"
+        self.claim = Claim(state, "llama-server")
+        self.conditions = set("-")
+        self.values: dict[str, Any] = {}
+        self.model_path = options.get("-m", "")
+        self.load_s = 0.0
+        self.spoken = threading.Lock()
+        self.api = LlamaApi(
+            alias=options.get("-a", os.path.basename(self.model_path)),
+            keys=_keys(options),
+            metrics="--metrics" in options,
+            slots_shown="--no-slots" not in options,
+            counters_go_back="counters-go-back" in behaviour,
+            rate=self.rate,
+            say=self.say,
+            busy=lambda count: self.claim.work(min(1.0, 0.55 + 0.2 * count) if count and self.cuda else 0.0),
+        )
+        self.placement: Placement | None = None
+
+    def say(self, part: str, values: dict[str, Any]) -> None:
+        """Print a part of the log, what the verbosity and the conditions let through."""
+        with self.spoken:
+            shown = True
+            for line in self.parts[part]:
+                text = fill(line[3:], {**self.values, **values})
+                if line[0] == "+":
+                    os.write(2, f"{text}\n".encode() if shown else b"")
+                    continue
+                shown = int(line[0]) <= self.verbosity and line[1] in self.conditions
+                if shown:
+                    os.write(2, f"{self._stamp()} {text}\n".encode())
+
+    def _stamp(self) -> str:
+        """`M.SS.mmm.uuu` since the start of the process."""
+        micros = int((time.monotonic() - self.started) * 1e6)
+        return f"{micros // 60_000_000}.{micros // 1_000_000 % 60:02}.{micros // 1000 % 1000:03}.{micros % 1000:03}"
+
+    def rate(self) -> float:
+        """Tokens per second now: bandwidth over the bytes that each token reads, less where memory is elsewhere."""
+        if self.placement is None:
+            raise AssertionError("asked before the model is loaded")
+        gpu = self.state.scenario["gpu"]
+        bandwidth = gpu["memory_clock_mhz"] * 1e6 * 2 * gpu["bus_width_bits"] / 8
+        weights = (self.placement.gpu_model or self.placement.host_model) * MIB
+        if not self.placement.on_gpu:
+            weights = self.placement.host_model * MIB
+        spilled = self.placement.on_gpu and Usage(self.state).engine_shared > 0
+        return float(
+            bandwidth * gpu["efficiency"] / weights * self.placement.speed * (SPILLED_SPEED if spilled else 1.0)
+        )
+
+    def run(self) -> int:
+        """Serve until a stop; the exit code."""
+        host, port = self.options.get("--host", "127.0.0.1"), int(self.options.get("--port", DEFAULT_PORT))
+        self._prepare(host, port)
+        if not self.cuda and "-dev" not in self.options and "cpu-build" not in self.behaviour:
+            self.say("no_cuda", {})
+        self.say("start", {})
+        LlamaHandler.api = self.api
+        try:
+            server = Server((host, port), LlamaHandler)
+        except OSError:
+            self.say("port_used", {})
+            return 1
+        threading.Thread(target=server.serve_forever, args=(0.2,), daemon=True).start()
+        try:
+            self._load()
+        except Failed as failure:
+            for part in (*failure.parts, "failed"):
+                self.say(part, failure.values)
+            return 1
+        if "never-ready" in self.behaviour:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN if "ignore-term" in self.behaviour else signal.SIG_DFL)
+            while True:
+                signal.pause()
+        return self._serve()
+
+    def _prepare(self, host: str, port: int) -> None:
+        gpu = self.state.scenario["gpu"]
+        usage = Usage(self.state)
+        self.conditions |= set("n" if not self.api.keys else "") | set("g" if self.cuda else "c")
+        self.conditions |= set("a" if "-np" not in self.options else "q")
+        self.conditions |= set("f" if self.options.get("-fit", "on") == "on" else "")
+        free = usage.free // MIB - gpu["cuda_context_mib"]
+        if self.cuda:
+            self.claim.grow(min(gpu["cuda_context_mib"] * MIB, max(usage.free, 0)))
+        self.values = {
+            "gpu_name": gpu["name"],
+            "gpu_short": gpu["name"].removeprefix("NVIDIA GeForce "),
+            "gpu_total": gpu["total_mib"] - 1,
+            "gpu_free": max(free, 0),
+            "pci": gpu["pci_bus"].removeprefix("0000").lower(),
+            "host_total": self.state.scenario["host_ram_gib"] * 512,
+            "threads": self.state.scenario["processors"],
+            "verbosity": self.verbosity,
+            "model": self.model_path,
+            "host": host,
+            "port": port,
+        }
+
+    def _load(self) -> None:
+        """Read the model's header and go through loading, in the time that the scenario gives.
+
+        Raises:
+            Failed: as the real engine would fail.
+        """
+        if not os.path.exists(self.model_path):
+            raise Failed("model", "missing")
+        model = self._header()
+        placement = Placement(model, self.options, self._layers(model), kv_on_gpu=self._kv_on_gpu())
+        self.placement = placement
+        self.conditions |= set("w" if placement.context_slot < model.context_length else "")
+        if not placement.on_gpu:
+            self.conditions = (self.conditions - {"g"}) | {"c"}
+        self.conditions |= set("k" if placement.kv_gpu else "") | set("h" if placement.kv_host else "")
+        self.values |= placement.values(model)
+        self.values["left"] = self.values["gpu_free"] - self.values["projected"]
+        seconds = self.state.scenario["engines"]["llama_load_s"] * model.weights_total / MIB / WEIGHTS_FOR_LOAD_TIME_MIB
+        self.load_s = self.state.scaled(seconds)
+        words.while_loading(
+            self.behaviour, 2, f"{self._stamp()} I llama_model_loader: filler line, nothing to see here"
+        )
+        self.say("model", {})
+        time.sleep(self.load_s * 0.25)
+        self._take(placement.gpu_model, "no_memory", before="tensors", seconds=self.load_s * 0.55)
+        self.say("context", {})
+        self._take(placement.kv_gpu, "no_memory_kv", before="", seconds=self.load_s * 0.1)
+        self.say("kv", {})
+        self.say("graph", {})
+        self._take(placement.compute if placement.on_gpu else 0.0, "no_memory_kv", before="", seconds=0.0)
+        self.say("compute", {})
+        for number in range(placement.slots):
+            self.say("slot", {"slot": number})
+        time.sleep(self.load_s * 0.1)
+        if placement.on_gpu:
+            self.claim.grow(WARMUP_BYTES)
+            self.claim.pin(round((placement.pinned + placement.output) * MIB))
+        self.say("loaded", {})
+        slots = [Slot(number, placement.context_slot) for number in range(placement.slots)]
+        self.model_info = {
+            "path": self.model_path,
+            "n_ctx": placement.context_slot,
+            "vision": "-mm" in self.options,
+            "n_vocab": model.vocab_size,
+            "n_ctx_train": model.context_length,
+            "n_embd": model.embedding_length,
+            "n_params": round(self.values["billions"] * 1e9),
+            "size": model.weights_total,
+            "ftype": "Q4_K - Medium",
+        }
+        if "never-ready" not in self.behaviour:
+            self.api.load(slots, self.model_info)
+            self.say("ready", {})
+
+    def _header(self) -> GgufModel:
+        with open(self.model_path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            magic = "".join(chr(byte) if 32 <= byte < 127 else "?" for byte in os.pread(file.fileno(), 4, 0))
+            try:
+                # Data that the file lacks is found out later than a broken header, so the size is not told here.
+                model = read_gguf(lambda offset, count: os.pread(file.fileno(), count, offset), sys.maxsize)
+            except ProblemError as error:
+                part = "junk" if error.problem.code == "model.not_gguf" else "broken"
+                raise Failed("model", part, magic=magic) from None
+        if size < model.data_offset + model.weights_total:
+            raise Failed("model", "truncated")
+        return model
+
+    def _layers(self, model: GgufModel) -> int:
+        """Layers on the GPU, the output layer counted."""
+        whole = model.block_count + 1
+        if not self.cuda or "cpu" in self.behaviour:
+            return 0
+        if "partial" in self.behaviour:
+            return round(whole * 20 / 49)
+        wanted = self.options.get("-ngl", "auto")
+        return whole if wanted in ("auto", "all") or int(wanted) < 0 else min(int(wanted), whole)
+
+    def _kv_on_gpu(self) -> bool:
+        return "kv-in-ram" not in self.behaviour and "-nkvo" not in self.options
+
+    def _take(self, mib: float, part: str, *, before: str, seconds: float) -> None:
+        """Claim VRAM in steps over a time: the engine allocates it at once, Windows counts what is written."""
+        wanted = round(mib * MIB)
+        room = Usage(self.state).free
+        spills = self.state.switches()["vram_limit_mib"] is not None
+        if wanted and ("oom" in self.behaviour or (wanted > room and not spills)):
+            raise Failed(part, wanted=mib, wanted_bytes=wanted)
+        if before:
+            self.say(before, {})
+        for step in range(STEPS):
+            if "host-oom" in self.behaviour and step == STEPS // 2 and before:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if wanted:
+                self.claim.grow(wanted * (step + 1) // STEPS - wanted * step // STEPS)
+            time.sleep(seconds / STEPS)
+
+    def _serve(self) -> int:
+        stop = threading.Event()
+        if "ignore-term" in self.behaviour:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        else:
+            signal.signal(signal.SIGTERM, lambda *_: self._on_signal(stop))
+        signal.signal(signal.SIGINT, lambda *_: self._on_signal(stop))
+        crash = self.behaviour.value("crash", 1) if "crash" in self.behaviour else None
+        if not stop.wait(crash):
+            self.say("crash", {})
+            os.abort()
+        gpu_now = Usage(self.state)
+        unaccounted = round(self.claim.bytes / MIB) - self.values["self"]
+        self.say("stop", {"free_now": gpu_now.free // MIB, "unaccounted": unaccounted})
+        return 0
+
+    def _on_signal(self, stop: threading.Event) -> None:
+        if stop.is_set():
+            os.write(2, b"Received second interrupt, terminating immediately.\n")
+            os._exit(1)
+        stop.set()
+
+
+def _keys(options: dict[str, str]) -> frozenset[str]:
+    text = options.get("--api-key") or os.environ.get("LLAMA_API_KEY", "")
+    keys = {key for key in text.split(",") if key}
+    if "--api-key-file" in options:
+        with open(options["--api-key-file"], encoding="utf-8") as file:
+            keys |= {line.strip() for line in file if line.strip() and not line.startswith("#")}
+    return frozenset(keys)
+
+
+def main(arguments: list[str]) -> int:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    state = State.from_environment()
+    behaviour = words.Behaviour.read(state)
+    words.before_start(behaviour)
+    devices = ["CUDA0"] if words.gpu_visible(state, behaviour) else []
+    try:
+        options = parse(arguments, devices)
+    except WrongArgument as error:
+        os.write(2, str(error).encode())
+        return 1
+    if "--version" in options:
+        os.write(2, b"version: 0.5.0-dev (build 0, commit unknown)\nbuilt with GNU 13.3.0 for Linux x86_64\n")
+        return 0
+    if "--list-devices" in options:
+        return _list_devices(state, devices)
+    if "-ngl" in options and not devices:
+        os.write(2, NO_GPU.encode())
+    return Engine(state, behaviour, options, devices).run()
+
+
+NO_GPU = (
+    "warning: no usable GPU found, --gpu-layers option will be ignored\n"
+    "warning: one possible reason is that llama.cpp was compiled without GPU support\n"
+    "warning: consult docs/build.md for compilation instructions\n"
+)
+
+
+def _list_devices(state: State, devices: list[str]) -> int:
+    gpu = state.scenario["gpu"]
+    free = Usage(state).free // MIB - gpu["cuda_context_mib"]
+    shown = [f"{name}: {gpu['name']} ({gpu['total_mib'] - 1} MiB, {max(free, 0)} MiB free)" for name in devices]
+    os.write(1, ("Available devices:\n" + "".join(f"  {line}\n" for line in shown or ["(none)"])).encode())
+    return 0
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    os._exit(code)
