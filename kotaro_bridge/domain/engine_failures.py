@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from kotaro_bridge.domain.engine_log import Engine, LogLine, group_values
+from kotaro_bridge.domain.engine_log import Engine, LogLine, compiled, group_values
 from kotaro_bridge.domain.reasons import Reason, ReasonCode
 
 ERROR_LINES_KEPT = 20
@@ -33,7 +33,7 @@ class Signature:
 
 
 def _signature(code: ReasonCode, *literals: str, pattern: str = "", ends: bool = False) -> Signature:
-    return Signature(code, literals, re.compile(pattern or "|".join(map(re.escape, literals))), ends)
+    return Signature(code, literals, compiled(pattern or "|".join(map(re.escape, literals))), ends)
 
 
 C = ReasonCode
@@ -110,14 +110,15 @@ _LLAMA = (
     _signature(C.ENGINE_EXITED, " E ", pattern=r"\d+\.\d\d\.\d{3}\.\d{3} E (?P<cause>.*)"),
 )
 
+_FIGURE = r"\d+(?:\.\d+)?"
 _KV_NEED = (
-    r"max seq len \((?P<asked_n>\d+)\), \((?P<needed_gib>[\d.]+) GiB KV cache is needed, which is larger than the "
-    r"available KV cache memory \((?P<available_gib>[\d.]+) GiB\)"
+    rf"max seq len \((?P<asked_n>\d+)\), \((?P<needed_gib>{_FIGURE}) GiB KV cache is needed, which is larger than the "
+    rf"available KV cache memory \((?P<available_gib>{_FIGURE}) GiB\)"
     r"(?:.*estimated maximum model length is (?P<max_len_n>\d+))?"
 )
 _BUDGET = (
-    r"Free memory on device (?P<device>\S+) \((?P<free_gib>[\d.]+)/(?P<total_gib>[\d.]+) GiB\) on startup is less than "
-    r"desired GPU memory utilization \((?P<utilization>[\d.]+), (?P<wanted_gib>[\d.]+) GiB\)"
+    rf"Free memory on device (?P<device>\S+) \((?P<free_gib>{_FIGURE})/(?P<total_gib>{_FIGURE}) GiB\) on startup "
+    rf"is less than desired GPU memory utilization \((?P<utilization>{_FIGURE}), (?P<wanted_gib>{_FIGURE}) GiB\)"
 )
 
 # Sources: reference vllm §3; seen: captures kvsmall, tiny, lowfree, port, p14awq_12g.
@@ -155,8 +156,7 @@ _VLLM = (
         pattern=r"(?:^|\) |\] )(?P<cause>(?!RuntimeError: Engine core init)[\w.]*(?:Error|Exception|Interrupt): .*)",
         ends=True,
     ),
-    _signature(C.ENGINE_EXITED, "Engine core initialization failed", ends=True),
-    _signature(C.ENGINE_EXITED, "EngineCore failed to start.", ends=True),
+    _signature(C.ENGINE_EXITED, "EngineCore failed to start.", "Engine core initialization failed", ends=True),
 )
 
 _Table: TypeAlias = tuple[tuple[str, int, Signature], ...]

@@ -138,6 +138,12 @@ class LineRule:
 # an anchored pattern that fails ten times that, and nearly all lines are of no interest.
 Gates: TypeAlias = tuple[tuple[str, tuple[LineRule, ...]], ...]
 
+
+def compiled(pattern: str) -> re.Pattern[str]:
+    """A pattern whose `\\d+` end at 15 digits: no real figure is longer, and one of 400 would overflow a float."""
+    return re.compile(pattern.replace(r"\d+", r"\d{1,15}"))
+
+
 _UNITS = {"_mib": MIB, "_gib": GIB}
 
 

@@ -7,9 +7,7 @@ prefix; patterns are anchored at the start so that a text that quotes a log line
 
 from __future__ import annotations
 
-import re
-
-from kotaro_bridge.domain.engine_log import Event, EventKind, Gates, LineRule, LogLine, match_line
+from kotaro_bridge.domain.engine_log import Event, EventKind, Gates, LineRule, LogLine, compiled, match_line
 
 _PREFIX = r"(?:\d+\.\d\d\.\d{3}\.\d{3} [IWED] )?"
 _TAG = r"(?:(?:srv|cmn)\s+)?(?:\S+:\s+)?"  # `srv  llama_server: `, `cmn  common_param: `, `main: `
@@ -20,7 +18,7 @@ _CLIP = r"(?:alloc_compute_meta|reserve_compute_meta|clip\w*)"
 
 
 def _rule(kind: EventKind, pattern: str) -> LineRule:
-    return LineRule(kind, re.compile(_PREFIX + pattern))
+    return LineRule(kind, compiled(_PREFIX + pattern))
 
 
 def _buffer(kind: EventKind, function: str, what: str) -> LineRule:

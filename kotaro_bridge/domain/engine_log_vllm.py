@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from types import MappingProxyType
 
-from kotaro_bridge.domain.engine_log import Event, EventKind, Gates, LineRule, LogLine, Value, match_line
+from kotaro_bridge.domain.engine_log import Event, EventKind, Gates, LineRule, LogLine, Value, compiled, match_line
 
 _PREFIX = r"(?:\([^)]*\) )?(?:[A-Z]+ \d\d-\d\d \d\d:\d\d:\d\d \[[^\]]*\] )?"
 _UVICORN = r"(?:\([^)]*\) )?INFO:\s+"
@@ -19,7 +19,7 @@ K = EventKind
 
 
 def _rule(kind: EventKind, pattern: str, prefix: str = _PREFIX) -> LineRule:
-    return LineRule(kind, re.compile(prefix + pattern))
+    return LineRule(kind, compiled(prefix + pattern))
 
 
 GATES: Gates = (
@@ -46,7 +46,7 @@ GATES: Gates = (
         "KV cache size: ",
         (
             # 0.25 goes on with "Maximum concurrency" in a second line, 0.33 in this one
-            _rule(K.KV_TOKENS, r"GPU KV cache size: (?P<tokens_n>\d[\d,]*) tokens"),
+            _rule(K.KV_TOKENS, r"GPU KV cache size: (?P<tokens_n>\d[\d,]{0,18}) tokens"),
             _rule(K.KV_ON_HOST, r"GPU \+ host KV cache size: "),
             _rule(K.CPU_PLATFORM, r"CPU KV cache size: "),
         ),
@@ -84,7 +84,7 @@ _DEFAULTS = {
     "offload_prefetch_step": "1",
 }
 _DEVICE = re.compile(r"\bdevice_config=(?P<device>[\w:]+)")
-_MAX_LEN = re.compile(r"\bmax_seq_len=(?P<n_ctx>\d+)")
+_MAX_LEN = compiled(r"\bmax_seq_len=(?P<n_ctx>\d+)")
 
 
 def offload_option(options: str) -> str | None:

@@ -1,0 +1,147 @@
+"""Over random logs: nothing makes the watch raise, and nothing that is missing or wrong leaves the verdict `gpu`."""
+
+from __future__ import annotations
+
+import re
+from itertools import zip_longest
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kotaro_bridge.domain.engine_log import Engine, LogLine, Stream
+from kotaro_bridge.domain.placement import Judgement, PlacementWatch, Verdict
+from tests.helpers.captures import llama_text, vllm_text
+from tests.unit.domain.test_placement import DISQUALIFYING, NEEDED, READY
+from tests.unit.domain.test_placement_vllm import DISQUALIFYING as VLLM_DISQUALIFYING
+from tests.unit.domain.test_placement_vllm import READY as VLLM_READY
+from tests.unit.domain.test_placement_vllm import V033
+
+LV4 = llama_text("full14-lv4").split("\n")
+# The lines of the model and its context; behind them the recording goes on with 750 lines of tokens.
+FULL14 = [row for row in llama_text("full14").split("\n") if " D " not in row]
+LOGS = {"full14-lv4": LV4, "full14": FULL14, "full7-8k": llama_text("full7-8k").split("\n")}
+FAILED = [row for name in ("kvsmall", "lowfree") for row in (vllm_text(name, Stream.STDOUT) or "").split("\n")[28:]]
+V025 = (vllm_text("q14", Stream.STDOUT) or "").split("\n")
+NEEDED_V033 = ("config", "weights", "available", "tokens")
+
+logs = st.sampled_from(sorted(LOGS))
+positions = st.floats(0, 1, exclude_max=True)
+# Text of any kind, text that is close to real lines, and real lines cut short.
+WORDS = st.sampled_from(
+    ["load_tensors:", "CUDA0", "CPU", "model buffer size =", "12.5 MiB", "offloaded", "49/49", "layers to GPU"]
+    + ["splits = ", "0.00.100.000 I ", "W", "KV buffer size =", "listening on", "fitting params to", "device_info:"]
+    + ["print_info: ", "n_ctx", "- CPU : x (1 MiB, 1 MiB free)", "= 9999999999999999999", "size", "using device"]
+    + ["CLIP using", "cannot ", "offload=", "'"]
+)
+close_to_real = st.lists(WORDS, max_size=8).map(" ".join)
+cut_short = st.tuples(st.sampled_from(LV4 + V025), st.integers(0, 200)).map(lambda pair: pair[0][: pair[1]])
+# Real lines with figures that no engine prints.
+REAL = [*LV4, *V025, *V033.values(), *(row for row, _verdict, _code in DISQUALIFYING), *FAILED]
+odd_figures = st.sampled_from(["9" * 400, "9" * 5000, "0", "1.2.3", "-1", "\u0663", "1,,2"])
+odd = st.tuples(st.sampled_from(REAL), odd_figures).map(
+    lambda pair: re.sub(r"\d+(?:\.\d+)?", pair[1], pair[0].partition(" I ")[2] or pair[0])
+)
+junk = st.one_of(st.text(), close_to_real, cut_short, odd)
+
+
+def judge(engine: Engine, rows: list[str], stream: Stream = Stream.STDERR, *, ended: bool = False) -> Judgement:
+    watch = PlacementWatch(engine)
+    for number, row in enumerate(rows, start=1):
+        watch.feed(LogLine(stream, number, row))
+    return watch.judge(ended=ended)
+
+
+def inserted(rows: list[str], row: str, position: float) -> list[str]:
+    at = round(position * len(rows))
+    return [*rows[:at], row, *rows[at:]]
+
+
+@given(st.sampled_from(list(Engine)), st.lists(junk), st.booleans())
+def test_junk_alone_never_raises_and_never_proves(engine: Engine, rows: list[str], ended: bool) -> None:
+    assert judge(engine, rows, ended=ended).verdict is not Verdict.GPU
+
+
+@settings(max_examples=60, deadline=None)
+@given(logs, st.lists(st.tuples(junk, positions), max_size=5))
+def test_junk_in_a_good_log_never_raises(name: str, extra: list[tuple[str, float]]) -> None:
+    rows = LOGS[name]
+    for row, position in extra:
+        rows = inserted(rows, row, position)
+    assert judge(Engine.LLAMA_SERVER, rows).verdict in Verdict
+
+
+@settings(max_examples=40, deadline=None)
+@given(logs, st.text(alphabet="abc xyz[]{}%|.,-", max_size=150), positions)
+def test_lines_that_say_nothing_change_nothing(name: str, row: str, position: float) -> None:
+    assert judge(Engine.LLAMA_SERVER, inserted(LOGS[name], row, position)).verdict is Verdict.GPU
+
+
+@settings(max_examples=60, deadline=None)
+@given(logs, st.sampled_from(sorted(NEEDED)), st.lists(positions, max_size=3))
+def test_without_a_needed_line_no_log_proves(name: str, part: str, others: list[float]) -> None:
+    """Whatever else is missing: taking lines away never makes a proof."""
+    rows = LOGS[name]
+    kept = [row for row in rows if part not in row]
+    for position in others:
+        kept.pop(round(position * (len(kept) - 1)))
+    if len(kept) + len(others) < len(rows):  # only full14-lv4 has a dry run to end
+        assert judge(Engine.LLAMA_SERVER, kept).verdict is not Verdict.GPU
+
+
+@settings(max_examples=120, deadline=None)
+@given(logs, st.sampled_from([row for row, _verdict, _code in DISQUALIFYING]), positions)
+def test_a_disqualifying_line_anywhere_decides(name: str, row: str, position: float) -> None:
+    rows = LOGS[name]
+    at = round(position * len(rows))
+    # Inside the dry run it says nothing, which test_placement holds.
+    inside = any("fitting params to device" in x for x in rows[:at]) and any("free memory took" in x for x in rows[at:])
+    verdict = judge(Engine.LLAMA_SERVER, [*rows[:at], row, *rows[at:]]).verdict
+    assert (verdict is Verdict.GPU) is inside
+
+
+@settings(max_examples=60, deadline=None)
+@given(logs, positions, positions)
+def test_a_log_that_was_cut_proves_only_when_it_was_ready(name: str, start: float, end: float) -> None:
+    rows = LOGS[name]
+    kept = rows[round(start * len(rows)) : round(end * len(rows))]
+    whole = any("listening on http" in row for row in kept) and any("using device CUDA0" in row for row in kept)
+    assert whole or judge(Engine.LLAMA_SERVER, kept).verdict is not Verdict.GPU
+
+
+@given(st.sampled_from(VLLM_DISQUALIFYING), positions)
+def test_vllm_a_disqualifying_line_anywhere_decides(case: tuple[str, Verdict, object], position: float) -> None:
+    rows = inserted([*V033.values(), VLLM_READY], case[0], position)
+    assert judge(Engine.VLLM, rows).verdict is case[1]
+
+
+@given(st.sampled_from(NEEDED_V033), st.sets(st.sampled_from(sorted(V033))))
+def test_vllm_without_a_needed_line_no_log_proves(name: str, others: set[str]) -> None:
+    rows = [row for key, row in V033.items() if key != name and key not in others]
+    assert judge(Engine.VLLM, [*rows, VLLM_READY]).verdict is not Verdict.GPU
+
+
+@given(st.lists(st.sampled_from(V025), unique=True, max_size=30), st.lists(junk, max_size=10))
+def test_vllm_junk_never_raises(rows: list[str], extra: list[str]) -> None:
+    mixed = [row for pair in zip_longest(rows, extra, fillvalue="") for row in pair]
+    assert judge(Engine.VLLM, mixed, Stream.STDOUT).verdict in Verdict
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.randoms(use_true_random=False))
+def test_two_streams_interleave_as_they_like(random: object) -> None:
+    """Stdout and stderr of vLLM reach the watch in any order; each keeps its own."""
+    import random as module
+
+    assert isinstance(random, module.Random)
+    out = [LogLine(Stream.STDOUT, n, row) for n, row in enumerate(V033.values(), start=1)]
+    err = [LogLine(Stream.STDERR, n, row) for n, row in enumerate(["bar 1%", "bar 2%", VLLM_READY], start=1)]
+    watch = PlacementWatch(Engine.VLLM)
+    while out or err:
+        source = out if out and (not err or random.random() < 0.5) else err
+        assert watch.feed(source.pop(0)) is None
+    assert watch.judge(ended=False).verdict is Verdict.GPU
+    assert watch.ready
+
+
+def test_the_ready_line_is_that_of_the_recordings() -> None:
+    assert READY.partition(" I ")[2] in {row.partition(" I ")[2] for row in LV4}
