@@ -389,6 +389,11 @@ class TestVerdictOrder:
         row = "load_tensors: offloaded 48/49 layers to GPU"
         assert outcome(judge(added(config, row))) == (Verdict.PARTIAL, [C.LAYERS_ON_CPU, C.CONFIG_FILE_READ])
 
+    def test_a_strange_device_does_not_hide_what_is_known(self) -> None:
+        strange = "llama_prepare_model_devices: using device Vulkan0 (llvmpipe) (unknown id) - 1 MiB free"
+        row = "load_tensors: offloaded 48/49 layers to GPU"
+        assert outcome(judge(added(strange, row))) == (Verdict.PARTIAL, [C.DEVICE_UNEXPECTED, C.LAYERS_ON_CPU])
+
 
 class TestExpectation:
     def test_met(self) -> None:
@@ -405,6 +410,10 @@ class TestExpectation:
     )
     def test_not_met(self, expectation: Expectation, code: ReasonCode) -> None:
         assert outcome(judge(WHOLE, expectation)) == (Verdict.UNKNOWN, [code])
+
+    def test_a_device_that_is_not_used_is_missed(self) -> None:
+        (reason,) = judge(WHOLE, Expectation(devices=("CUDA0", "CUDA1"))).reasons
+        assert reason.params == {"missing": "device,weights,compute"}
 
     def test_more_host_memory_than_the_input_tables_is_raised_at_once(self) -> None:
         watch = PlacementWatch(Engine.LLAMA_SERVER, Expectation(host_allowed_bytes=417 * MIB))
@@ -444,6 +453,12 @@ def test_context_of_all_slots_when_only_the_slots_are_named() -> None:
     assert judge(rows).facts.n_ctx == 8192
     old = "srv    load_model: initializing slots, n_slots = 4, n_ctx_slot = 2048"
     assert (judge(old).facts.n_ctx, judge(old).facts.n_ctx_slot) == (None, 2048)
+
+
+@pytest.mark.parametrize("figures", [["408 / 2", "2"], ["2 / 408"], ["2", "408 / 2"], ["408", "2"]])
+def test_the_worst_splits_are_the_fact(figures: list[str]) -> None:
+    rows = [f"sched_reserve: graph (pp bs=512, tg bs=4): nodes = 1638, splits = {figure}" for figure in figures]
+    assert judge("\n".join(rows)).facts.splits == 408
 
 
 def test_reason_as_json() -> None:
