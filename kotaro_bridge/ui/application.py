@@ -68,7 +68,7 @@ def make_application(version: str) -> QApplication:
 
 @contextmanager
 def _signals(quit_orderly: Callable[[], None]) -> Iterator[None]:
-    """Ctrl-C and TERM quit in order. Python runs its handlers between bytecodes only; the socket wakes Qt's loop for them."""
+    """Ctrl-C and TERM quit in order. Python runs handlers between bytecodes only; the socket wakes Qt's loop."""
     ours, pythons = socket.socketpair()
     for end in (ours, pythons):
         end.setblocking(False)

@@ -1,6 +1,6 @@
 """The one way from other threads into the windows.
 
-Owns a locked queue and one queued signal. State changes are all delivered, in order; of telemetry only the newest sample is.
+Owns a locked queue and one queued signal. All state changes are delivered, in order; of telemetry the newest.
 Nothing else below `ui/` touches a QObject.
 """
 

@@ -1,6 +1,6 @@
 """What the windows need from the rest of the product, handed over once by the composition root.
 
-Owns the Protocols between windows and use cases. Must not import Qt: tests and the composition root build a `Desk` without it.
+Owns the Protocols between windows and use cases. Must not import Qt: a `Desk` is built without it.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ SIDE_WIDTH = 264
 
 
 class MainWindow(QMainWindow):
-    """Emits `closing` when a person closes it, `details` for the reason of a refusal, `problems` for broken profiles."""
+    """Emits `closing` when a person closes it, `details` for a reason, `problems` for broken profiles."""
 
     closing = Signal()
     details = Signal(str)
@@ -40,6 +40,7 @@ class MainWindow(QMainWindow):
         self.setWindowIcon(app_icon())
         self.models = ModelList(theme, desk.texts, desk.supervisor.profiles())
         self.notice = Banner(desk.texts)
+        self._notice_holder = QWidget()
         self.dashboard: Dashboard | None = None
         page = QWidget()
         page.setObjectName("Page")
@@ -94,11 +95,11 @@ class MainWindow(QMainWindow):
         return side
 
     def _fill_right(self, bridge: Bridge) -> None:
-        frame = QVBoxLayout()
+        frame = QVBoxLayout(self._notice_holder)
         frame.setContentsMargins(2 * UNIT, 2 * UNIT, 2 * UNIT, 0)
         frame.addWidget(self.notice)
-        self._right.addLayout(frame)
-        self.notice.hide()
+        self._right.addWidget(self._notice_holder)
+        self._notice_holder.hide()
         if not self._profiles:
             self._right.addWidget(_nothing_to_start(self._desk), 1)
             return
@@ -129,6 +130,7 @@ class MainWindow(QMainWindow):
     def show_notice(self, what: str, do: str = "") -> None:
         """A sentence over the page, such as that the program is about to quit."""
         self.notice.show_words(what, do, "warn", details=False)
+        self._notice_holder.show()
 
     @Slot(str)
     def _on_toggled(self, profile_id: str) -> None:

@@ -1,6 +1,6 @@
 """What the windows do: open, explain a refusal, start and stop, and end the program in order.
 
-Owns tray, main window, dialogs and the way out. The main window, and with it pyqtgraph, is made when it is first opened.
+Owns tray, main window, dialogs and the way out. The main window, and with it pyqtgraph, is made on first opening.
 """
 
 from __future__ import annotations

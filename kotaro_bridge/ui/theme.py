@@ -1,7 +1,7 @@
 """Colours, type and spacing of the windows, light and dark.
 
-Owns every colour that is drawn. Follows the system's colour scheme unless one is forced. The series colours are those of Okabe and
-Ito, which people with any kind of colour blindness tell apart; the plots also differ in line style.
+Owns every colour that is drawn. Follows the system's scheme unless one is forced. The series colours follow Okabe
+and Ito: people with any kind of colour blindness tell them apart; lines of a graph also differ in style.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ LOOK_COLOURS = {
     Look.ATTENTION: "#cf7a00",
     Look.STOPPING: "#85888e",
 }
-"""One set for both schemes: a taskbar may be light while the windows are dark. Each keeps 3:1 against both (see the tests)."""
+"""One set for both schemes: a taskbar may be light while the windows are dark. Each keeps 3:1 against both."""
 
 UNIT = 8
 """Pixels of one step of spacing."""
@@ -149,7 +149,7 @@ class Theme(QObject):
 
 
 def base_font(system: QFont) -> QFont:
-    """Windows brings a good font for its language (Segoe UI, Yu Gothic UI); elsewhere the first of these that is there."""
+    """Windows has a good font for its language (Segoe UI, Yu Gothic UI); elsewhere the first that is there."""
     font = QFont(system)
     if sys.platform != "win32":
         font.setFamilies(["Open Sans", "Noto Sans", "DejaVu Sans", "Noto Sans CJK JP", "IPAPGothic"])
@@ -222,12 +222,14 @@ QLabel[tone="bad"] {{ color: {t.bad}; }}
 QLabel[tone="accent"] {{ color: {t.accent}; }}
 QLabel#Chip {{ background: {t.warn_back}; color: {t.warn}; border: 1px solid {t.warn}; border-radius: 9px;
   padding: 1px 9px; font-size: 8.5pt; font-weight: 600; }}
-QPushButton {{ background: {t.card}; border: 1px solid {t.line}; border-radius: 5px; padding: 5px 14px; min-height: 18px; }}
+QPushButton {{ background: {t.card}; border: 1px solid {t.line}; border-radius: 5px; padding: 5px 14px;
+  min-height: 18px; }}
 QPushButton:hover {{ background: {t.hover}; }}
 QPushButton:pressed {{ background: {t.line}; }}
 QPushButton:focus {{ border: 1px solid {t.accent}; }}
 QPushButton:disabled {{ color: {t.muted}; background: {t.field}; }}
-QPushButton[kind="primary"] {{ background: {t.accent}; color: {t.on_accent}; border-color: {t.accent}; font-weight: 600; }}
+QPushButton[kind="primary"] {{ background: {t.accent}; color: {t.on_accent}; border-color: {t.accent};
+  font-weight: 600; }}
 QPushButton[kind="primary"]:hover {{ background: {t.accent_hover}; }}
 QPushButton[kind="primary"]:focus {{ border: 2px solid {t.text}; padding: 4px 13px; }}
 QPushButton[kind="primary"]:disabled {{ background: {t.track}; color: {t.muted}; border-color: {t.track}; }}

@@ -1,6 +1,6 @@
 """The tray icon and its menu.
 
-Owns what they say; what a click does is the shell's. The menu is built even where the desktop has no tray, for the tour and tests.
+Owns what they say; what a click does is the shell's. The menu is there even on a desktop without a tray.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A desk for window tests: the real bus and the real log ring, runs that the test moves by hand, telemetry from a formula."""
+"""A desk for window tests: the real bus and log ring, runs that the test moves by hand, telemetry from a formula."""
 
 from __future__ import annotations
 

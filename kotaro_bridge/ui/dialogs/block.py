@@ -6,7 +6,17 @@ There is no way around the refusal here; the only ways on are to check again and
 from __future__ import annotations
 
 from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtWidgets import QDialog, QFrame, QGridLayout, QLabel, QPlainTextEdit, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QDialog,
+    QFrame,
+    QGridLayout,
+    QLabel,
+    QPlainTextEdit,
+    QPushButton,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
 
 from kotaro_bridge.domain.gate import Status
 from kotaro_bridge.texts import Texts
@@ -34,6 +44,7 @@ class BlockDialog(QDialog):
         self._version = version
         self._simulated = simulated
         self.report: BlockReport | None = None
+        self.folds: list[QPushButton] = []
         self._content: QWidget | None = None
         self.setModal(False)
         self.setStyleSheet(style_sheet(theme.tokens))
@@ -71,6 +82,7 @@ class BlockDialog(QDialog):
         self.retry.setEnabled(False)
 
     def _fill(self, report: BlockReport) -> None:
+        self.folds.clear()
         content = QWidget()
         box = QVBoxLayout(content)
         box.setContentsMargins(0, 0, UNIT, 0)
@@ -108,7 +120,7 @@ class BlockDialog(QDialog):
         words.addWidget(label(report.title, "title", wrap=True))
         words.addWidget(label(report.reassurance, "muted", wrap=True))
         if self._simulated is not None:
-            words.addWidget(chip(simulated_words(self._texts, self._simulated)))
+            words.addLayout(row(chip(simulated_words(self._texts, self._simulated)), 1))
         holder = QWidget()
         line = row(picture, words, spacing=2 * UNIT)
         line.setAlignment(picture, Qt.AlignmentFlag.AlignTop)
@@ -167,7 +179,7 @@ class BlockDialog(QDialog):
         return holder
 
     def _foldable(self, key: str, inner: QWidget, *, is_open: bool = False) -> QWidget:
-        """A part that a press opens; `ui.show` and `ui.hide` stand before its name."""
+        """A part that a press opens and closes."""
         holder = QWidget()
         box = QVBoxLayout(holder)
         box.setContentsMargins(0, 0, 0, 0)
@@ -182,6 +194,7 @@ class BlockDialog(QDialog):
             self._fit()
 
         fold.toggled.connect(turn)
+        self.folds.append(fold)
         box.addLayout(row(fold, 1))
         box.addWidget(inner)
         fold.setChecked(is_open)

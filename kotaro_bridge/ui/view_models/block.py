@@ -1,4 +1,4 @@
-"""Why a run was refused, ended or left something behind, as the block dialog and its `Copy details` show it. Must not import Qt."""
+"""Why a run was refused, ended or left something behind, for the block dialog and its copy. Must not import Qt."""
 
 from __future__ import annotations
 

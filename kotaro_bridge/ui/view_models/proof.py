@@ -1,4 +1,4 @@
-"""What was proved about a run, as rows of a table. Must not import Qt and must not judge: the verdict is `domain.placement`'s."""
+"""What was proved about a run, as rows of a table. Must not import Qt, and must not judge: `domain.placement` does."""
 
 from __future__ import annotations
 

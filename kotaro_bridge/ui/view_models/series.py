@@ -1,6 +1,6 @@
 """Telemetry as curves: one list of times and one of values for each line of a graph.
 
-Owns the rule of gaps: an unknown value is NaN and leaves a gap, zero is a value. Must not import Qt, pyqtgraph or numpy.
+Owns the rule of gaps: an unknown value is NaN and leaves a gap, zero is a value. Must not import Qt or numpy.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ GAP_S = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """Values over `x`, which is seconds before now (0 or negative). GiB, tokens per second, percent, watts; NaN is a gap."""
+    """Values over `x`, seconds before now (0 or negative). GiB, tokens per second, percent, watts; NaN is a gap."""
 
     x: list[float]
     used: list[float]

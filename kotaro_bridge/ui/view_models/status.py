@@ -53,7 +53,7 @@ def look_of(phase: Phase) -> Look:
 
 
 def leading(views: Iterable[RunView]) -> RunView | None:
-    """The run that the tray speaks of: the most urgent live one, else the one that came to rest last; None if none ever ran."""
+    """The run that the tray speaks of: the most urgent live one, else the last that came to rest; None if none ran."""
     known = [view for view in views if view.phase is not Phase.IDLE]
     live = [view for view in known if view.phase not in RESTING]
     if live:

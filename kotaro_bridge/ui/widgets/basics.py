@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QSize, Qt, QTimer, Slot
-from PySide6.QtGui import QFontMetrics, QGuiApplication, QPainter, QPaintEvent, QPalette
+from PySide6.QtGui import QFontMetrics, QGuiApplication, QPainter, QPaintEvent, QPalette, QShowEvent
 from PySide6.QtWidgets import (
     QAbstractButton,
     QFrame,
@@ -163,7 +163,6 @@ class CopyButton(GlyphButton):
         self._value = ""
         self.setAccessibleName(what)
         self.setToolTip(what)
-        self.setMinimumWidth(max(self.sizeHint().width(), self._width_of(self._copied)))
         self._back = QTimer(self)
         self._back.setSingleShot(True)
         self._back.setInterval(COPIED_MS)
@@ -175,12 +174,15 @@ class CopyButton(GlyphButton):
         self._value = value
         self.setEnabled(bool(value))
 
-    def _width_of(self, text: str) -> int:
-        return (
-            self.sizeHint().width()
-            + self.fontMetrics().horizontalAdvance(text.replace("&", ""))
-            - (self.fontMetrics().horizontalAdvance(self._caption.replace("&", "")))
-        )
+    def showEvent(self, event: QShowEvent) -> None:
+        """Keep room for both captions, so that nothing jumps at a click; the style sheet is known only now."""
+        super().showEvent(event)
+        caption = self.text()
+        widths = []
+        for text in (self._copied, caption):
+            self.setText(text)
+            widths.append(self.sizeHint().width())
+        self.setMinimumWidth(max(widths))
 
     @Slot()
     def _copy(self) -> None:

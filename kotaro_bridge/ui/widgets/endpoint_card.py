@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QGridLayout, QLineEdit, QVBoxLayout, QWidget
 from kotaro_bridge.domain.run_view import Endpoint
 from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.theme import UNIT, Theme, mono_font
-from kotaro_bridge.ui.widgets.basics import CopyButton, GlyphButton, label, put
+from kotaro_bridge.ui.widgets.basics import CopyButton, GlyphButton, label, put, row
 
 
 class EndpointCard(QWidget):
@@ -29,11 +29,11 @@ class EndpointCard(QWidget):
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setHorizontalSpacing(UNIT)
         grid.setVerticalSpacing(UNIT)
-        for line, value in enumerate((self.url, self.model, self.key)):
+        fields = (row(self.url.field), row(self.model.field), row(self.key.field, self.reveal))
+        for line, (value, field) in enumerate(zip((self.url, self.model, self.key), fields, strict=True)):
             grid.addWidget(value.name, line, 0)
-            grid.addWidget(value.field, line, 1)
+            grid.addLayout(field, line, 1)
             grid.addWidget(value.copy, line, 2)
-        grid.addWidget(self.reveal, 2, 3)
         grid.setColumnStretch(1, 1)
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, UNIT, 0, 0)

@@ -20,6 +20,7 @@ from kotaro_bridge.ui.widgets.plots import Line, LivePlot
 from kotaro_bridge.ui.widgets.vram_gauge import Bar
 
 SPANS = ((120.0, "ui.graph.span_2"), (600.0, "ui.graph.span_10"))
+HEAD_HEIGHT = 24
 UNKNOWN = "–"
 
 
@@ -158,10 +159,12 @@ class _Metric(Card):
     """Title, big value, note and room for a graph."""
 
     def __init__(self, title: str, under: QWidget | None = None) -> None:
-        super().__init__(spacing=4)
+        super().__init__(spacing=5)
         self.value = label(UNKNOWN, "big")
         self.note = Elided(role="small")
         self.head = row(label(title, "muted"), 1, spacing=4)
+        # The same height with and without buttons in it, so that the cards' values stand in one line.
+        self.head.addStrut(HEAD_HEIGHT)
         self.body.addLayout(self.head)
         self.body.addWidget(self.value)
         self.body.addWidget(self.note)

@@ -1,4 +1,4 @@
-"""The list of models: each with its state, grouped by engine. Selecting one shows it; Enter or a double click is its start or stop."""
+"""The list of models, grouped by engine, each with its state. Selecting shows one; Enter or double click toggles it."""
 
 from __future__ import annotations
 

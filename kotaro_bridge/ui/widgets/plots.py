@@ -1,7 +1,7 @@
 """Live graphs. Importing this module brings in pyqtgraph and numpy, so it is imported when the dashboard first opens.
 
-Owns the look of graphs: a fixed time window that ends now, gaps where there is no data, a second axis for a line of another
-size, and the values under the pointer.
+Owns the look of graphs: a fixed time window that ends now, gaps where there is no data, a second axis for a line of
+another size, and the values under the pointer.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ pg.setConfigOptions(antialias=True)
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a graph.
+    """One line of a graph. A dashed one has no area under it: two areas over each other would read as a third line.
 
     Args:
         name: for the legend.
@@ -48,7 +48,7 @@ class LivePlot(QWidget):
     """A legend with the newest values over a graph."""
 
     def __init__(self, theme: Theme, lines: Sequence[Line], words: str, now_word: str, least: float = 1.0) -> None:
-        """Args: words: accessible name; now_word: the right end of the time axis; least: smallest upper end of the axis."""
+        """Args: words: accessible name; now_word: right end of the time axis; least: smallest upper end of an axis."""
         super().__init__()
         self._theme = theme
         self._lines = tuple(lines)
@@ -124,7 +124,6 @@ class LivePlot(QWidget):
         self._show_legend()
 
     def _add_curve(self, line: Line) -> Any:
-        # Filling to zero is left out on dashed lines: two fills over each other would read as a third line.
         curve = pg.PlotCurveItem(fillLevel=None if line.dashed else 0)
         (self._right if line.right and self._right is not None else self._plot.plotItem).addItem(curve)
         return curve
@@ -133,7 +132,9 @@ class LivePlot(QWidget):
         item = self._plot.plotItem
         box = pg.ViewBox(enableMenu=False)
         box.setMouseEnabled(x=False, y=False)
+        box.disableAutoRange()
         item.showAxis("right")
+        item.setContentsMargins(0, 4, 0, 0)
         item.scene().addItem(box)
         item.getAxis("right").linkToView(box)
         box.setXLink(item.vb)
@@ -175,7 +176,7 @@ class _Plot(pg.PlotWidget):  # type: ignore[misc]
         item.showGrid(x=False, y=True, alpha=0.12)
         item.vb.setDefaultPadding(0)
         item.hideAxis("right")
-        item.setContentsMargins(0, 4, 0, 0)
+        item.setContentsMargins(0, 4, 12, 0)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.setMinimumHeight(84)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
@@ -218,7 +219,8 @@ class _TimeAxis(pg.AxisItem):  # type: ignore[misc]
     def __init__(self, now_word: str) -> None:
         super().__init__("bottom")
         self._now_word = now_word
-        self.setStyle(tickLength=0, tickFont=_small_font(), tickTextOffset=4)
+        # The words at both ends stick out over the axis; there is room for them.
+        self.setStyle(tickLength=0, tickFont=_small_font(), tickTextOffset=4, hideOverlappingLabels=False)
 
     def tickValues(self, minVal: float, maxVal: float, size: float) -> list[tuple[float, list[float]]]:
         """Quarters of the window."""
@@ -235,7 +237,7 @@ class _ValueAxis(pg.AxisItem):  # type: ignore[misc]
 
     def __init__(self, side: str) -> None:
         super().__init__(side)
-        self.setStyle(tickLength=0, tickFont=_small_font(), tickTextOffset=4)
+        self.setStyle(tickLength=0, tickFont=_small_font(), tickTextOffset=4, hideOverlappingLabels=False)
         self.setWidth(34)
 
     def tickValues(self, minVal: float, maxVal: float, size: float) -> list[tuple[float, list[float]]]:

@@ -1,4 +1,4 @@
-"""The head of the dashboard: which model, its state with time, the one button that starts or stops it, and why it did not run."""
+"""The head of the dashboard: which model, its state with time, its start or stop button, why it did not run."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QSizePolicy, QWidget
 from kotaro_bridge.ui.theme import Theme
 
 HEIGHT = 14
+PATTERNS = {"other": Qt.BrushStyle.BDiagPattern, "bad": Qt.BrushStyle.DiagCrossPattern}
 
 
 class Bar(QWidget):
@@ -58,8 +59,8 @@ class Bar(QWidget):
             width = share * area.width()
             part = QRectF(left, area.top(), width, area.height())
             painter.fillRect(part, QColor(colours[kind]))
-            if kind == "other":
-                painter.fillRect(part, QBrush(QColor(tokens.track), Qt.BrushStyle.BDiagPattern))
+            if kind in PATTERNS:
+                painter.fillRect(part, QBrush(QColor(tokens.track), PATTERNS[kind]))
             left += width
         if self._mark is not None:
             x = area.left() + min(1.0, self._mark) * area.width()

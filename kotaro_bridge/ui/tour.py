@@ -1,0 +1,326 @@
+"""The tour: the real windows walk through a day by themselves and leave numbered pictures.
+
+Owns the script. It triggers the same actions as a person and waits for what they lead to, never for a fixed time; a
+step that does not come ends the tour with exit code 1 and is named on stderr.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from PySide6.QtCore import QObject, QRect, Qt, QTimer, Slot
+from PySide6.QtGui import QColor, QPainter, QPaintEvent
+from PySide6.QtWidgets import QSystemTrayIcon, QWidget
+
+from kotaro_bridge.domain.profile import Profile
+from kotaro_bridge.domain.run_state import Phase
+from kotaro_bridge.domain.run_view import PhaseChanged
+from kotaro_bridge.domain.units import MIB
+from kotaro_bridge.texts import Texts
+from kotaro_bridge.ui.application import make_application
+from kotaro_bridge.ui.desk import Desk
+from kotaro_bridge.ui.icons import state_pixmap
+from kotaro_bridge.ui.main_window import MainWindow
+from kotaro_bridge.ui.pages.dashboard import Dashboard
+from kotaro_bridge.ui.shell import Shell
+from kotaro_bridge.ui.theme import DARK, LIGHT, Theme
+from kotaro_bridge.ui.view_models.status import Look, card_of
+
+TICK_MS = 40
+WHOLE_S = 36.0
+"""The command line promises 40 s; the rest is for stopping what still runs."""
+SECOND_START_BEFORE_S = 15.0
+FREED_WITHIN = 256 * MIB
+STOP_S = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Until:
+    """A step: what is awaited, in words, and for how long at most."""
+
+    what: str
+    holds: Callable[[], bool]
+    seconds: float = 12.0
+
+
+def run_tour(desk: Desk, folder: Path, *, scheme: str | None = "light") -> int:
+    """Walk through the windows and save pictures.
+
+    Args:
+        folder: where the pictures go; made if it is not there.
+        scheme: `light` or `dark`; None follows the system.
+
+    Returns:
+        0 if every step came, else 1.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    app = make_application(desk.version)
+    theme = Theme(app, scheme)
+    shell = Shell(desk, theme, tray_visible=QSystemTrayIcon.isSystemTrayAvailable())
+    tour = Tour(desk, shell, theme, folder)
+    QTimer.singleShot(0, tour.start)
+    code = app.exec()
+    shell.close()
+    return code
+
+
+class Tour(QObject):
+    """Walks the script; leaves the event loop with the exit code."""
+
+    def __init__(self, desk: Desk, shell: Shell, theme: Theme, folder: Path) -> None:
+        super().__init__()
+        self._desk = desk
+        self._shell = shell
+        self._theme = theme
+        self._folder = folder
+        self._count = 0
+        self._began = time.monotonic()
+        self._passing: dict[Phase, str] = {}
+        self._step: Until | None = None
+        self._deadline = 0.0
+        self._failed = False
+        self._script = self._walk()
+        self._timer = QTimer(self)
+        self._timer.setInterval(TICK_MS)
+        self._timer.timeout.connect(self._tick)
+        shell.bridge.phase_changed.connect(self._on_phase)
+        shell.ended.connect(self._on_ended)
+
+    @Slot()
+    def start(self) -> None:
+        """Take the first step."""
+        self._timer.start()
+        self._next()
+
+    # --- the script ---------------------------------------------------------------------------------------------
+
+    def _walk(self) -> Iterator[Until]:
+        desk, shell = self._desk, self._shell
+        icons = StateSheet(desk.texts)
+        self._shoot(icons, "tray-icons")
+        yield Until("numbers of the graphics card", lambda: card_of(desk.telemetry.latest(), 0) is not None)
+        good, image, refused = choose(desk)
+        self._shoot_menu("tray-menu")
+        shell.tray.open_dashboard.trigger()
+        window = self._window()
+        window.models.select(good.id)
+        yield self._settled()
+        self._shoot(window, "dashboard-idle")
+        used = self._used(good)
+        yield from self._run(good, window)
+        yield from self._look_around(good, window)
+        yield from self._stop(good, window, used)
+        if image is not None and image is not good and time.monotonic() - self._began < SECOND_START_BEFORE_S:
+            yield from self._run_with_picture(image, window)
+        yield from self._refusal(refused, window)
+        self._theme.force("dark")
+        yield self._settled()
+        self._shoot(window, "dashboard-dark")
+
+    def _run(self, profile: Profile, window: MainWindow) -> Iterator[Until]:
+        """From the menu's start to an answer that streams."""
+        self._passing = {Phase.CHECKING: "checking", Phase.LOADING: "loading"}
+        self._shell.tray.starts[profile.id].trigger()
+        yield Until(f"{profile.title} ready", lambda: self._phase(profile) is Phase.READY, 20)
+        self._shoot(window, "ready")
+        yield from self._ask(profile, window, "answer")
+
+    def _ask(self, profile: Profile, window: MainWindow, name: str) -> Iterator[Until]:
+        dashboard = self._dashboard(window)
+        ends: list[bool] = []
+        dashboard.test.finished.connect(ends.append)
+        dashboard.test.button.click()
+        answer = dashboard.test.answer
+        yield Until("an answer that streams", lambda: len(answer.toPlainText()) > 12 or bool(ends))
+        yield Until("tokens per second while it answers", lambda: self._answering(profile) or bool(ends))
+        self._shoot(window, f"{name}-streaming")
+        yield Until("the end of the answer", lambda: bool(ends))
+        yield Until("an answer without error", lambda: ends[-1], 0)
+        self._shoot(window, f"{name}-done")
+
+    def _look_around(self, profile: Profile, window: MainWindow) -> Iterator[Until]:
+        dashboard = self._dashboard(window)
+        for index, name in ((1, "proof"), (2, "log")):
+            dashboard.tabs.setCurrentIndex(index)
+            yield self._settled()
+            self._shoot(window, name)
+        dashboard.tabs.setCurrentIndex(0)
+        self._shoot_menu("tray-menu-running")
+
+    def _stop(self, profile: Profile, window: MainWindow, used: int) -> Iterator[Until]:
+        self._passing = {Phase.STOPPING: "stopping"}
+        self._dashboard(window).header.button.click()
+        yield Until(f"{profile.title} stopped", lambda: self._phase(profile) is Phase.STOPPED)
+        yield Until("video memory free again", lambda: self._used(profile) <= used + FREED_WITHIN)
+        yield self._settled()
+        self._shoot(window, "stopped-memory-free")
+
+    def _run_with_picture(self, profile: Profile, window: MainWindow) -> Iterator[Until]:
+        used = self._used(profile)
+        window.models.select(profile.id)
+        self._shell.tray.starts[profile.id].trigger()
+        yield Until(f"{profile.title} ready", lambda: self._phase(profile) is Phase.READY, 20)
+        self._dashboard(window).test.with_image.setChecked(True)
+        yield from self._ask(profile, window, "picture")
+        yield from self._stop(profile, window, used)
+
+    def _refusal(self, profile: Profile, window: MainWindow) -> Iterator[Until]:
+        window.models.select(profile.id)
+        self._shell.tray.starts[profile.id].trigger()
+        yield Until(f"{profile.title} refused", lambda: self._phase(profile) is Phase.REFUSED)
+        yield Until("the dialog that says why", lambda: profile.id in self._shell.dialogs)
+        dialog = self._shell.dialogs[profile.id]
+        yield self._settled()
+        self._shoot(dialog, "refused")
+        dialog.folds[0].click()
+        yield self._settled()
+        self._shoot(dialog, "refused-all-checks")
+        dialog.close_button.click()
+        self._shoot(window, "refused-dashboard")
+
+    # --- how it walks -------------------------------------------------------------------------------------------
+
+    def _settled(self) -> Until:
+        """One round of the event loop, in which layouts and paint events come to rest."""
+        return Until("the window", lambda: True)
+
+    @Slot()
+    def _tick(self) -> None:
+        step = self._step
+        if step is None:
+            return
+        now = time.monotonic()
+        if step.holds():
+            self._next()
+        elif now > self._deadline or now - self._began > WHOLE_S:
+            self._fail(step.what)
+
+    def _next(self) -> None:
+        try:
+            self._step = next(self._script)
+        except StopIteration:
+            self._leave()
+        except TourError as error:
+            self._fail(str(error))
+        else:
+            self._deadline = time.monotonic() + self._step.seconds
+
+    def _fail(self, what: str) -> None:
+        states = ", ".join(
+            f"{profile.title}: {self._reason(profile)}"
+            for profile in self._desk.supervisor.profiles()
+            if self._phase(profile) is not Phase.IDLE
+        )
+        print(f"tour: this did not come: {what} ({states})", file=sys.stderr)
+        self._failed = True
+        self._leave()
+
+    def _reason(self, profile: Profile) -> str:
+        view = self._desk.supervisor.view(profile.id)
+        return f"{view.phase}" + (f", {self._desk.texts.message(view.problem).what}" if view.problem else "")
+
+    def _leave(self) -> None:
+        """Quit as a person does; what does not stop in time is left to the guardian."""
+        self._timer.stop()
+        self._step = None
+        QTimer.singleShot(round(STOP_S * 1000), self._on_ended)
+        self._shell.tray.quit.trigger()
+
+    @Slot()
+    def _on_ended(self) -> None:
+        make_application(self._desk.version).exit(1 if self._failed else 0)
+
+    @Slot(object)
+    def _on_phase(self, change: PhaseChanged) -> None:
+        """States that pass quickly are photographed when they come."""
+        name = self._passing.pop(change.view.phase, None)
+        if name is not None and self._shell.window is not None:
+            self._shoot(self._shell.window, name)
+
+    def _shoot(self, widget: QWidget, name: str) -> None:
+        self._count += 1
+        path = self._folder / f"{self._count:02}-{name}.png"
+        if not widget.grab().save(str(path)):
+            raise TourError(f"a picture at {path}")
+
+    def _shoot_menu(self, name: str) -> None:
+        menu = self._shell.tray.menu
+        menu.aboutToShow.emit()
+        menu.ensurePolished()
+        menu.adjustSize()
+        self._shoot(menu, name)
+
+    def _window(self) -> MainWindow:
+        if self._shell.window is None:
+            raise TourError("the main window")
+        return self._shell.window
+
+    def _dashboard(self, window: MainWindow) -> Dashboard:
+        if window.dashboard is None:
+            raise TourError("a model to show")
+        return window.dashboard
+
+    def _phase(self, profile: Profile) -> Phase:
+        return self._desk.supervisor.view(profile.id).phase
+
+    def _used(self, profile: Profile) -> int:
+        card = card_of(self._desk.telemetry.latest(), profile.gpu)
+        return card.used if card is not None and card.used is not None else 0
+
+    def _answering(self, profile: Profile) -> bool:
+        return any(
+            rate.profile_id == profile.id and (rate.generation_tps or 0) > 0
+            for sample in self._desk.telemetry.history()[-3:]
+            for rate in sample.throughput
+        )
+
+
+class TourError(Exception):
+    """The tour cannot go on; the text says what it lacks."""
+
+
+def choose(desk: Desk) -> tuple[Profile, Profile | None, Profile]:
+    """A profile that should become ready, one with pictures that should too (or None), and one that should be refused.
+
+    Raises:
+        TourError: the card fits all profiles or none.
+    """
+    profiles = desk.supervisor.profiles()
+    card = card_of(desk.telemetry.latest(), 0)
+    free = card.free if card is not None and card.free is not None else 0
+    fitting = [profile for profile in profiles if profile.stated_need is not None and profile.stated_need <= free]
+    refused = [profile for profile in profiles if (profile.stated_need or 0) > free]
+    if not fitting:
+        raise TourError("a profile that fits the card")
+    if not refused:
+        raise TourError("a profile that does not fit the card")
+    image = next((profile for profile in fitting if profile.sees_images), None)
+    return fitting[0], image, refused[0]
+
+
+class StateSheet(QWidget):
+    """All tray icons side by side, on a light and on a dark ground, in the sizes of the tray."""
+
+    def __init__(self, texts: Texts) -> None:
+        super().__init__()
+        self._texts = texts
+        self.setFixedSize(640, 190)
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """Draw the sheet."""
+        painter = QPainter(self)
+        names = (Phase.IDLE, Phase.LOADING, Phase.READY, Phase.FAILED, Phase.ORPHANED, Phase.STOPPING)
+        for line, tokens in enumerate((LIGHT, DARK)):
+            painter.fillRect(0, line * 95, 640, 95, QColor(tokens.side))
+            painter.setPen(QColor(tokens.text))
+            for column, (look, phase) in enumerate(zip(Look, names, strict=True)):
+                left, top = 20 + column * 103, line * 95 + 14
+                for size, offset in ((16, 0), (20, 22), (32, 48)):
+                    painter.drawPixmap(left + offset, top + (32 - size) // 2, state_pixmap(look, size))
+                words = self._texts.text(f"ui.phase.{phase}")
+                painter.drawText(QRect(left - 8, top + 40, 100, 30), Qt.TextFlag.TextWordWrap, words)
+        painter.end()
