@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from PySide6.QtCore import QSocketNotifier
 from PySide6.QtWidgets import QApplication, QSystemTrayIcon
@@ -21,21 +23,36 @@ APP_ID = "KotaroBridge.KotaroBridge"
 OnReady = Callable[[Callable[[], None], Callable[[], None]], None]
 
 
-def run(desk: Desk, *, start_hidden: bool, scheme: str | None = None, on_ready: OnReady | None = None) -> int:
+def run_application(
+    desk: Desk,
+    *,
+    hidden: bool = True,
+    tour: Path | None = None,
+    theme: str | None = None,
+    scale: float | None = None,
+    on_ready: OnReady | None = None,
+) -> int:
     """Open the tray icon and serve the windows until a person quits and all models have stopped.
 
     Args:
-        start_hidden: only the tray icon at first; without a tray the dashboard opens all the same.
-        scheme: `light`, `dark`, or None to follow the system.
+        hidden: only the tray icon at first; without a tray the dashboard opens all the same.
+        tour: walk through the windows alone and leave numbered pictures in this folder.
+        theme: `light`, `dark`, or None to follow the system.
+        scale: size of everything, 1.5 for 150 %; None leaves it to the system.
         on_ready: called once with two functions that any thread may call: open the dashboard, and quit.
 
     Returns:
         The exit code of the process.
     """
+    if scale is not None:
+        os.environ["QT_SCALE_FACTOR"] = str(scale)  # read when the application is made
     app = make_application(desk.version)
-    theme = Theme(app, scheme)
+    if tour is not None:
+        from kotaro_bridge.ui.tour import run_tour
+
+        return run_tour(app, desk, tour, theme)
     has_tray = QSystemTrayIcon.isSystemTrayAvailable()
-    shell = Shell(desk, theme, tray_visible=has_tray)
+    shell = Shell(desk, Theme(app, theme), tray_visible=has_tray)
     shell.ended.connect(app.quit)
     with _signals(shell.quit):
         if on_ready is not None:
@@ -43,7 +60,7 @@ def run(desk: Desk, *, start_hidden: bool, scheme: str | None = None, on_ready: 
                 lambda: shell.bridge.post(shell.open_dashboard),
                 lambda: shell.bridge.post(shell.quit),
             )
-        if not start_hidden or not has_tray:
+        if not hidden or not has_tray:
             shell.open_dashboard()
         code = app.exec()
     shell.close()

@@ -12,16 +12,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from PySide6.QtCore import QObject, QRect, Qt, QTimer, Slot
+from PySide6.QtCore import QObject, QRect, Qt, QTimer, Signal, Slot
 from PySide6.QtGui import QColor, QPainter, QPaintEvent
-from PySide6.QtWidgets import QSystemTrayIcon, QWidget
+from PySide6.QtWidgets import QApplication, QSystemTrayIcon, QWidget
 
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.run_state import Phase
 from kotaro_bridge.domain.run_view import PhaseChanged
 from kotaro_bridge.domain.units import MIB
 from kotaro_bridge.texts import Texts
-from kotaro_bridge.ui.application import make_application
 from kotaro_bridge.ui.desk import Desk
 from kotaro_bridge.ui.icons import state_pixmap
 from kotaro_bridge.ui.main_window import MainWindow
@@ -47,7 +46,7 @@ class Until:
     seconds: float = 12.0
 
 
-def run_tour(desk: Desk, folder: Path, *, scheme: str | None = "light") -> int:
+def run_tour(app: QApplication, desk: Desk, folder: Path, scheme: str | None) -> int:
     """Walk through the windows and save pictures.
 
     Args:
@@ -58,10 +57,10 @@ def run_tour(desk: Desk, folder: Path, *, scheme: str | None = "light") -> int:
         0 if every step came, else 1.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    app = make_application(desk.version)
     theme = Theme(app, scheme)
     shell = Shell(desk, theme, tray_visible=QSystemTrayIcon.isSystemTrayAvailable())
     tour = Tour(desk, shell, theme, folder)
+    tour.done.connect(app.exit)
     QTimer.singleShot(0, tour.start)
     code = app.exec()
     shell.close()
@@ -69,7 +68,9 @@ def run_tour(desk: Desk, folder: Path, *, scheme: str | None = "light") -> int:
 
 
 class Tour(QObject):
-    """Walks the script; leaves the event loop with the exit code."""
+    """Walks the script; emits `done` with the exit code."""
+
+    done = Signal(int)
 
     def __init__(self, desk: Desk, shell: Shell, theme: Theme, folder: Path) -> None:
         super().__init__()
@@ -232,7 +233,7 @@ class Tour(QObject):
 
     @Slot()
     def _on_ended(self) -> None:
-        make_application(self._desk.version).exit(1 if self._failed else 0)
+        self.done.emit(1 if self._failed else 0)
 
     @Slot(object)
     def _on_phase(self, change: PhaseChanged) -> None:
