@@ -1,0 +1,270 @@
+"""A simulated vLLM 0.25: `python -m kotaro_bridge.simulator.engine_vllm serve MODEL FLAGS…`.
+
+Two processes as in the real one: this one is the API server, `vllm_core.Core` the engine that holds the VRAM. The port
+is bound early but listens only at the end, logs go to stdout and uvicorn's lines and tracebacks to stderr, SIGTERM ends
+both with 0, SIGKILL of this one leaves the engine behind (reference vllm §1, §3, §6).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from typing import Any
+
+from kotaro_bridge.simulator import behaviour as words
+from kotaro_bridge.simulator import models, procs
+from kotaro_bridge.simulator.card import MIB, Usage
+from kotaro_bridge.simulator.http_base import Server
+from kotaro_bridge.simulator.replay import fill, read_parts
+from kotaro_bridge.simulator.state import State
+from kotaro_bridge.simulator.vllm_args import Options
+from kotaro_bridge.simulator.vllm_core import Core
+from kotaro_bridge.simulator.vllm_http import VllmApi, VllmHandler
+from kotaro_bridge.simulator.vllm_memory import Budget, Shape
+
+INTERRUPTED = 130
+STATS_EVERY_S = 10.0
+DEAD_ENGINE_S = 5.0
+EAGER_SPEED = 0.2  # captures: 29 of 142 tok/s
+OFFLOADED_SPEED = 0.1
+SPILLED_SPEED = 0.12
+
+
+class ApiServer:
+    """One run of `vllm serve`."""
+
+    def __init__(self, state: State, behaviour: words.Behaviour, options: Options) -> None:
+        self.state = state
+        self.behaviour = behaviour
+        self.options = options
+        self.parts = read_parts("vllm.log")
+        self.conditions = set("-")
+        self.host = str(options.get("host", "0.0.0.0"))  # noqa: S104 - vLLM's own default, printed and bound as it does
+        self.port = int(options.get("port", 8000))
+        self.core = 0
+        self.values: dict[str, Any] = {
+            "api": os.getpid(),
+            "core": 0,
+            "version": state.scenario["engines"]["vllm_version"],
+            "model": options.model,
+            "shown": options.model,
+            "served": options.served_name,
+            "non_default": options.non_default(),
+            "host": self.host,
+            "port": self.port,
+            "eager": bool(options.get("enforce_eager", False)),
+            "trust": bool(options.get("trust_remote_code", False)),
+            "kv_dtype": options.get("kv_cache_dtype", "auto"),
+            "failed": "{}",
+        }
+        self.spoken = threading.Lock()
+
+    def say(self, part: str, values: dict[str, Any]) -> None:
+        """Print a part of the log."""
+        now = time.localtime()
+        moment = {
+            "now": time.strftime("%m-%d %H:%M:%S", now),
+            "c10": time.strftime("%m%d %H:%M:%S", now) + ".795549729",
+        }
+        with self.spoken:
+            for line in self.parts[part]:
+                if line[1] in self.conditions:
+                    text = fill(line[3:], {**self.values, **moment, **values})
+                    os.write(1 if line[0] == "o" else 2, f"{text}\n".encode())
+
+    def run(self) -> int:
+        """Serve until a stop; the exit code."""
+        shape = self._shape()
+        if shape is None:
+            return 1
+        try:
+            server = Server((self.host, self.port), VllmHandler, bind_and_activate=False)
+            server.server_bind()
+        except OSError:
+            self.say("port_used", {})
+            return 1
+        gpu = self.state.scenario["gpu"]
+        free = Usage(self.state).free - gpu["cuda_context_mib"] * MIB
+        budget = Budget(shape, self.options, (gpu["total_mib"] - 1) * MIB, max(free, 0))
+        self.values |= budget.values()
+        self.say("start", {})
+        return self._serve(server, shape, budget)
+
+    def _shape(self) -> Shape | None:
+        """The model's shape; None after the words for a start that cannot work."""
+        config = os.path.join(self.options.model, "config.json")
+        if not words.gpu_visible(self.state, self.behaviour):
+            self.say("no_device", {})
+            return None
+        folder = os.path.basename(os.path.normpath(self.options.model))
+        known = {entry["folder"]: entry["loaded_gib"] for entry in models.table()["hf"]}
+        if not os.path.isfile(config) or folder not in known:
+            self.say("no_model", {})
+            return None
+        with open(config, encoding="utf-8") as file:
+            shape = Shape(json.load(file), known[folder])
+        length = self.options.get("max_model_len", shape.longest)
+        if shape.remote_code and "trust_remote_code" not in self.options.given:
+            self.say("no_trust", {})
+            return None
+        if length > shape.longest:
+            self.say("too_long", {"length": length, "derived": shape.longest})
+            return None
+        self._conditions(shape)
+        self.values |= {
+            "architecture": shape.architecture,
+            "dtype": shape.dtype,
+            "quantization": "auto_awq" if shape.quantized else None,
+            "weights": known[folder] * (0.6 if "partial" in self.behaviour else 1.0),
+            "offloaded": known[folder] * 0.4,
+            "weights_s": 0.0,
+        }
+        return shape
+
+    def _conditions(self, shape: Shape) -> None:
+        self.conditions |= {"x"} if self.values["eager"] else {"g"}
+        self.conditions |= {"q"} if shape.quantized else set()
+        self.conditions |= {"b"} if "max_num_batched_tokens" not in self.options.given else set()
+        self.conditions |= {"u"} if "partial" in self.behaviour else set()
+        self.conditions |= {"h"} if "kv-in-ram" in self.behaviour else {"k"}
+
+    def _serve(self, server: Server, shape: Shape, budget: Budget) -> int:
+        seconds = self.state.scaled(self.state.scenario["engines"]["vllm_load_s"])
+        self.values |= {"compile_s": seconds * 0.4, "init_s": seconds * 0.6}
+        busy_read, busy_write = os.pipe()
+        ready_read, ready_write = os.pipe()
+        self.core = os.fork()
+        if self.core == 0:
+            server.server_close()
+            os.close(busy_write)
+            os.close(ready_read)
+            self.values["core"] = os.getpid()
+            core = Core(self.state, self.behaviour, shape, budget, seconds, self.say, busy_read, ready_write)
+            os._exit(core.run())
+        os.close(busy_read)
+        os.close(ready_write)
+        stop = threading.Event()
+        self._handle_signals(stop)
+        if not os.read(ready_read, 1):
+            return self._core_failed()
+        if "never-ready" in self.behaviour:
+            while not stop.wait():
+                pass
+            return self._interrupted()
+        api = self._api(shape, budget, busy_write)
+        VllmHandler.api = api
+        server.server_activate()
+        signal.signal(signal.SIGTERM, signal.SIG_IGN if "ignore-term" in self.behaviour else lambda *_: stop.set())
+        signal.signal(signal.SIGINT, lambda *_: stop.set())
+        threading.Thread(target=server.serve_forever, args=(0.2,), daemon=True).start()
+        threading.Thread(target=self._watch_core, args=(api, stop), daemon=True).start()
+        threading.Thread(target=self._tell_stats, args=(api,), daemon=True).start()
+        self.say("serve", {})
+        return self._until_stopped(stop, api)
+
+    def _handle_signals(self, stop: threading.Event) -> None:
+        """While loading, SIGTERM and SIGINT interrupt."""
+
+        def interrupt(*_: object) -> None:
+            stop.set()
+            os._exit(self._interrupted())
+
+        ignored = "ignore-term" in self.behaviour
+        signal.signal(signal.SIGTERM, signal.SIG_IGN if ignored else interrupt)
+        signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else interrupt)
+
+    def _interrupted(self) -> int:
+        procs.kill(self.core, signal.SIGTERM)
+        self.say("interrupted", {})
+        return INTERRUPTED
+
+    def _core_failed(self) -> int:
+        _, status = os.waitpid(self.core, 0)
+        killed = f"{{'EngineCore_DP0': -{os.WTERMSIG(status)}}}" if os.WIFSIGNALED(status) else "{}"
+        self.say("failed_parent", {"failed": killed})
+        return 1
+
+    def _api(self, shape: Shape, budget: Budget, busy: int) -> VllmApi:
+        key = self.options.get("api_key", os.environ.get("VLLM_API_KEY", ""))
+        return VllmApi(
+            name=self.options.served_name,
+            root=self.options.model,
+            version=self.values["version"],
+            length=budget.length,
+            seats=int(self.options.get("max_num_seqs", 256)),
+            kv_tokens=budget.tokens,
+            sees_images=shape.sees_images,
+            keys=frozenset({key} if key else ()),
+            counters_go_back="counters-go-back" in self.behaviour,
+            rate=lambda: self._rate(shape),
+            say=self.say,
+            busy=lambda share: _tell(busy, share),
+        )
+
+    def _rate(self, shape: Shape) -> float:
+        """Tokens per second of one request now."""
+        gpu = self.state.scenario["gpu"]
+        bandwidth = gpu["memory_clock_mhz"] * 1e6 * 2 * gpu["bus_width_bits"] / 8
+        slower = EAGER_SPEED if self.values["eager"] else 1.0
+        slower *= OFFLOADED_SPEED if "partial" in self.behaviour else 1.0
+        slower *= SPILLED_SPEED if Usage(self.state).engine_shared > 0 else 1.0
+        return float(bandwidth * gpu["efficiency"] / shape.weights * slower)
+
+    def _watch_core(self, api: VllmApi, stop: threading.Event) -> None:
+        """An engine that dies takes the server with it after some seconds, with exit code 0 (reference vllm §1.10)."""
+        os.waitpid(self.core, 0)
+        if not stop.is_set():
+            api.dead = True
+            self.say("died", {})
+            stop.wait(self.state.scaled(DEAD_ENGINE_S))
+            stop.set()
+
+    def _tell_stats(self, api: VllmApi) -> None:
+        before = api.stats()
+        while True:
+            time.sleep(STATS_EVERY_S)
+            now = api.stats()
+            if now[:2] != before[:2]:
+                prompt, generated = ((now[i] - before[i]) / STATS_EVERY_S for i in (0, 1))
+                shown = {"prompt_rate": prompt, "rate": generated, "running": now[2], "waiting": now[3]}
+                self.say("stats", {**shown, "usage": now[4] * 100})
+            before = now
+
+    def _until_stopped(self, stop: threading.Event, api: VllmApi) -> int:
+        crash = self.behaviour.value("crash", 1) if "crash" in self.behaviour else None
+        if not stop.wait(crash):
+            self.say("crash", {"core": self.core})
+            procs.kill(self.core, signal.SIGKILL)
+            stop.wait()
+        self.say("stop", {})
+        if not api.dead:
+            self.say("stop_core_wait", {})
+            procs.kill(self.core, signal.SIGTERM)
+            while procs.start_ticks(self.core) is not None:
+                time.sleep(0.01)
+        self.say("stopped", {})
+        return 0
+
+
+def _tell(channel: int, share: float) -> None:
+    """How busy the card is, in hundredths."""
+    os.write(channel, bytes([round(share * 100)]))
+
+
+def main(arguments: list[str]) -> int:
+    state = State.from_environment()
+    if arguments[:1] in (["--version"], ["-v"]):
+        os.write(1, f"{state.scenario['engines']['vllm_version']}\n".encode())
+        return 0
+    behaviour = words.Behaviour.read(state)
+    words.before_start(behaviour)
+    return ApiServer(state, behaviour, Options(arguments)).run()
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    os._exit(code)

@@ -1,0 +1,121 @@
+"""The EngineCore of the simulated vLLM: a process of its own, titled `VLLM::EngineCore`, that holds the VRAM.
+
+Nobody watches its parent: it survives a SIGKILL of the API server and keeps the memory (reference vllm §1.1).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+from kotaro_bridge.simulator import behaviour as words
+from kotaro_bridge.simulator import procs
+from kotaro_bridge.simulator.card import MIB, Claim, Usage
+from kotaro_bridge.simulator.state import State
+from kotaro_bridge.simulator.vllm_memory import Budget, Shape
+
+TITLE = "VLLM::EngineCore"
+STEPS = 12
+READY = b"\xff"
+# Shares of the loading time, after captures p32awq_24g.
+START, WEIGHTS, COMPILE, GRAPHS, WARM = 0.2, 0.25, 0.25, 0.15, 0.15
+
+
+class Core:
+    """Loads and then waits; runs in the forked child.
+
+    Args:
+        seconds: time that loading takes. channel: read end on which the API server tells how busy the card is; ready:
+            write end of a pipe for `READY`.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        behaviour: words.Behaviour,
+        shape: Shape,
+        budget: Budget,
+        seconds: float,
+        say: Callable[[str, dict[str, Any]], None],
+        channel: int,
+        ready: int,
+    ) -> None:
+        self.state = state
+        self.behaviour = behaviour
+        self.shape = shape
+        self.budget = budget
+        self.seconds = seconds
+        self.say = say
+        self.channel = channel
+        self.ready = ready
+
+    def run(self) -> int:
+        """The exit code; 1 when loading failed."""
+        procs.set_title(TITLE)
+        terminated = signal.SIG_IGN if "ignore-term" in self.behaviour else signal.SIG_DFL
+        signal.signal(signal.SIGTERM, terminated)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        claim = Claim(self.state, TITLE)
+        failed = self._load(claim)
+        if failed is not None:
+            self.say(failed, {"held": claim.bytes / 1024 / MIB})
+            return 1
+        if "ignore-term" not in self.behaviour:
+            signal.signal(signal.SIGTERM, self._on_term)
+        os.write(self.ready, READY)
+        os.close(self.ready)
+        while share := os.read(self.channel, 1):
+            claim.work(share[0] / 100)
+        claim.work(0.0)  # the API server is gone; this process is not told
+        while True:
+            signal.pause()
+
+    def _load(self, claim: Claim) -> str | None:
+        """Go through loading; the part of the log that tells of a failure, None if all went well."""
+        context = self.state.scenario["gpu"]["cuda_context_mib"] * MIB
+        time.sleep(self.seconds * START)
+        if not claim.grow(context):
+            return "failed_memory"
+        self.say("engine", {})
+        words.while_loading(self.behaviour, 1, f"(EngineCore pid={os.getpid()}) INFO filler line, nothing to see here")
+        early = self.budget.failure()
+        if early == "failed_free":
+            return early
+        started = time.monotonic()
+        if not self._take(claim, self.shape.weights, self.seconds * WEIGHTS):
+            return "failed_memory"
+        self.say("loaded", {"weights_s": time.monotonic() - started})
+        time.sleep(self.seconds * COMPILE)
+        self.say("compile", {})
+        if early is not None:
+            return early
+        self.say("kv", {})
+        rest = self.budget.graphs + self.budget.outside - context
+        if not self._take(claim, self.budget.kv, 0.0):
+            return "failed_memory"
+        self.say("graphs", {})
+        if not self._take(claim, rest, self.seconds * GRAPHS):
+            return "failed_memory"
+        self.say("captured", {})
+        time.sleep(self.seconds * WARM)
+        self.say("warm", {})
+        return None
+
+    def _take(self, claim: Claim, size: int, seconds: float) -> bool:
+        """Claim VRAM in steps; False when there is none left."""
+        spills = self.state.switches()["vram_limit_mib"] is not None
+        if "oom" in self.behaviour or (size > Usage(self.state).free and not spills):
+            return False
+        for step in range(STEPS):
+            if "host-oom" in self.behaviour and step == STEPS // 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+            claim.grow(size * (step + 1) // STEPS - size * step // STEPS)
+            time.sleep(seconds / STEPS)
+        return True
+
+    def _on_term(self, *_: object) -> None:
+        self.say("stop_core", {})
+        os._exit(0)
