@@ -1,0 +1,143 @@
+"""Profiles from files: the seven built-in ones and their figures, the user's own, and files that are none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kotaro_bridge.domain.command import build_command
+from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.gguf import read_gguf
+from kotaro_bridge.domain.plan import gguf_need
+from kotaro_bridge.domain.profile import KvType, Profile
+from kotaro_bridge.domain.units import GIB, MIB
+from kotaro_bridge.host.profile_store import load_profiles
+from tests.helpers.gguf_header import qwen2_shape, reader
+
+MINE = """title = "Mine"
+engine = "llama-server"
+executable = "llama-server"
+model = "~/m.gguf"
+served_name = "mine"
+context = 4096
+port = 8081
+"""
+# Budget less weights and KV of the two starts measured with 2048 batched tokens and 16 sequences (captures).
+VLLM_REST_GIB = max(0.15 * 81_079 / 1024 - 9.53 - 0.63, 0.29 * 81_079 / 1024 - 18.49 - 2.76)
+
+
+@pytest.fixture(scope="module")
+def builtin(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Profile]:
+    profiles, problems = load_profiles(tmp_path_factory.mktemp("none"))
+    assert problems == ()
+    return {profile.id: profile for profile in profiles}
+
+
+def test_the_built_in_profiles_from_small_to_large(builtin: dict[str, Profile]) -> None:
+    assert list(builtin) == [
+        "qwen2.5-7b-awq",
+        "qwen2.5-14b-q4_k_m",
+        "qwen2.5-14b-awq",
+        "qwen2.5-7b-fp16",
+        "minicpm-v-2.6",
+        "qwen2.5-32b-q4_k_m",
+        "qwen2.5-32b-awq",
+    ]
+    assert all(profile.builtin and profile.target == "wsl:" for profile in builtin.values())
+
+
+def test_each_makes_a_command_and_states_its_need(builtin: dict[str, Profile]) -> None:
+    for profile in builtin.values():
+        assert build_command(profile, utilization=0.5).argv[0] == profile.executable
+        assert profile.need is not None
+        assert profile.need.source.startswith(("measured: ", "computed"))
+        assert profile.port == (8000 if profile.engine is Engine.VLLM else 8080)
+        if profile.engine is Engine.VLLM:
+            assert profile.vllm is not None
+            assert (profile.vllm.max_num_seqs, profile.vllm.max_num_batched_tokens) == (16, 2048)
+    assert [profile.id for profile in builtin.values() if profile.sees_images] == ["minicpm-v-2.6"]
+
+
+def test_the_14b_gguf_states_what_was_measured(builtin: dict[str, Profile]) -> None:
+    assert builtin["qwen2.5-14b-q4_k_m"].stated_need == 10405 * MIB
+
+
+def test_the_32b_gguf_states_what_its_header_gives(builtin: dict[str, Profile]) -> None:
+    profile = builtin["qwen2.5-32b-q4_k_m"]
+    header = read_gguf(reader(qwen2_shape(64, 5120, 27648, 40, 8), 10**11), 10**11)
+    need = gguf_need(header, profile.context, profile.parallel, KvType.AUTO, 0)
+    assert profile.stated_need == need.total // MIB * MIB
+
+
+@pytest.mark.parametrize(
+    ("profile_id", "weights_gib", "kv_kib_per_token", "extra_gib"),
+    [
+        ("qwen2.5-7b-awq", 5.38, 56, 0.0),
+        ("qwen2.5-14b-awq", 9.53, 192, 0.0),
+        ("qwen2.5-32b-awq", 18.49, 256, 0.0),
+        ("qwen2.5-7b-fp16", 14.25, 56, 0.0),
+        ("minicpm-v-2.6", 15.09, 56, 1.5),
+    ],
+)
+def test_vllm_budgets_hold_one_request_of_the_whole_context(
+    builtin: dict[str, Profile], profile_id: str, weights_gib: float, kv_kib_per_token: int, extra_gib: float
+) -> None:
+    profile = builtin[profile_id]
+    assert profile.stated_need is not None
+    one_block = 16  # tokens; vLLM keeps one back
+    kv_gib = (profile.context + one_block) * kv_kib_per_token / 2**20
+    above_gib = profile.stated_need / GIB - (weights_gib + kv_gib + VLLM_REST_GIB + extra_gib)
+    assert 0.0 < above_gib < 0.7
+
+
+def test_the_14b_awq_is_too_large_for_12_gb(builtin: dict[str, Profile]) -> None:
+    need = builtin["qwen2.5-14b-awq"].stated_need
+    assert need is not None
+    assert need > 12_282 * MIB  # an RTX 4070, even if nothing else were on it
+
+
+def test_the_user_s_profiles_come_first_and_replace(tmp_path: Path) -> None:
+    (tmp_path / "zebra.toml").write_text(MINE.replace("Mine", "B"))
+    (tmp_path / "qwen2.5-14b-awq.toml").write_text(MINE.replace("Mine", "A"))
+    (tmp_path / "notes.txt").write_text("no profile")
+    profiles, problems = load_profiles(tmp_path)
+    assert problems == ()
+    assert [(profile.id, profile.builtin) for profile in profiles[:3]] == [
+        ("qwen2.5-14b-awq", False),
+        ("zebra", False),
+        ("qwen2.5-7b-awq", True),
+    ]
+    assert len(profiles) == 8
+
+
+def test_a_file_of_windows_notepad(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_bytes(b"\xef\xbb\xbf" + MINE.replace("\n", "\r\n").replace("Mine", "私の").encode())
+    profiles, problems = load_profiles(tmp_path)
+    assert problems == ()
+    assert profiles[0].title == "私の"
+
+
+def test_broken_files_hide_no_other(tmp_path: Path) -> None:
+    (tmp_path / "good.toml").write_text(MINE)
+    (tmp_path / "Bad Name.toml").write_text(MINE)
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "folder.toml").mkdir()
+    (tmp_path / "huge.toml").write_bytes(b"#" * (2 << 20))
+    (tmp_path / "syntax.toml").write_text("title = ")
+    (tmp_path / "unknown.toml").write_text(MINE + "gpu_layers = 20\n")
+    profiles, problems = load_profiles(tmp_path)
+    assert profiles[0].id == "good"
+    assert len(profiles) == 8
+    assert [(problem.code, Path(str(problem.params["file"])).name) for problem in problems] == [
+        ("profile.id", "Bad Name.toml"),
+        ("profile.unreadable", "binary.toml"),
+        ("profile.unreadable", "folder.toml"),
+        ("profile.unreadable", "huge.toml"),
+        ("profile.syntax", "syntax.toml"),
+        ("profile.key", "unknown.toml"),
+    ]
+
+
+def test_no_folder_of_the_user(tmp_path: Path) -> None:
+    assert len(load_profiles(tmp_path / "missing")[0]) == 7
