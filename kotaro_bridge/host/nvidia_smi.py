@@ -56,7 +56,7 @@ def parse_nvidia_smi(completed: Completed) -> tuple[GpuSnapshot, ...]:
     if completed.timed_out:
         raise ProblemError(problem("gpu.smi_no_answer", *evidence, detail="timeout"))
     if completed.code in _MISSING_CODES or (completed.code != 0 and any(text in output for text in _MISSING_TEXTS)):
-        raise ProblemError(problem("gpu.smi_missing", *evidence))
+        raise ProblemError(problem("gpu.smi_missing", *evidence, program="nvidia-smi"))
     if completed.code != 0 or not lines:
         detail = lines[0] if lines else f"exit code {completed.code}"
         raise ProblemError(problem("gpu.smi_no_answer", *evidence, detail=detail))
