@@ -36,7 +36,7 @@ class Texts:
         self._own = load_catalogue(self.language)
         self._english = load_catalogue("en")
 
-    def text(self, key: str, **params: Param) -> str:
+    def text(self, key: str, /, **params: Param) -> str:
         """The sentence of `key`, which must exist in English. Raises KeyError for an unknown key."""
         return self._fill(self._own.get(key) or self._english[key], params)
 

@@ -38,6 +38,6 @@ class ProblemError(Exception):
         self.problem = problem
 
 
-def problem(code: str, *evidence: str, **params: Param) -> Problem:
+def problem(code: str, /, *evidence: str, **params: Param) -> Problem:
     """Short form of `Problem(code, params, evidence)`."""
     return Problem(code, MappingProxyType(params), evidence)

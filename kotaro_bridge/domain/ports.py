@@ -43,8 +43,6 @@ class Started:
     """The engine's process leader exists inside the target."""
 
     pid: int
-    boot_id: str
-    start_ticks: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ _FACTORS = {
     "MB": 10**6,
     "GB": 10**9,
 }
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*\Z")
+_SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*\Z")
 
 
 def parse_size(text: str) -> int:

@@ -14,7 +14,8 @@
 # environment area with its title but stays in the session) and those that carry its KOTARO_RUN mark (a child that made
 # a session of its own). The run file keeps pid, boot id and start time, so that a reused pid is never hit.
 
-say() { printf '@kotaro %s %s\n' "$run_id" "$1"; }
+# The engine may be in the middle of a line on the same pipe: a tagged line begins on one of its own.
+say() { printf '\n@kotaro %s %s\n' "$run_id" "$1"; }
 
 runs="${XDG_STATE_HOME:-$HOME/.local/state}/kotaro-bridge/runs"
 boot() { read -r id </proc/sys/kernel/random/boot_id && printf %s "$id"; }
@@ -62,9 +63,14 @@ end_all() {
     while [ -n "$pids" ] && [ "$tries" -gt 0 ]; do kill_all; sleep 0.1; members; tries=$((tries - 1)); done
 }
 
+# end_once GRACE_S: whoever comes first ends the engine: end-of-file and HUP arrive together when wsl.exe is killed.
+end_once() { mkdir "$runs/$run_id.ending" 2>/dev/null && end_all "$1"; }
+
 report_clean() {
     say "clean left=$(echo $pids | tr ' ' ,)"
     [ -n "$pids" ] || rm -f "$runs/$run_id"
+    rmdir "$runs/$run_id.ending" 2>/dev/null
+    return 0
 }
 
 # load_run: sets $sid from the run file if that very process or its session still lives; else removes the file.
@@ -80,7 +86,7 @@ load_run() {
 
 list() {
     for file in "$runs"/*; do
-        [ -e "$file" ] || continue
+        [ -f "$file" ] || continue
         run_id=${file##*/}
         load_run && say alive
     done
@@ -108,11 +114,10 @@ scrub() {
     done
 }
 
-# reader: commands from the owner on fd 3. A background job gets /dev/null as stdin, hence the copied descriptor. It alone
-# ends the engine: end-of-file means that the owner is gone, TERM that this guardian was told to go.
+# reader: commands from the owner on fd 3. A background job gets /dev/null as stdin, hence the copied descriptor.
+# End-of-file means that the owner is gone.
 reader() {
-    trap '' HUP INT PIPE
-    trap : TERM
+    trap '' HUP INT TERM PIPE
     grace=$default_grace
     while IFS=' ' read -r word value <&3; do
         case $word in
@@ -120,11 +125,24 @@ reader() {
             kill) grace=0; break ;;
         esac
     done
-    (end_all "$grace") &
-    ender=$!
+    end_once "$grace" &
     while IFS=' ' read -r word value <&3; do [ "$word" != kill ] || { members; kill_all; break; }; done
-    wait "$ender"
+    wait
 }
+
+# What the engine's process does before it becomes the engine: it writes the run file and names itself, so that no moment
+# is without a trace and no line of the engine is torn by ours. Arguments: run file, boot id, program...
+become='
+trace() {
+    read -r line <"/proc/$$/stat"
+    set -- "$1" "$2" ${line##*) }
+    printf "%s %s %s\n" "$$" "$2" "${22}" >"$1.new" && mv "$1.new" "$1"
+}
+trace "$1" "$2"
+shift 2
+printf "\n@kotaro %s start pid=%s\n" "$KOTARO_RUN" "$$"
+exec "$@"
+'
 
 run() {
     run_id=$1 default_grace=$2 unset_list=$3 keep_list=$4
@@ -144,16 +162,16 @@ run() {
         count=$((count - 1))
     done
     trap '' PIPE
+    early=
+    trap 'early=1' HUP TERM INT
     mkdir -p "$runs"
     exec 3<&0 </dev/null
-    KOTARO_RUN=$run_id setsid "$@" 3<&- &
+    KOTARO_RUN=$run_id setsid sh -c "$become" engine "$runs/$run_id" "$(boot)" "$@" 3<&- &
     sid=$!
-    stat_of "$sid" || ticks=0
-    printf '%s %s %s\n' "$sid" "$(boot)" "$ticks" >"$runs/$run_id.new" && mv "$runs/$run_id.new" "$runs/$run_id"
-    say "start pid=$sid boot=$(boot) ticks=$ticks"
     reader &
     reader_pid=$!
-    trap 'kill -TERM "$reader_pid" 2>/dev/null' HUP TERM INT
+    trap 'end_once "$default_grace" &' HUP TERM INT
+    [ -z "$early" ] || end_once "$default_grace" &
     while :; do
         wait "$sid"
         code=$?
@@ -163,7 +181,6 @@ run() {
     wait "$sid" 2>/dev/null
     again=$?
     [ "$again" -eq 127 ] || code=$again
-    printf '\n'
     if [ "$code" -gt 128 ]; then say "exit signal=$((code - 128))"; else say "exit code=$code"; fi
     end_all 2
     kill -KILL "$reader_pid" 2>/dev/null

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -28,6 +29,10 @@ GOOD = GateFacts(
 )
 UNKNOWN = problem("gate.target.unknown", cause="x")
 FAILED = problem("wsl.missing")
+
+
+def changed(**facts: Any) -> GateFacts:
+    return replace(GOOD, **facts)
 
 
 def check(report: GateReport, wanted: CheckId) -> Check:
@@ -58,7 +63,7 @@ def test_all_facts_good_passes() -> None:
 )
 @pytest.mark.parametrize(("why", "status"), [(FAILED, Status.FAILED), (UNKNOWN, Status.UNKNOWN)])
 def test_every_failed_or_unknown_fact_refuses(field: str, wanted: CheckId, why: Problem, status: Status) -> None:
-    report = judge(replace(GOOD, **{field: why}))
+    report = judge(changed(**{field: why}))
     assert not report.ok
     assert check(report, wanted) in report.blocking
     assert (check(report, wanted).status, check(report, wanted).message) == (status, why)
@@ -66,7 +71,7 @@ def test_every_failed_or_unknown_fact_refuses(field: str, wanted: CheckId, why: 
 
 @pytest.mark.parametrize("field", ["port_windows_free", "port_target_free", "forwarding"])
 def test_a_plain_no_refuses_and_names_the_port(field: str) -> None:
-    report = judge(replace(GOOD, **{field: False}))
+    report = judge(changed(**{field: False}))
     assert [one.message.params for one in report.blocking] == [{"port": 8080}]
 
 
@@ -123,7 +128,7 @@ def test_holders_of_vram_are_named() -> None:
     ],
 )
 def test_vram_that_one_witness_cannot_tell_is_unknown(changes: dict[str, object]) -> None:
-    report = judge(replace(GOOD, **changes))  # type: ignore[arg-type]
+    report = judge(changed(**changes))
     assert not report.ok
     assert check(report, CheckId.VRAM).status is Status.UNKNOWN
 

@@ -18,7 +18,8 @@ WHY = problem("test.why")
 
 def walk(*events: rs.Event, run: Run | None = None) -> tuple[Run, list[rs.Effect]]:
     """The run after the events, and all effects."""
-    current, effects = run or Run(), []
+    current = run or Run()
+    effects: list[rs.Effect] = []
     for event in events:
         current, more = transition(current, event, LIMITS)
         effects += more

@@ -1,0 +1,213 @@
+"""The composition root: puts the layers together, for the windows and for the command line.
+
+The only module that imports all layers. Qt is imported inside `open_windows` alone, so that a terminal command starts
+fast and a machine without a screen needs no Qt.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kotaro_bridge import __version__
+from kotaro_bridge.domain.errors import Problem, ProblemError, problem
+from kotaro_bridge.domain.ports import Launcher
+from kotaro_bridge.domain.profile import Profile
+from kotaro_bridge.host.control import ControlServer, OwnerLock
+from kotaro_bridge.host.http_engine import HttpEngine
+from kotaro_bridge.host.launcher_local import LocalLauncher
+from kotaro_bridge.host.launcher_wsl import WslLauncher
+from kotaro_bridge.host.local_port import local_port_free
+from kotaro_bridge.host.log_file import RunLogFile
+from kotaro_bridge.host.nvml import NvmlProbe
+from kotaro_bridge.host.paths import Paths
+from kotaro_bridge.host.profile_store import load_profiles
+from kotaro_bridge.host.win_counters import WindowsCounters
+from kotaro_bridge.host.winproc import find_wsl
+from kotaro_bridge.service.bus import Bus
+from kotaro_bridge.service.connect import Connect
+from kotaro_bridge.service.machine import Machine
+from kotaro_bridge.service.owner_desk import OwnerDesk
+from kotaro_bridge.service.supervisor import Supervisor
+from kotaro_bridge.service.telemetry import Telemetry
+from kotaro_bridge.texts import Texts
+
+if TYPE_CHECKING:
+    from kotaro_bridge.simulator.pc import SimulatedPC
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Setting:
+    """On which PC everything happens: the real one, or a simulated one.
+
+    Args:
+        simulated: name of the scenario; None on the real PC.
+    """
+
+    machine: Machine
+    paths: Paths
+    simulated: str | None
+    close: Callable[[], None]
+
+
+def real_setting() -> Setting:
+    """This PC."""
+    wsl = [find_wsl() or "wsl.exe"]
+    local = LocalLauncher()
+
+    def launcher(profile: Profile) -> Launcher:
+        if not profile.is_local:
+            return WslLauncher(wsl, profile.distro)
+        if sys.platform == "win32":
+            raise ProblemError(problem("profile.local_on_windows", id=profile.id))
+        return local
+
+    machine = Machine(
+        gpu=NvmlProbe(),
+        counters=WindowsCounters(),
+        launcher=launcher,
+        http=HttpEngine.for_profile,
+        port_free=local_port_free,
+        wslconfig=partial(_read_if_there, Path.home() / ".wslconfig"),
+        installed_distros=WslLauncher(wsl, None).installed,
+    )
+    return Setting(machine, Paths.of_user(), None, lambda: None)
+
+
+def simulated_setting(scenario: str) -> Setting:
+    """A simulated PC, the same one for all commands of this user that name the scenario.
+
+    Raises:
+        ProblemError: there is no such scenario, or no Linux side can be run here.
+    """
+    from kotaro_bridge.simulator.pc import SimulatedPC
+
+    folder = Paths.of_user().simulated(scenario)
+    pc: SimulatedPC = SimulatedPC.open(scenario, folder / "pc")
+    environment = {**os.environ, **pc.env}
+    machine = Machine(
+        gpu=pc.gpu,
+        counters=pc.counters,
+        launcher=lambda profile: (
+            LocalLauncher(pc.nvidia_smi_argv, environment)
+            if profile.is_local
+            else WslLauncher(pc.wsl_argv, profile.distro, pc.env)
+        ),
+        http=HttpEngine.for_profile,
+        port_free=pc.windows_port_free,
+        wslconfig=partial(_read_if_there, pc.wslconfig_path),
+        installed_distros=WslLauncher(pc.wsl_argv, None, pc.env).installed,
+    )
+    return Setting(machine, Paths(folder), scenario, pc.close)
+
+
+def setting_for(scenario: str | None) -> Setting:
+    """The simulated PC of a scenario, or the real one for None."""
+    return simulated_setting(scenario) if scenario else real_setting()
+
+
+def _read_if_there(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+class Product:
+    """Everything that runs behind a front end. `owner` is False if another process of this user owns the runs.
+
+    Use as a context manager: leaving it stops every run and ends every thread.
+    """
+
+    def __init__(self, setting: Setting, texts: Texts) -> None:
+        self.setting = setting
+        self.texts = texts
+        self.bus = Bus()
+        paths = setting.paths
+        self.supervisor = Supervisor(
+            setting.machine, self.bus, load_profiles(paths.profiles), lambda _, run: RunLogFile(paths.logs, run)
+        )
+        self.telemetry = Telemetry(setting.machine, self.bus, self.supervisor.actors)
+        self.connect = Connect(setting.machine, self.supervisor)
+        self._lock = OwnerLock(paths.state)
+        self._control: ControlServer | None = None
+
+    def own(self, on_open: Callable[[], None] = lambda: None) -> tuple[Problem, ...]:
+        """Become the owner of this user's runs; ends what an earlier owner left behind and says so.
+
+        Args:
+            on_open: called when a second start of the application asks for the window.
+
+        Raises:
+            ProblemError: `owner.taken` if another process is the owner.
+        """
+        if not self._lock.acquire():
+            raise ProblemError(problem("owner.taken"))
+        self._control = ControlServer(
+            self.setting.paths.state, OwnerDesk(self.supervisor, self.telemetry, on_open).handle
+        )
+        leftovers = self.supervisor.reap_leftovers()
+        self.telemetry.start()
+        return leftovers
+
+    def close(self) -> bool:
+        """Stop every run, end every thread; True if nothing is left."""
+        clean = self.supervisor.close()
+        self.telemetry.close()
+        if self._control is not None:
+            self._control.close()
+        # A simulated PC that another process is the owner of goes on.
+        if self._lock.acquire():
+            self.setting.close()
+        self._lock.release()
+        return clean
+
+    def __enter__(self) -> Product:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_windows(
+    product: Product, *, tour: Path | None = None, theme: str | None = None, scale: float | None = None
+) -> int:
+    """The tray application, as the owner of this user's runs; returns the exit code when it ends.
+
+    Args:
+        tour: walk through it alone and leave numbered pictures there.
+        theme: `light` or `dark`; None follows the system.
+        scale: 1.5 for 150 %; None follows the system.
+
+    Raises:
+        ProblemError: `owner.taken` if another process is the owner.
+    """
+    from kotaro_bridge.ui.application import run_application
+    from kotaro_bridge.ui.desk import Desk
+
+    shown: list[Callable[[], None]] = []
+
+    def open_dashboard() -> None:
+        for show in shown:
+            show()
+
+    product.own(on_open=open_dashboard)
+    desk = Desk(
+        supervisor=product.supervisor,
+        telemetry=product.telemetry,
+        connect=product.connect,
+        bus=product.bus,
+        submit=product.supervisor.submit,
+        texts=product.texts,
+        simulated=product.setting.simulated,
+        version=__version__,
+    )
+    return run_application(desk, tour=tour, theme=theme, scale=scale, on_ready=lambda show, _: shown.append(show))

@@ -1,0 +1,444 @@
+"""The command line: everything the windows do that makes sense in a terminal.
+
+Owns arguments, exit codes (0 done, 1 refused or failed with the reason on stderr, 2 wrong usage) and the JSON documents
+(architecture, command line). With `--json` stdout holds one document and nothing else. Sentences come from `texts`.
+"""
+
+from __future__ import annotations
+
+import json
+import locale
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kotaro_bridge import __version__
+from kotaro_bridge.app import Product, open_windows, setting_for
+from kotaro_bridge.domain import run_state as rs
+from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.errors import Problem, ProblemError, problem
+from kotaro_bridge.domain.gate import GateReport, Status
+from kotaro_bridge.domain.placement import Verdict, judge_log
+from kotaro_bridge.domain.run_state import Phase
+from kotaro_bridge.domain.run_view import PhaseChanged, Sample
+from kotaro_bridge.domain.units import format_gib, parse_size
+from kotaro_bridge.host.control import ask
+from kotaro_bridge.host.paths import Paths
+from kotaro_bridge.service.owner_desk import gpu_document
+from kotaro_bridge.texts import LANGUAGES, Texts
+
+DEFAULT_SCENARIO = "rtx4070-12gb"
+
+cli = typer.Typer(name="kotaro-bridge", no_args_is_help=False, add_completion=False, pretty_exceptions_enable=False)
+profiles_cli = typer.Typer(no_args_is_help=True, help="The profiles that can be started.")
+cli.add_typer(profiles_cli, name="profiles")
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else there.")]
+
+
+@dataclass(slots=True)
+class Session:
+    """What the global options say."""
+
+    scenario: str | None = None
+    language: str | None = None
+
+    @property
+    def texts(self) -> Texts:
+        """Sentences in the language asked for, or that of this session's locale."""
+        return Texts(self.language or system_language())
+
+    @property
+    def paths(self) -> Paths:
+        """Folders of the real PC or of the scenario."""
+        return Paths(Paths.of_user().simulated(self.scenario)) if self.scenario else Paths.of_user()
+
+
+session = Session()
+
+
+def system_language() -> str:
+    """`ja` where the system speaks Japanese, else `en`."""
+    named = (
+        os.environ.get("LC_ALL")
+        or os.environ.get("LC_MESSAGES")
+        or os.environ.get("LANG")
+        or locale.getlocale()[0]
+        or ""
+    )
+    return "ja" if named.lower().startswith("ja") else "en"
+
+
+def run_command_line(arguments: list[str]) -> int:
+    """Run one command; `--simulate` and `--lang` are understood anywhere in the line. Returns the exit code."""
+    _utf8_streams()
+    try:
+        session.scenario, session.language, rest = _global_options(arguments)
+        cli(rest, prog_name="kotaro-bridge")
+    except ProblemError as error:
+        _explain(error.problem)
+        return 1
+    except _UsageError as error:
+        typer.echo(f"kotaro-bridge: {error}", err=True)
+        return 2
+    except SystemExit as done:
+        return done.code if isinstance(done.code, int) else int(done.code is not None)
+    return 0
+
+
+class _UsageError(Exception):
+    """A global option is not as it should be."""
+
+
+def _utf8_streams() -> None:
+    """A pipe or a cp932 console must not turn a sentence into a crash; pythonw has no streams at all."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8" if not stream.isatty() else None, errors="replace")
+
+
+def _global_options(arguments: list[str]) -> tuple[str | None, str | None, list[str]]:
+    """(scenario, language, remaining arguments)."""
+    values: dict[str, str] = {}
+    rest: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        name, glued, value = word.partition("=")
+        if name not in ("--simulate", "--lang"):
+            rest.append(word)
+            continue
+        value = value if glued else next(words, "")
+        if not value or value.startswith("-"):
+            raise _UsageError(f"option {name} needs a value")
+        values[name] = value
+    if (language := values.get("--lang")) and language not in LANGUAGES:
+        raise _UsageError(f"--lang {language}: not one of {', '.join(LANGUAGES)}")
+    return values.get("--simulate"), values.get("--lang"), rest
+
+
+@contextmanager
+def product(*, owner: bool = False) -> Iterator[Product]:
+    """The product on the PC that the options name; `owner` takes the runs of this user and reports leftovers."""
+    with Product(setting_for(session.scenario), session.texts) as made:
+        if owner:
+            for leftover in made.own():
+                _explain(leftover)
+        yield made
+
+
+def _explain(what: Problem) -> None:
+    """A problem in words on stderr: what happened, the proving lines, what to do."""
+    message = session.texts.message(what)
+    for line in (message.what, *(f"  {line}" for line in what.evidence), message.do):
+        if line:
+            typer.echo(line, err=True)
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    typer.echo(json.dumps(document, ensure_ascii=False, indent=2))
+
+
+@cli.callback(invoke_without_command=True)
+def main(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Kotaro Bridge: the model runs 100 % on the GPU, or it does not run, and you are told why.
+
+    Without a command the tray application opens. --simulate SCENARIO (anywhere in the line) uses a simulated PC,
+    --lang en|ja chooses the language.
+    """
+    if version:
+        typer.echo(f"kotaro-bridge {__version__}")
+    elif context.invoked_subcommand is None:
+        raise typer.Exit(_windows(None, None, None))
+
+
+@cli.command()
+def demo(
+    tour: Annotated[Path | None, typer.Option(help="Walk through by itself and leave numbered PNG files here.")] = None,
+    theme: Annotated[str | None, typer.Option(help="light or dark; the system's by default.")] = None,
+    scale: Annotated[float | None, typer.Option(min=1.0, max=3.0, help="Scale of the windows, 1.5 for 150 %.")] = None,
+) -> None:
+    """The tray application on a simulated PC."""
+    session.scenario = session.scenario or DEFAULT_SCENARIO
+    raise typer.Exit(_windows(tour, theme, scale))
+
+
+def _windows(tour: Path | None, theme: str | None, scale: float | None) -> int:
+    try:
+        with product() as made:
+            return open_windows(made, tour=tour, theme=theme, scale=scale)
+    except ProblemError as error:
+        # A second start brings the window of the first to the front.
+        if error.problem.code == "owner.taken" and ask(session.paths.state, {"verb": "open"}) is not None:
+            return 0
+        raise
+
+
+@cli.command()
+def check(
+    profile: Annotated[
+        str | None, typer.Option(help="Id of a profile; also checks its engine, model, ports and VRAM.")
+    ] = None,
+    need: Annotated[str | None, typer.Option(help="VRAM that has to be free, such as 10GiB.")] = None,
+    as_json: Json = False,
+) -> None:
+    """The gate's answer without a start. Exit code 1 if a start would be refused."""
+    if profile and need:
+        raise typer.BadParameter("--profile and --need exclude each other.")
+    wanted = None
+    if need is not None:
+        try:
+            wanted = parse_size(need)
+        except ValueError:
+            raise typer.BadParameter(f"{need!r} is not a size such as 10GiB.") from None
+    with product() as made:
+        report = made.supervisor.check(profile, wanted).report
+    if as_json:
+        _print_json(_report_document(report))
+    else:
+        _print_report(report)
+    for blocked in report.blocking:
+        if as_json:
+            _explain(blocked.message)
+    raise typer.Exit(0 if report.ok else 1)
+
+
+def _report_document(report: GateReport) -> dict[str, Any]:
+    checks = []
+    for one in report.checks:
+        message = session.texts.message(one.message)
+        checks.append({"id": one.id.value, "status": one.status.value, "detail": message.what, "remedy": message.do})
+    return {"ok": report.ok, "checks": checks, "gpus": [gpu_document(gpu) for gpu in report.gpus]}
+
+
+def _print_report(report: GateReport) -> None:
+    marks = {Status.PASSED: "ok", Status.FAILED: "FAILED", Status.UNKNOWN: "UNKNOWN", Status.SKIPPED: "-"}
+    for one in report.checks:
+        message = session.texts.message(one.message)
+        name = session.texts.text(f"ui.check.{one.id.value}")
+        typer.echo(f"{marks[one.status]:8} {name}: {message.what}", err=one.blocks)
+        if one.blocks and message.do:
+            typer.echo(f"{'':9}{message.do}", err=True)
+
+
+@cli.command()
+def run(profile: Annotated[str, typer.Argument(help="Id of a profile.")]) -> None:
+    """Start a profile in the foreground; Ctrl-C stops it cleanly."""
+    texts = session.texts
+    with product(owner=True) as made:
+        actor = made.supervisor.actor(profile)
+        ended = threading.Event()
+        printer = _RunPrinter(texts, profile, ended)
+        made.bus.subscribe(printer)
+        previous = {
+            number: signal.signal(number, lambda *_: actor.stop()) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        try:
+            actor.start()
+            while not ended.wait(0.5):
+                pass  # a bare wait would keep Ctrl-C from being seen on Windows
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+        view = actor.view
+    if view.phase is not Phase.STOPPED:
+        if view.gate is not None and view.phase is Phase.REFUSED:
+            _print_report(view.gate)
+        elif view.problem is not None:
+            _explain(view.problem)
+        raise typer.Exit(1)
+
+
+class _RunPrinter:
+    """State changes and speed of one run as lines."""
+
+    def __init__(self, texts: Texts, profile_id: str, ended: threading.Event) -> None:
+        self._texts = texts
+        self._profile_id = profile_id
+        self._ended = ended
+
+    def __call__(self, message: PhaseChanged | Sample) -> None:
+        if isinstance(message, Sample):
+            self._sample(message)
+        elif message.view.profile_id == self._profile_id:
+            self._phase(message)
+
+    def _phase(self, message: PhaseChanged) -> None:
+        view, text = message.view, self._texts.text
+        typer.echo(text(f"ui.phase.{view.phase.value}"))
+        if view.phase is Phase.READY and view.endpoint is not None:
+            typer.echo(text("cli.endpoint", url=view.endpoint.base_url, model=view.endpoint.model))
+            if view.speed is not None:
+                limit = view.speed.of_limit
+                share = text("cli.of_limit", percent=round(limit * 100)) if limit else ""
+                typer.echo(text("cli.warm_up", speed=f"{view.speed.tokens_per_s:.1f}", share=share))
+        if view.phase in (*rs.RESTING, Phase.ORPHANED):
+            self._ended.set()
+
+    def _sample(self, sample: Sample) -> None:
+        rate = next((t for t in sample.throughput if t.profile_id == self._profile_id), None)
+        if rate is None or rate.generation_tps is None or not rate.generation_tps + (rate.prompt_tps or 0):
+            return
+        gpu = sample.gpus[0] if sample.gpus else None
+        vram = f"{format_gib(gpu.used)} / {format_gib(gpu.total)}" if gpu and gpu.used is not None else "?"
+        typer.echo(self._texts.text("cli.speed", speed=f"{rate.generation_tps:.1f}", vram=vram))
+
+
+@cli.command()
+def stop(
+    profile: Annotated[str | None, typer.Argument(help="Id of a profile; all runs without it.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Stop a run of this user, whoever started it, and what an ended owner left behind."""
+    answer = ask(session.paths.state, {"verb": "stop", "profile": profile})
+    if answer is None:
+        with product(owner=True) as made:
+            answer = {"stopped": [], "owner": False}
+            made.supervisor.stop_all()
+    _raise_if_error(answer)
+    stopped = answer["stopped"]
+    if as_json:
+        _print_json(answer)
+    else:
+        for view in stopped:
+            typer.echo(f"{view['profile']}: {session.texts.text('ui.phase.' + view['state'])}")
+        if not stopped:
+            typer.echo(session.texts.text("cli.nothing_runs"))
+    raise typer.Exit(1 if any(view["state"] == Phase.ORPHANED for view in stopped) else 0)
+
+
+@cli.command()
+def status(as_json: Json = False) -> None:
+    """What runs, and the cards."""
+    answer = ask(session.paths.state, {"verb": "status"})
+    if answer is None:
+        with product() as made:
+            report = made.supervisor.check().report
+            answer = {"owner": False, "runs": [], "gpus": [gpu_document(gpu) for gpu in report.gpus]}
+    _raise_if_error(answer)
+    if as_json:
+        _print_json(answer)
+        return
+    text = session.texts.text
+    for view in answer["runs"]:
+        where = f"  {view['base_url']}  {view['model']}" if view["base_url"] else ""
+        typer.echo(f"{view['profile']}: {text('ui.phase.' + view['state'])}{where}")
+    if not answer["runs"]:
+        typer.echo(text("cli.nothing_runs"))
+    for gpu in answer["gpus"]:
+        used = format_gib(gpu["used"]) if gpu["used"] is not None else "?"
+        typer.echo(f"GPU {gpu['index']}: {gpu['name']}  {used} / {format_gib(gpu['total'])}")
+
+
+@cli.command()
+def logs(
+    profile: Annotated[str | None, typer.Argument(help="Id of a profile; the newest run without it.")] = None,
+    lines: Annotated[int, typer.Option("-n", "--lines", min=1, help="How many lines.")] = 200,
+    as_json: Json = False,
+) -> None:
+    """The last lines of an engine's log, of a run under way or of the newest one on disk."""
+    answer = ask(session.paths.state, {"verb": "logs", "profile": profile, "lines": lines})
+    if answer is None or not any(answer.get("logs", {"": ()}).values()):
+        answer = {"logs": _stored_logs(profile, lines)}
+    _raise_if_error(answer)
+    if as_json:
+        _print_json(answer)
+        return
+    if not answer["logs"]:
+        raise ProblemError(problem("cli.no_logs"))
+    for kept in answer["logs"].values():
+        typer.echo("\n".join(kept))
+
+
+def _stored_logs(profile: str | None, lines: int) -> dict[str, list[str]]:
+    """The newest log file (of a profile), in the form of the channel's answer."""
+    files = sorted(session.paths.logs.glob(f"{profile or ''}*.log"), key=lambda path: path.stat().st_mtime)
+    if not files:
+        return {}
+    kept = files[-1].read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
+    named = [f"{'stderr' if line.startswith('!') else 'stdout'}: {line[1:]}" for line in kept]
+    return {files[-1].stem: named}
+
+
+def _raise_if_error(answer: dict[str, Any]) -> None:
+    if error := answer.get("error"):
+        raise ProblemError(Problem(error["code"], error["params"], tuple(error["evidence"])))
+
+
+@cli.command()
+def verdict(
+    engine: Annotated[Engine, typer.Argument(help="Whose log it is.")],
+    log_file: Annotated[Path, typer.Argument(metavar="LOGFILE", help="Stdout, or both streams in one file.")],
+    stderr: Annotated[Path | None, typer.Option(help="Stderr, where it was kept apart.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Where the model was, judged from an engine's log alone. Exit code 0 only for `gpu`."""
+    try:
+        text = log_file.read_text(encoding="utf-8", errors="replace")
+        errors = stderr.read_text(encoding="utf-8", errors="replace") if stderr else None
+    except OSError as error:
+        raise ProblemError(
+            problem("cli.file_unreadable", path=str(error.filename), detail=str(error.strerror))
+        ) from None
+    judgement = judge_log(engine, text, errors)
+    if as_json:
+        _print_json(
+            {
+                "engine": engine.value,
+                "verdict": judgement.verdict.value,
+                "reasons": [reason.to_json() for reason in judgement.reasons],
+                "facts": judgement.facts.to_json(),
+            }
+        )
+    else:
+        typer.echo(judgement.verdict.value)
+    if not as_json or judgement.verdict is not Verdict.GPU:
+        for reason in judgement.reasons:
+            message = session.texts.message(Problem(f"proof.{reason.code.value}", reason.params))
+            where = f" ({reason.stream or 'log'}:{reason.line_no})" if reason.line_no else ""
+            typer.echo(f"- {message.what}{where}", err=True)
+    raise typer.Exit(0 if judgement.verdict is Verdict.GPU else 1)
+
+
+@profiles_cli.command("list")
+def profiles_list(as_json: Json = False) -> None:
+    """All profiles. Broken files are named on stderr; exit code 1 if there are any."""
+    with product() as made:
+        found, broken = made.supervisor.profiles(), made.supervisor.profile_problems()
+    if as_json:
+        keys = ("id", "title", "engine", "target", "model", "context", "port", "builtin")
+        _print_json({"profiles": [{key: getattr(p, key) for key in keys} for p in found]})
+    else:
+        for p in found:
+            typer.echo(f"{p.id:24} {p.engine.value:13} {p.title}")
+    for one in broken:
+        _explain(one)
+    raise typer.Exit(1 if broken else 0)
+
+
+@profiles_cli.command("show")
+def profiles_show(profile: Annotated[str, typer.Argument(help="Id of a profile.")], as_json: Json = False) -> None:
+    """One profile with the command that it runs."""
+    import msgspec
+
+    from kotaro_bridge.domain.command import build_command
+
+    with product() as made:
+        found = made.supervisor.profile(profile)
+    command = build_command(found)
+    document = {**msgspec.to_builtins(found), "command": list(command.argv), "environment": dict(command.env)}
+    if as_json:
+        _print_json(document)
+        return
+    for key, value in document.items():
+        typer.echo(f"{key:12} {' '.join(value) if key == 'command' else value}")

@@ -1,0 +1,179 @@
+"""What every target has in common: one-off commands, reading parts of files, the guardian. Concrete: `launcher_wsl.py`,
+`launcher_local.py`.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+from kotaro_bridge.domain.engine_log import LogLine
+from kotaro_bridge.domain.errors import Problem, ProblemError, problem
+from kotaro_bridge.domain.gpu import GpuSnapshot
+from kotaro_bridge.domain.ports import Completed, EngineCommand, ProcessEvent, TargetFacts
+from kotaro_bridge.host.guardian import GuardedProcess, alive_ids, guardian_argv, left_pids, run_argv, target_script
+from kotaro_bridge.host.nvidia_smi import QUERY, parse_nvidia_smi
+from kotaro_bridge.host.winproc import popen_flags
+from kotaro_bridge.host.wsl_text import decode
+
+_LIST_S = 20.0
+_SMI_S = 20.0
+_REAP_MARGIN_S = 15.0
+
+_PROBE_S = 20.0
+MISSING = -1
+
+# `tail -c +N` starts at byte N counted from 1 and seeks in regular files, so that far offsets cost nothing. The test
+# keeps a missing file apart from an empty range.
+_READ_AT = """
+case $1 in "~/"*) set -- "$HOME/${1#"~/"}" "$2" "$3" ;; esac
+[ -r "$1" ] && [ -f "$1" ] || exit 44
+tail -c +"$2" "$1" | head -c "$3"
+"""
+_NOT_READABLE = 44
+
+
+class TargetLauncher(ABC):
+    """Implements `domain.ports.Launcher` over a prefix command that reaches the Linux side.
+
+    Args:
+        env: environment of the launching process itself; None inherits.
+        grace_s: what the guardian waits after TERM when it loses its owner; below WSL's idle timer of 15 s.
+    """
+
+    def __init__(self, env: dict[str, str] | None, grace_s: int = 10) -> None:
+        self._env = env
+        self._grace_s = grace_s
+
+    @abstractmethod
+    def command(self, argv: Sequence[str]) -> list[str]:
+        """The command of this side that runs `argv` on the Linux side."""
+
+    @abstractmethod
+    def failure(self, completed: Completed) -> Problem | None:
+        """What the launching program says about itself in a finished command; None if it worked."""
+
+    @abstractmethod
+    def reachable_now(self) -> bool:
+        """True if looking inside the target starts nothing that was off."""
+
+    @property
+    @abstractmethod
+    def smi(self) -> tuple[str, ...]:
+        """nvidia-smi of the target."""
+
+    def run(self, argv: Sequence[str], *, timeout_s: float, stdin: bytes | None = None) -> Completed:
+        """Run one short command and wait. See `domain.ports.Launcher.run`."""
+        code, out, err, timed_out = self.run_bytes(argv, timeout_s=timeout_s, stdin=stdin)
+        completed = Completed(code, decode(out), decode(err), timed_out)
+        failed = self.failure(completed)
+        if failed is not None:
+            raise ProblemError(failed)
+        return completed
+
+    def run_bytes(
+        self, argv: Sequence[str], *, timeout_s: float, stdin: bytes | None = None
+    ) -> tuple[int, bytes, bytes, bool]:
+        """(exit code, stdout, stderr, timed out) of one command of the Linux side, undecoded. Raises ProblemError."""
+        return self.run_here(self.command(argv), timeout_s=timeout_s, stdin=stdin)
+
+    def run_here(
+        self, command: Sequence[str], *, timeout_s: float, stdin: bytes | None = None
+    ) -> tuple[int, bytes, bytes, bool]:
+        """The same for a command of this side. Raises ProblemError if it could not be started."""
+        try:
+            popen = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=self._env,
+                **popen_flags(),
+            )
+        except OSError as error:
+            raise ProblemError(self.not_started(command[0], error)) from error
+        with popen:
+            try:
+                out, err = popen.communicate(stdin, timeout=timeout_s)
+                return popen.returncode, out, err, False
+            except subprocess.TimeoutExpired as error:
+                popen.kill()
+                # A grandchild may hold the pipes; what came so far is enough.
+                return -1, error.stdout or b"", error.stderr or b"", True
+
+    def not_started(self, program: str, error: OSError) -> Problem:
+        """The problem of a launching program that could not be started at all."""
+        return problem("launch.not_started", program=program, detail=str(error))
+
+    def probe(self, executable: str, model: str, projector: str, port: int) -> TargetFacts:
+        """What the target says about engine, model and port. See `domain.ports.Launcher.probe`."""
+        argv = ["/bin/sh", "-c", target_script("probe.sh"), "kotaro-probe", executable, model, projector, f"{port:04X}"]
+        lines = self.run(argv, timeout_s=_PROBE_S).stdout.splitlines()
+        said = dict(line.split(" ", 1) for line in lines if " " in line)
+        engine = said.get("engine")
+        return TargetFacts(
+            engine={"ok": True, "missing": False, "unusable": False}.get(engine or ""),
+            engine_unusable=engine == "unusable",
+            model=_size(said.get("model")),
+            projector=_size(said.get("projector")),
+            port_free={"free": True, "taken": False}.get(said.get("port", "")),
+        )
+
+    def read_at(self, path: str, offset: int, size: int, *, timeout_s: float = 30.0) -> bytes:
+        """Up to `size` bytes of a file of the target. See `domain.ports.Launcher.read_at`."""
+        argv = ["/bin/sh", "-c", _READ_AT, "read-at", path, str(offset + 1), str(size)]
+        code, out, err, timed_out = self.run_bytes(argv, timeout_s=timeout_s)
+        if code == _NOT_READABLE:
+            raise ProblemError(problem("model.missing", path=path))
+        failed = self.failure(Completed(code, decode(out) if code else "", "", timed_out))
+        if failed is not None:
+            raise ProblemError(failed)
+        if code != 0:
+            raise ProblemError(problem("model.unreadable", decode(err).strip(), path=path))
+        return out
+
+    def launch(
+        self,
+        run_id: str,
+        command: EngineCommand,
+        on_line: Callable[[LogLine], None],
+        on_event: Callable[[ProcessEvent], None],
+    ) -> GuardedProcess:
+        """Start an engine under the guardian. See `domain.ports.Launcher.launch`."""
+        argv = self.command(run_argv(run_id, command, self._grace_s))
+        return GuardedProcess(argv, run_id, self._env, on_line, on_event)
+
+    def leftovers(self) -> tuple[str, ...]:
+        """Run ids that still live though their owner is gone."""
+        if not self.reachable_now():
+            return ()
+        return alive_ids(self.run(guardian_argv("list"), timeout_s=_LIST_S).stdout)
+
+    def reap(self, run_id: str, grace_s: float) -> tuple[int, ...]:
+        """End a leftover run; returns pids still there. Nothing to do where the target is not running."""
+        if not self.reachable_now():
+            return ()
+        argv = guardian_argv("reap", run_id, str(round(grace_s)))
+        completed = self.run(argv, timeout_s=grace_s + _REAP_MARGIN_S)
+        left = left_pids(completed.stdout)
+        if left is None:
+            raise ProblemError(problem("stop.no_answer", completed.stderr.strip()))
+        return left
+
+    def nvidia_smi(self) -> tuple[GpuSnapshot, ...]:
+        """The cards as nvidia-smi inside the target sees them."""
+        try:
+            completed = self.run([*self.smi, *QUERY], timeout_s=_SMI_S)
+        except ProblemError as error:
+            if error.problem.code == "launch.not_started":
+                raise ProblemError(problem("gpu.smi_missing", program=self.smi[0])) from error
+            raise
+        return parse_nvidia_smi(completed)
+
+
+def _size(word: str | None) -> int | None:
+    """Bytes that the probe named; MISSING for a file that is not there, None for no answer."""
+    if word is None:
+        return None
+    return int(word) if word.strip().isdigit() else MISSING

@@ -1,0 +1,39 @@
+"""Target `local`: the engine runs on this machine itself (Linux)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kotaro_bridge.domain.errors import Problem, problem
+from kotaro_bridge.domain.ports import Completed
+from kotaro_bridge.host.launcher import TargetLauncher
+
+
+class LocalLauncher(TargetLauncher):
+    """Runs commands directly.
+
+    Args:
+        smi: nvidia-smi as a command; the simulated PC hands over its own.
+        env: environment of what is started; None inherits.
+    """
+
+    def __init__(self, smi: Sequence[str] = ("nvidia-smi",), env: dict[str, str] | None = None) -> None:
+        super().__init__(env)
+        self._smi = tuple(smi)
+
+    @property
+    def smi(self) -> tuple[str, ...]:
+        """nvidia-smi of this machine."""
+        return self._smi
+
+    def command(self, argv: Sequence[str]) -> list[str]:
+        """`argv` itself."""
+        return list(argv)
+
+    def failure(self, completed: Completed) -> Problem | None:
+        """Nothing stands between us and the command; only the time-out is ours."""
+        return problem("launch.hangs") if completed.timed_out else None
+
+    def reachable_now(self) -> bool:
+        """This machine is always there."""
+        return True

@@ -1,0 +1,83 @@
+"""Target `wsl:<distro>`: the engine runs inside WSL2, reached through wsl.exe.
+
+Owns how wsl.exe is called. The launching wsl.exe is held open as long as the engine runs: WSL's idle timers count such
+clients only (reference wsl-exe §4.2). Never kills wsl.exe to stop an engine.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+from kotaro_bridge.domain.errors import Problem, ProblemError, problem
+from kotaro_bridge.domain.ports import Completed
+from kotaro_bridge.host.launcher import TargetLauncher
+from kotaro_bridge.host.nvidia_smi import NVIDIA_SMI_WSL
+from kotaro_bridge.host.wsl_text import decode, failure
+
+_LIST_S = 20.0
+
+
+class WslLauncher(TargetLauncher):
+    """Runs commands inside one distro.
+
+    Args:
+        wsl: wsl.exe as a command (a list, so that tests hand over the emulated one).
+        distro: its name; None for the default distro.
+        env: additions to the environment of wsl.exe.
+    """
+
+    def __init__(self, wsl: Sequence[str], distro: str | None, env: Mapping[str, str] | None = None) -> None:
+        # WSL_UTF8: one encoding for all its text. Warnings of WSL itself are shown by the .wslconfig dialog, not in
+        # logs.
+        super().__init__({**os.environ, "WSL_UTF8": "1", **(env or {})})
+        self._wsl = tuple(wsl)
+        self._distro = distro
+
+    @property
+    def smi(self) -> tuple[str, ...]:
+        """Full path: sudo, cron and `--exec` do not find the short name (reference wsl-exe §6)."""
+        return (NVIDIA_SMI_WSL,)
+
+    def command(self, argv: Sequence[str]) -> list[str]:
+        """`--exec` passes arguments without a shell; `--cd ~` avoids warnings about untranslatable folders."""
+        distro = ["-d", self._distro] if self._distro else []
+        return [*self._wsl, *distro, "--cd", "~", "--exec", *argv]
+
+    def failure(self, completed: Completed) -> Problem | None:
+        """What wsl.exe says about itself."""
+        return failure(completed, self._distro)
+
+    def not_started(self, program: str, error: OSError) -> Problem:
+        """wsl.exe itself is not there."""
+        return problem("wsl.missing", program=program, detail=str(error))
+
+    def reachable_now(self) -> bool:
+        """True if the distro runs already: asking inside a stopped one would start it."""
+        names = self.running()
+        if self._distro is None:
+            return bool(names)
+        return self._distro.lower() in (name.lower() for name in names)
+
+    def running(self) -> tuple[str, ...]:
+        """Names of running distros."""
+        return self._listed("--running")
+
+    def installed(self) -> tuple[str, ...]:
+        """Names of installed distros, the default first. Starts nothing.
+
+        Raises:
+            ProblemError: wsl.exe is missing, hangs, or WSL is not installed.
+        """
+        return self._listed()
+
+    def _listed(self, *options: str) -> tuple[str, ...]:
+        argv = [*self._wsl, "--list", "--quiet", *options]
+        code, out, err, timed_out = self.run_here(argv, timeout_s=_LIST_S)
+        completed = Completed(code, decode(out), decode(err), timed_out)
+        failed = failure(completed, self._distro)
+        if failed is not None:
+            raise ProblemError(failed)
+        if code != 0:
+            raise ProblemError(problem("wsl.not_installed", *completed.stdout.splitlines()[-5:]))
+        return tuple(name for line in completed.stdout.splitlines() if (name := line.strip("\0 \r")))

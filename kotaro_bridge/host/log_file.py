@@ -1,0 +1,74 @@
+"""A run's log on disk: buffered, flushed about twice a second, rotated by size, old ones removed.
+
+Owns file names and rotation. Writing never waits for a viewer; a full disk loses the file, not the run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from pathlib import Path
+from typing import TextIO
+
+from kotaro_bridge.domain.engine_log import LogLine, Stream
+
+log = logging.getLogger(__name__)
+
+_MAX_BYTES = 16 << 20
+_KEPT = 20
+_FLUSH_S = 0.5
+
+
+class RunLogFile:
+    """The log of one run; a second part (`.1`) holds what came before the last rotation.
+
+    Args:
+        folder: where logs are kept; name: without suffix.
+    """
+
+    def __init__(self, folder: Path, name: str, max_bytes: int = _MAX_BYTES) -> None:
+        self.path = folder / f"{name}.log"
+        self._max_bytes = max_bytes
+        self._written = 0
+        self._flushed = 0.0
+        self._file: TextIO | None = None
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            _remove_old(folder)
+            self._file = self._open()
+
+    def _open(self) -> TextIO:
+        return self.path.open("w", encoding="utf-8", errors="replace", buffering=1 << 16)
+
+    def write(self, line: LogLine) -> None:
+        """Add a line; lines of stderr are marked with `!`."""
+        if self._file is None:
+            return
+        text = f"{'!' if line.stream is Stream.STDERR else ' '}{line.text}\n"
+        try:
+            self._written += self._file.write(text)
+            now = time.monotonic()
+            if now - self._flushed > _FLUSH_S:
+                self._flushed = now
+                self._file.flush()
+            if self._written > self._max_bytes:
+                self._file.close()
+                self.path.replace(self.path.with_suffix(".1.log"))
+                self._file, self._written = self._open(), 0
+        except OSError as error:
+            log.info("the log file %s is given up: %s", self.path.name, error)
+            self.close()
+
+    def close(self) -> None:
+        """Write out what is held."""
+        file, self._file = self._file, None
+        with contextlib.suppress(OSError):
+            if file is not None:
+                file.close()
+
+
+def _remove_old(folder: Path) -> None:
+    logs = sorted(folder.glob("*.log"), key=lambda path: path.stat().st_mtime)
+    for path in logs[:-_KEPT]:
+        path.unlink(missing_ok=True)

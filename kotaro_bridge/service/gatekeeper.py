@@ -1,0 +1,236 @@
+"""The gate's eyes: reads the facts that `domain/gate.py` judges, right before a start.
+
+Owns the order of reading (free VRAM last, from both witnesses) and the target's probe script. Decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from kotaro_bridge.domain.command import build_command
+from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.errors import Problem, ProblemError, problem
+from kotaro_bridge.domain.gate import GateFacts, GateReport, Gpus, Need, judge
+from kotaro_bridge.domain.gguf import GgufModel, read_gguf
+from kotaro_bridge.domain.plan import gguf_need, vllm_utilization
+from kotaro_bridge.domain.ports import EngineCommand, Launcher, TargetFacts
+from kotaro_bridge.domain.profile import Profile
+from kotaro_bridge.domain.wslconfig import parse
+from kotaro_bridge.service.machine import Machine
+
+T = TypeVar("T")
+
+_HEADER_BLOCK = 8 << 20  # one call into the target costs more than the bytes: a Qwen tokenizer fits into one block
+
+
+@dataclass(frozen=True, slots=True)
+class Clearance:
+    """What a passed gate hands to the start.
+
+    Args:
+        command: the engine's command.
+        used_before, shared_before: bytes in use on the card, and of shared GPU memory, just before the start.
+        model: the model's header, where it has one.
+    """
+
+    command: EngineCommand
+    used_before: int | None
+    shared_before: int | None
+    model: GgufModel | None
+
+
+@dataclass(frozen=True, slots=True)
+class GateResult:
+    """The report, and the clearance if it is ok."""
+
+    report: GateReport
+    clearance: Clearance | None
+
+
+def fetched_by_vllm(profile: Profile) -> bool:
+    """True for hub ids such as `Qwen/Qwen2.5-7B-Instruct-AWQ`, which vLLM fetches itself; False for a path."""
+    model = profile.model
+    return profile.engine is Engine.VLLM and not model.startswith(("~", "/", ".")) and model.count("/") <= 1
+
+
+class Gatekeeper:
+    """Reads the facts about one machine.
+
+    Args:
+        pool: runs independent reads side by side; a start waits for the slowest, not for the sum.
+    """
+
+    def __init__(self, machine: Machine, pool: Executor) -> None:
+        self._machine = machine
+        self._pool = pool
+        self._headers: dict[tuple[str, str, int], GgufModel] = {}
+
+    def check(self, profile: Profile | None = None, need: int | None = None) -> GateResult:
+        """Read everything and judge it. Without a profile only driver and WSL side are checked, with `need` VRAM as
+        well.
+        """
+        if profile is None:
+            stated = Need(need, "") if need is not None else None
+            facts = GateFacts(driver=_answer(self._machine.gpu.snapshot), need=stated)
+            return GateResult(judge(facts), None)
+        return self._check_profile(profile)
+
+    def _check_profile(self, profile: Profile) -> GateResult:
+        launcher = self._machine.launcher(profile)
+        ask = self._pool.submit
+        driver = ask(_answer, self._machine.gpu.snapshot)
+        wsl = ask(_answer, partial(self._wsl, profile))
+        wanted = "" if fetched_by_vllm(profile) else profile.model
+        probe = ask(_answer, partial(launcher.probe, profile.executable, wanted, profile.projector, profile.port))
+        forwarding = None if profile.is_local else _answer(self._forwarding)
+        windows_port = _answer(partial(self._machine.port_free, profile.port))
+        probed = probe.result()
+        size = self._model(probed, profile)
+        model = self._header(profile, launcher, size)
+        need = self._need(profile, model, probed)
+        # Last of all the free VRAM, from both sides at once.
+        target = ask(_answer, launcher.nvidia_smi)
+        late = _answer(self._machine.gpu.snapshot)
+        counters = self._machine.counters.read()
+        target_gpus = target.result()
+        command = _answer(partial(self._command, profile, need, late))
+        facts = GateFacts(
+            gpu=profile.gpu,
+            arguments=command if isinstance(command, Problem) else None,
+            driver=driver.result(),
+            driver_late=late,
+            wsl=wsl.result(),
+            target=target_gpus,
+            engine=self._engine(probed, profile),
+            model=model if isinstance(model, Problem) else size,
+            port=profile.port,
+            port_windows_free=windows_port,
+            port_target_free=self._port(probed),
+            forwarding=forwarding,
+            need=need,
+            holders=counters.processes if counters else (),
+        )
+        report = judge(facts)
+        if not report.ok or isinstance(command, Problem):
+            return GateResult(report, None)
+        shared = counters.shared if counters else None
+        used = next((gpu.used for gpu in late if gpu.index == profile.gpu), None) if isinstance(late, tuple) else None
+        return GateResult(report, Clearance(command, used, shared, model if isinstance(model, GgufModel) else None))
+
+    def _wsl(self, profile: Profile) -> bool | None:
+        """True if WSL answers and the distro exists; None where no WSL is involved. Raises ProblemError."""
+        if profile.is_local:
+            return None
+        names = self._machine.installed_distros()
+        if not names:
+            raise ProblemError(problem("wsl.no_distro"))
+        if profile.distro and profile.distro.lower() not in (name.lower() for name in names):
+            raise ProblemError(problem("wsl.distro_not_found", distro=profile.distro))
+        return True
+
+    @staticmethod
+    def _engine(probed: TargetFacts | Problem, profile: Profile) -> str | Problem:
+        """Version (or path) of an engine that can be run."""
+        if isinstance(probed, Problem):
+            return problem("gate.target.unknown", *probed.evidence, cause=probed.code)
+        if probed.engine is None:
+            return problem("gate.target.unknown", cause="engine")
+        if probed.engine:
+            return profile.version or profile.executable
+        code = "engine.unusable" if probed.engine_unusable else "engine.missing"
+        return problem(code, path=profile.executable, engine=profile.engine.value)
+
+    @staticmethod
+    def _model(probed: TargetFacts | Problem, profile: Profile) -> int | Problem | None:
+        """Bytes of the model file (0 for a folder), None where vLLM fetches the model itself."""
+        if fetched_by_vllm(profile):
+            return None
+        if isinstance(probed, Problem) or probed.model is None:
+            return problem("gate.target.unknown", cause="model")
+        for size, path in ((probed.model, profile.model), (probed.projector, profile.projector)):
+            if size is not None and size < 0:
+                return problem("model.missing", path=path)
+        return probed.model
+
+    @staticmethod
+    def _port(probed: TargetFacts | Problem) -> bool | Problem:
+        if isinstance(probed, Problem) or probed.port_free is None:
+            return problem("gate.target.unknown", cause="port")
+        return probed.port_free
+
+    def _header(self, profile: Profile, launcher: Launcher, size: int | Problem | None) -> GgufModel | Problem | None:
+        """The GGUF header, kept by path and size; None for vLLM; the problem if the file is no whole GGUF."""
+        if profile.engine is not Engine.LLAMA_SERVER or not isinstance(size, int):
+            return None
+        key = (profile.target, profile.model, size)
+        if key not in self._headers:
+            read_at = BlockCache(partial(launcher.read_at, profile.model), _HEADER_BLOCK)
+            header = _answer(partial(read_gguf, read_at, size))
+            if isinstance(header, Problem):
+                return header
+            self._headers[key] = header
+        return self._headers[key]
+
+    @staticmethod
+    def _need(profile: Profile, model: GgufModel | Problem | None, probed: TargetFacts | Problem) -> Need | Problem:
+        """VRAM the start needs: the larger of what the header gives and what the profile states."""
+        stated = Need(profile.stated_need or 0, profile.need.source if profile.need else "")
+        computed = 0
+        if isinstance(model, GgufModel) and isinstance(probed, TargetFacts):
+            projector = max(0, probed.projector or 0)
+            computed = gguf_need(model, profile.context, profile.parallel, profile.kv_type, projector).total
+        if not computed and not stated.vram:
+            return problem("gate.need.unknown")
+        return stated if stated.vram >= computed else Need(computed, "header")
+
+    def _command(self, profile: Profile, need: Need | Problem, late: Gpus | Problem) -> EngineCommand:
+        utilization = None
+        if profile.engine is Engine.VLLM and isinstance(need, Need) and isinstance(late, tuple):
+            total = next((gpu.total for gpu in late if gpu.index == profile.gpu), None)
+            # A budget beyond the card is the VRAM check's business; the argument just has to be a share.
+            utilization = vllm_utilization(min(need.vram, total), total) if total else None
+        return build_command(profile, utilization=utilization)
+
+    def _forwarding(self) -> bool | None:
+        """`localhostForwarding` as WSL will read it; None where the networking mode does not use it (reference
+        wsl-exe §5).
+        """
+        text = self._machine.wslconfig()
+        if text is None:
+            return True
+        values = parse(text).values
+        mode = str(values.get("wsl2.networkingMode", "nat")).lower()
+        if mode == "none":
+            return False
+        if mode not in ("nat", "bridged"):
+            return None
+        return values.get("wsl2.localhostForwarding", True) is not False
+
+
+class BlockCache:
+    """A `ReadAt` that fetches large blocks, for channels where a call costs more than its bytes."""
+
+    def __init__(self, read_at: Callable[[int, int], bytes], block: int) -> None:
+        self._read_at = read_at
+        self._block = block
+        self._start = 0
+        self._data = b""
+
+    def __call__(self, offset: int, size: int) -> bytes:
+        """Up to `size` bytes from `offset`."""
+        if not (self._start <= offset and offset + size <= self._start + len(self._data)):
+            self._start, self._data = offset, self._read_at(offset, max(size, self._block))
+        begin = offset - self._start
+        return self._data[begin : begin + size]
+
+
+def _answer(read: Callable[[], T]) -> T | Problem:
+    """What was read, or the problem met while reading: the gate judges both."""
+    try:
+        return read()
+    except ProblemError as error:
+        return error.problem

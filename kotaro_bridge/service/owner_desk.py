@@ -1,0 +1,101 @@
+"""What the owner of the runs answers to other processes of the same user: status, stop, logs, open the window.
+
+The documents are those that the command line prints with `--json`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from kotaro_bridge.domain import run_state as rs
+from kotaro_bridge.domain.errors import Problem, ProblemError
+from kotaro_bridge.domain.run_state import Phase
+from kotaro_bridge.domain.run_view import RunView
+from kotaro_bridge.service.supervisor import Supervisor
+from kotaro_bridge.service.telemetry import Telemetry
+
+_STOP_S = 30.0
+
+
+class OwnerDesk:
+    """Handles one request document at a time; `handle` never raises for a request that can be understood.
+
+    Args:
+        on_open: brings the window to the front.
+    """
+
+    def __init__(self, supervisor: Supervisor, telemetry: Telemetry, on_open: Callable[[], None]) -> None:
+        self._supervisor = supervisor
+        self._telemetry = telemetry
+        self._on_open = on_open
+
+    def handle(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The answer to one request; `{"error": …}` for a problem."""
+        try:
+            verb = request.get("verb")
+            if verb == "status":
+                return self.status()
+            if verb == "stop":
+                return self._stop(request.get("profile"))
+            if verb == "logs":
+                return self._logs(request.get("profile"), int(request.get("lines", 200)))
+            if verb == "open":
+                self._on_open()
+            return {}
+        except ProblemError as error:
+            return {"error": problem_document(error.problem)}
+
+    def status(self) -> dict[str, Any]:
+        """Runs and cards now."""
+        sample = self._telemetry.latest()
+        rates = {t.profile_id: t.generation_tps for t in sample.throughput} if sample else {}
+        runs = [
+            view_document(actor.view) | {"tokens_per_s": rates.get(actor.profile.id)}
+            for actor in self._supervisor.actors()
+        ]
+        gpus = [gpu_document(gpu) for gpu in sample.gpus] if sample else []
+        return {"owner": True, "runs": runs, "gpus": gpus}
+
+    def _stop(self, profile_id: str | None) -> dict[str, Any]:
+        """Stop one run or all, and wait for it."""
+        actors = [self._supervisor.actor(profile_id)] if profile_id else self._supervisor.actors()
+        live = [actor for actor in actors if actor.view.phase not in rs.RESTING]
+        for actor in live:
+            actor.stop()
+        views = [actor.wait(lambda view: view.phase in (*rs.RESTING, Phase.ORPHANED), _STOP_S) for actor in live]
+        return {"stopped": [view_document(view) for view in views]}
+
+    def _logs(self, profile_id: str | None, lines: int) -> dict[str, Any]:
+        actors = [self._supervisor.actor(profile_id)] if profile_id else self._supervisor.actors()
+        return {
+            "logs": {a.profile.id: [f"{line.stream.value}: {line.text}" for line in a.ring.tail(lines)] for a in actors}
+        }
+
+
+def problem_document(problem: Problem) -> dict[str, Any]:
+    """A problem as JSON; the reader makes the sentence, in its own language."""
+    return {"code": problem.code, "params": dict(problem.params), "evidence": list(problem.evidence)}
+
+
+def view_document(view: RunView) -> dict[str, Any]:
+    """A run as JSON."""
+    endpoint = view.endpoint
+    return {
+        "profile": view.profile_id,
+        "state": view.phase.value,
+        "since": view.since,
+        "problem": problem_document(view.problem) if view.problem else None,
+        "verdict": view.judgement.verdict.value if view.judgement else None,
+        "base_url": endpoint.base_url if endpoint else None,
+        "model": endpoint.model if endpoint else None,
+        "warm_up_tokens_per_s": view.speed.tokens_per_s if view.speed else None,
+        "of_limit": view.speed.of_limit if view.speed else None,
+        "vram_taken": view.vram_taken,
+    }
+
+
+def gpu_document(gpu: object) -> dict[str, Any]:
+    """A card as JSON, sizes in bytes (architecture, command line)."""
+    names = ("index", "uuid", "name", "total", "free", "used", "driver", "compute_cap")
+    return {name: getattr(gpu, name) for name in names}

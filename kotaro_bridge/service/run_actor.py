@@ -1,0 +1,380 @@
+"""One run's actor: a single thread that owns state, engine process and deadlines.
+
+Carries out the effects of `domain/run_state.py` and feeds the answers back as events. Everybody else asks (start,
+stop) and reads `view`; nobody else touches the engine. Blocking work goes to the pool; its answers carry the
+generation they belong to, so that late ones are dropped.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+
+from kotaro_bridge.domain import run_state as rs
+from kotaro_bridge.domain.errors import Problem, ProblemError, problem
+from kotaro_bridge.domain.gate import GateReport
+from kotaro_bridge.domain.placement import Expectation, Judgement
+from kotaro_bridge.domain.plan import kv_bytes
+from kotaro_bridge.domain.ports import ChannelClosed, EngineProcess, Exited, ProcessEvent, Started
+from kotaro_bridge.domain.ports_http import EngineHttp
+from kotaro_bridge.domain.profile import Profile
+from kotaro_bridge.domain.run_state import Phase
+from kotaro_bridge.domain.run_view import Endpoint, PhaseChanged, RunView, Speed
+from kotaro_bridge.domain.units import MIB
+from kotaro_bridge.service.bus import Bus
+from kotaro_bridge.service.gatekeeper import Clearance, Gatekeeper
+from kotaro_bridge.service.log_ring import LogRing
+from kotaro_bridge.service.machine import Machine
+from kotaro_bridge.service.prover import Prover, reason_problem
+from kotaro_bridge.service.run_log import LogFile, RunLog
+
+log = logging.getLogger(__name__)
+
+_REAP_GRACE_S = 2.0
+_VRAM_WAIT_S = 5.0
+_VRAM_POLL_S = 0.25
+_FREED_SHARE = 0.8  # other programs may have taken some of what we gave back
+_FREED_SLACK = 300 * MIB
+_HEALTH_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What all actors of a machine share."""
+
+    machine: Machine
+    gatekeeper: Gatekeeper
+    prover: Prover
+    pool: Executor
+    bus: Bus
+    open_log: Callable[[Profile, str], LogFile | None]
+    limits: Callable[[Profile], rs.Limits]
+
+
+@dataclass(slots=True)
+class _Session:
+    """Everything of one generation, from clearance to confirmation."""
+
+    generation: int
+    run_id: str
+    report: GateReport | None = None
+    clearance: Clearance | None = None
+    log: RunLog | None = None
+    process: EngineProcess | None = None
+    http: EngineHttp | None = None
+    judgement: Judgement | None = None
+    speed: Speed | None = None
+    vram_taken: int | None = None
+    marks: tuple[int, int | None] = (0, None)
+
+
+class RunActor:
+    """Owns the run of one profile. Public methods may be called from any thread and return at once."""
+
+    def __init__(self, profile: Profile, context: Context) -> None:
+        self.profile = profile
+        self.ring = LogRing()
+        self._context = context
+        self._limits = context.limits(profile)
+        self._run = rs.Run()
+        self._session = _Session(0, "")
+        self._queue: queue.SimpleQueue[rs.Event | None] = queue.SimpleQueue()
+        self._deadlines: dict[rs.Timer, tuple[float, int]] = {}
+        self._timers: list[tuple[float, int, rs.Timer, int]] = []
+        self._numbers = itertools.count()
+        self._view = RunView(profile.id, Phase.IDLE, 0, time.time())
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._loop, name=f"run-{profile.id}", daemon=True)
+        self._thread.start()
+
+    # --- asked from outside ---------------------------------------------------------------------------------------
+
+    @property
+    def view(self) -> RunView:
+        """The run as it is shown now."""
+        return self._view
+
+    @property
+    def http(self) -> EngineHttp | None:
+        """Client of the engine while it serves or proves; None otherwise."""
+        return self._session.http if self._view.phase in (*rs.SERVING, Phase.PROVING) else None
+
+    @property
+    def shared_before(self) -> int | None:
+        """Bytes of shared GPU memory just before the start of this run, where known."""
+        clearance = self._session.clearance
+        return clearance.shared_before if clearance else None
+
+    def start(self) -> None:
+        """Ask for a start; does nothing while a run is under way."""
+        self._queue.put(rs.StartRequested())
+
+    def stop(self) -> None:
+        """Ask for a stop; accepted in every state."""
+        self._queue.put(rs.StopRequested())
+
+    def disqualify(self, generation: int, why: Problem) -> None:
+        """A watcher outside (telemetry) saw that the model left the GPU, or can no longer tell."""
+        self._queue.put(rs.Disqualified(generation, why))
+
+    def prove_again(self) -> None:
+        """After resume or a driver change: the address is withdrawn until the proof holds again."""
+        self._queue.put(rs.ProofWanted(self._view.generation))
+
+    def wait(self, wanted: Callable[[RunView], bool], timeout_s: float) -> RunView:
+        """Wait until `wanted(view)` holds or the time is up; returns the view then."""
+        with self._changed:
+            self._changed.wait_for(lambda: wanted(self._view), timeout_s)
+            return self._view
+
+    def close(self, timeout_s: float) -> bool:
+        """End the actor's thread. The run should rest; an engine that still lives is ended by its guardian."""
+        self._queue.put(None)
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    # --- the loop -------------------------------------------------------------------------------------------------
+
+    def _loop(self) -> None:
+        while True:
+            try:
+                event = self._queue.get(timeout=self._until_next_timer())
+            except queue.Empty:
+                self._fire_timers()
+                continue
+            if event is None:
+                if self._session.process is not None:
+                    self._session.process.abandon()
+                return
+            self._step(event)
+
+    def _until_next_timer(self) -> float | None:
+        return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
+
+    def _fire_timers(self) -> None:
+        while self._timers and self._timers[0][0] <= time.monotonic():
+            _, number, timer, generation = heapq.heappop(self._timers)
+            if self._deadlines.get(timer, (0.0, -1))[1] == number:
+                del self._deadlines[timer]
+                moved = timer is rs.Timer.LOAD and self._moved()
+                self._step(rs.Progress(generation) if moved else rs.TimerFired(generation, timer))
+
+    def _moved(self) -> bool:
+        """True if log or VRAM moved since the load deadline was set: 20 GB from a Windows drive take their time."""
+        session = self._session
+        marks = (session.log.lines if session.log else 0, self._context.prover.used(self.profile.gpu))
+        moved, session.marks = marks != session.marks, marks
+        return moved
+
+    def _arm(self, timer: rs.Timer, seconds: float) -> None:
+        number, at = next(self._numbers), time.monotonic() + seconds
+        self._deadlines[timer] = (at, number)
+        heapq.heappush(self._timers, (at, number, timer, self._run.generation))
+
+    def _step(self, event: rs.Event) -> None:
+        before = self._run
+        self._run, effects = rs.transition(before, event, self._limits)
+        if self._run.generation != before.generation:
+            self._begin()
+        if self._run.phase is not before.phase:
+            self._enter(before.phase)
+        elif self._run != before:
+            self._view = self._make_view(self._view.since)
+        for effect in effects:
+            self._carry_out(effect)
+
+    def _begin(self) -> None:
+        self._timers.clear()
+        self._deadlines.clear()
+        self._session = _Session(self._run.generation, f"{self.profile.id}-{time.time_ns():x}")
+
+    def _enter(self, old: Phase) -> None:
+        if self._run.phase in rs.RESTING:
+            self._timers.clear()
+            self._deadlines.clear()
+            self._end_session()
+        if self._run.phase in rs.ENDING and self._session.log is not None and self._session.judgement is None:
+            self._session.judgement = self._session.log.judge(ended=self._view.phase not in rs.SERVING)
+        log.info("%s: %s -> %s %s", self.profile.id, old, self._run.phase, self._run.problem and self._run.problem.code)
+        with self._changed:
+            self._view = self._make_view(time.time())
+            self._changed.notify_all()
+        self._context.bus.publish(PhaseChanged(old, self._view))
+
+    def _end_session(self) -> None:
+        session = self._session
+        if session.log is not None:
+            session.log.close()
+        if session.http is not None:
+            session.http.close()
+        session.process = session.http = None
+
+    def _make_view(self, since: float) -> RunView:
+        run, session, profile = self._run, self._session, self.profile
+        endpoint = None
+        if run.phase in rs.SERVING:
+            endpoint = Endpoint(f"http://127.0.0.1:{profile.port}/v1", profile.served_name, None, profile.sees_images)
+        return RunView(
+            profile.id,
+            run.phase,
+            run.generation,
+            since,
+            problem=run.problem,
+            gate=session.report,
+            judgement=session.judgement,
+            speed=session.speed,
+            endpoint=endpoint,
+            vram_taken=session.vram_taken,
+        )
+
+    # --- effects --------------------------------------------------------------------------------------------------
+
+    def _carry_out(self, effect: rs.Effect) -> None:
+        session, process = self._session, self._session.process
+        if isinstance(effect, rs.Arm):
+            self._arm(effect.timer, effect.seconds)
+        elif isinstance(effect, rs.CheckGate):
+            self._pool(lambda: self._check_gate(session), lambda why: rs.GateAnswered(session.generation, why))
+        elif isinstance(effect, rs.Spawn):
+            self._pool(lambda: self._spawn(session), lambda why: rs.SpawnFailed(session.generation, why))
+        elif isinstance(effect, rs.Probe):
+            self._pool(lambda: self._probe(session), lambda why: rs.Disqualified(session.generation, why))
+        elif isinstance(effect, rs.Prove):
+            self._pool(lambda: self._prove(session), lambda why: rs.ProofAnswered(session.generation, why))
+        elif isinstance(effect, rs.Confirm):
+            self._pool(lambda: self._confirm(session), lambda why: rs.Confirmed(session.generation, why))
+        elif process is None:
+            return  # not started yet: `_spawn` sees that the run is ending
+        elif isinstance(effect, rs.SendStop):
+            process.stop(self._limits.grace_s)
+        elif isinstance(effect, rs.SendKill):
+            process.kill()
+        else:
+            process.abandon()
+
+    def _pool(self, work: Callable[[], rs.Event], failed: Callable[[Problem], rs.Event]) -> None:
+        """Run `work` on the pool; its event, or `failed` of what went wrong, comes back through the queue."""
+
+        def guarded() -> None:
+            try:
+                event = work()
+            except ProblemError as error:
+                event = failed(error.problem)
+            except Exception as error:
+                # A defect of ours must end the run with a reason, never leave it half checked.
+                log.exception("%s: unexpected failure", self.profile.id)
+                event = failed(problem("run.internal", repr(error)))
+            self._queue.put(event)
+
+        self._context.pool.submit(guarded)
+
+    def _check_gate(self, session: _Session) -> rs.Event:
+        result = self._context.gatekeeper.check(self.profile)
+        session.report, session.clearance = result.report, result.clearance
+        if result.clearance is not None:
+            return rs.GateAnswered(session.generation, None)
+        blocking = result.report.blocking
+        return rs.GateAnswered(session.generation, blocking[0].message if blocking else problem("gate.incomplete"))
+
+    def _spawn(self, session: _Session) -> rs.Event:
+        clearance, generation, profile = session.clearance, session.generation, self.profile
+        if clearance is None:
+            return rs.SpawnFailed(generation, problem("gate.incomplete"))
+        session.http = self._context.machine.http(profile)
+        session.log = RunLog(
+            profile.engine,
+            expectation(profile, clearance),
+            self.ring,
+            self._context.open_log(profile, session.run_id),
+            lambda reason: self._queue.put(rs.Disqualified(generation, reason_problem(reason))),
+            lambda: self._queue.put(rs.ReadyLine(generation)),
+        )
+        session.process = self._context.machine.launcher(profile).launch(
+            session.run_id, clearance.command, session.log.take, lambda event: self._process_event(session, event)
+        )
+        if self._run.phase in rs.ENDING:
+            session.process.stop(self._limits.grace_s)
+        return rs.Progress(generation)
+
+    def _process_event(self, session: _Session, event: ProcessEvent) -> None:
+        """From the pump threads: what the guardian reports, as events of the run."""
+        generation = session.generation
+        if isinstance(event, Started):
+            self._queue.put(rs.EngineStarted(generation))
+        elif isinstance(event, Exited):
+            self._queue.put(rs.EngineExited(generation, self._why_ended(session, event)))
+        elif isinstance(event, ChannelClosed):
+            self._queue.put(rs.Detached(generation, problem("launch.channel_lost", *event.tail[-5:], code=event.code)))
+
+    def _why_ended(self, session: _Session, event: Exited) -> Problem:
+        """Why an engine ended by itself: the cause that its log names, else how it ended."""
+        tail = tuple(line.text for line in self.ring.tail(8))
+        cause = session.log.failure if session.log is not None else None
+        if cause is not None:
+            return replace(reason_problem(cause), evidence=tail)
+        if event.signal == 9:
+            return problem("engine.killed", *tail, signal=9)
+        if event.signal is not None:
+            return problem("engine.signalled", *tail, signal=event.signal)
+        return problem("engine.exited", *tail, code=event.code or 0)
+
+    def _probe(self, session: _Session) -> rs.Event:
+        http = session.http
+        return rs.HealthAnswered(session.generation, http is not None and http.health(_HEALTH_S) == 200)
+
+    def _prove(self, session: _Session) -> rs.Event:
+        if session.log is None or session.clearance is None or session.http is None:
+            return rs.ProofAnswered(session.generation, problem("proof.not_proved", verdict="unknown"))
+        judgement = session.log.judge(ended=False)
+        proof = self._context.prover.prove(self.profile, session.clearance, judgement, session.http)
+        session.judgement, session.speed, session.vram_taken = proof.judgement, proof.speed, proof.vram_taken
+        return rs.ProofAnswered(session.generation, proof.problem)
+
+    def _confirm(self, session: _Session) -> rs.Event:
+        """No process and no VRAM of the run may be left. A survivor is ended here; one that stays is reported."""
+        left = self._context.machine.launcher(self.profile).reap(session.run_id, _REAP_GRACE_S)
+        if left:
+            return rs.Confirmed(session.generation, problem("stop.processes_left", pids=", ".join(map(str, left))))
+        return rs.Confirmed(session.generation, self._vram_left(session))
+
+    def _vram_left(self, session: _Session) -> Problem | None:
+        """VRAM must be back where it was before the start, but for what other programs took meanwhile."""
+        before = session.clearance.used_before if session.clearance else None
+        if before is None:
+            return None
+        deadline = time.monotonic() + _VRAM_WAIT_S
+        while True:
+            used = self._context.prover.used(self.profile.gpu)
+            allowed = before + max(_FREED_SLACK, round((session.vram_taken or 0) * (1 - _FREED_SHARE)))
+            if used is not None and used <= allowed:
+                return None
+            if time.monotonic() > deadline:
+                return (
+                    problem("stop.vram_left", before_bytes=before, used_bytes=used or 0)
+                    if used
+                    else problem("stop.vram_unknown")
+                )
+            time.sleep(_VRAM_POLL_S)
+
+
+def expectation(profile: Profile, clearance: Clearance) -> Expectation:
+    """What the engine's log has to show, from the model's own header."""
+    model = clearance.model
+    if model is None:
+        return Expectation(devices=("CUDA0",), n_ctx=profile.context, vision=profile.sees_images)
+    return Expectation(
+        devices=("CUDA0",),
+        weights_on_gpu_bytes=model.weights_on_gpu,
+        kv_bytes=kv_bytes(model, profile.context, profile.parallel, profile.kv_type),
+        n_ctx=profile.context,
+        parallel=profile.parallel,
+        vision=profile.sees_images,
+        host_allowed_bytes=model.input_bytes,
+    )

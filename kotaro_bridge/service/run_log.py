@@ -1,0 +1,85 @@
+"""One run's log as it comes in: judged at once, kept for viewers, written to a file. Never waits for any of them.
+
+Called from the pump threads of stdout and stderr; everything here is short and bounded.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from kotaro_bridge.domain.engine_log import Engine, LogLine
+from kotaro_bridge.domain.placement import Expectation, Judgement, PlacementWatch
+from kotaro_bridge.domain.reasons import Reason
+from kotaro_bridge.service.log_ring import LogRing
+
+
+class LogFile(Protocol):
+    """Where lines are kept; writing must not block for long."""
+
+    def write(self, line: LogLine) -> None:
+        """Add a line."""
+
+    def close(self) -> None:
+        """Write out what is held and close."""
+
+
+class RunLog:
+    """Takes the lines of one run.
+
+    Args:
+        on_disqualified: called once, with the first reason that shows the model off the GPU.
+        on_ready: called once, on the engine's own ready line.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        expectation: Expectation,
+        ring: LogRing,
+        file: LogFile | None,
+        on_disqualified: Callable[[Reason], None],
+        on_ready: Callable[[], None],
+    ) -> None:
+        self._watch = PlacementWatch(engine, expectation)
+        self._ring = ring
+        self._file = file
+        self._on_disqualified = on_disqualified
+        self._on_ready = on_ready
+        self._ready_told = False
+        self._lock = threading.Lock()
+        self.lines = 0
+
+    def take(self, line: LogLine) -> None:
+        """One line, in the order of its stream."""
+        with self._lock:
+            self.lines += 1
+            reason = self._watch.feed(line)
+            ready = self._watch.ready and not self._ready_told
+            self._ready_told = self._ready_told or ready
+            if self._file is not None:
+                self._file.write(line)
+        self._ring.append(line)
+        if reason is not None:
+            self._on_disqualified(reason)
+        if ready:
+            self._on_ready()
+
+    def judge(self, *, ended: bool) -> Judgement:
+        """The verdict over all lines so far."""
+        with self._lock:
+            return self._watch.judge(ended=ended)
+
+    @property
+    def failure(self) -> Reason | None:
+        """Best known cause if the engine died."""
+        with self._lock:
+            return self._watch.failure
+
+    def close(self) -> None:
+        """No more lines will come."""
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+                self._file = None

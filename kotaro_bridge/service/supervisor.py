@@ -1,0 +1,155 @@
+"""All runs of one machine: one actor per profile, their shared pool, and what an earlier owner left behind.
+
+The single place where front ends ask for starts and stops. No method blocks, but for `close` and those that say so.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from kotaro_bridge.domain import run_state as rs
+from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.errors import Problem, ProblemError, problem
+from kotaro_bridge.domain.profile import Profile
+from kotaro_bridge.domain.run_state import Phase
+from kotaro_bridge.domain.run_view import RunView
+from kotaro_bridge.service.bus import Bus
+from kotaro_bridge.service.gatekeeper import Gatekeeper, GateResult
+from kotaro_bridge.service.log_ring import LogRing
+from kotaro_bridge.service.machine import Machine
+from kotaro_bridge.service.prover import Prover
+from kotaro_bridge.service.run_actor import Context, RunActor
+from kotaro_bridge.service.run_log import LogFile
+
+log = logging.getLogger(__name__)
+
+_POOL = 4
+_VLLM_LOAD_S = 600.0  # the first start compiles; 112 s measured on an H100 (captures q14)
+_CLOSE_S = 30.0
+
+
+def default_limits(profile: Profile) -> rs.Limits:
+    """Deadlines by engine: vLLM compiles and captures graphs before it listens."""
+    return rs.Limits(load_s=_VLLM_LOAD_S) if profile.engine is Engine.VLLM else rs.Limits()
+
+
+class Supervisor:
+    """Runs of one machine.
+
+    Args:
+        profiles: the profiles and what is wrong with those that could not be read.
+        open_log: opens the file of a run's log; None keeps no file.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        bus: Bus,
+        profiles: tuple[tuple[Profile, ...], tuple[Problem, ...]],
+        open_log: Callable[[Profile, str], LogFile | None],
+        limits: Callable[[Profile], rs.Limits] = default_limits,
+    ) -> None:
+        self._pool = ThreadPoolExecutor(_POOL, thread_name_prefix="pool")
+        # The gate's reads have a pool of their own: a check that waits for its parts must not wait for itself.
+        self._gate_pool = ThreadPoolExecutor(_POOL, thread_name_prefix="gate")
+        self._gatekeeper = Gatekeeper(machine, self._gate_pool)
+        self._machine = machine
+        self._profiles, self._problems = profiles
+        self._context = Context(machine, self._gatekeeper, Prover(machine), self._pool, bus, open_log, limits)
+        self._actors: dict[str, RunActor] = {}
+        self._lock = threading.Lock()
+
+    def profiles(self) -> tuple[Profile, ...]:
+        """The profiles that can be started, in the order in which they are shown."""
+        return self._profiles
+
+    def profile_problems(self) -> tuple[Problem, ...]:
+        """What is wrong with profile files that could not be read."""
+        return self._problems
+
+    def profile(self, profile_id: str) -> Profile:
+        """One profile. Raises ProblemError for an unknown id, with the known ones."""
+        for profile in self._profiles:
+            if profile.id == profile_id:
+                return profile
+        known = ", ".join(profile.id for profile in self._profiles)
+        raise ProblemError(problem("profile.unknown", id=profile_id, known=known))
+
+    def actor(self, profile_id: str) -> RunActor:
+        """The actor of a profile, made on first use. Raises ProblemError for an unknown id."""
+        profile = self.profile(profile_id)
+        with self._lock:
+            if profile_id not in self._actors:
+                self._actors[profile_id] = RunActor(profile, self._context)
+            return self._actors[profile_id]
+
+    def actors(self) -> tuple[RunActor, ...]:
+        """The actors made so far."""
+        with self._lock:
+            return tuple(self._actors.values())
+
+    def view(self, profile_id: str) -> RunView:
+        """The run of one profile as it is now."""
+        with self._lock:
+            actor = self._actors.get(profile_id)
+        return actor.view if actor else RunView(self.profile(profile_id).id, Phase.IDLE, 0, 0.0)
+
+    def start(self, profile_id: str) -> None:
+        """Ask for a start; what comes of it arrives on the bus."""
+        self.actor(profile_id).start()
+
+    def stop(self, profile_id: str) -> None:
+        """Ask for a stop; accepted in every state."""
+        self.actor(profile_id).stop()
+
+    def log(self, profile_id: str) -> LogRing:
+        """The newest lines of the profile's engine."""
+        return self.actor(profile_id).ring
+
+    def stop_all(self) -> None:
+        """Ask every run to stop."""
+        for actor in self.actors():
+            actor.stop()
+
+    def all_resting(self) -> bool:
+        """True if nothing runs and nothing is left over."""
+        return all(actor.view.phase in rs.RESTING for actor in self.actors())
+
+    def submit(self, work: Callable[[], None]) -> None:
+        """Run a short blocking call on the pool."""
+        self._pool.submit(work)
+
+    def check(self, profile_id: str | None = None, need: int | None = None) -> GateResult:
+        """The gate's answer without a start. Blocking. Raises ProblemError for an unknown id."""
+        return self._gatekeeper.check(self.profile(profile_id) if profile_id else None, need)
+
+    def reap_leftovers(self) -> tuple[Problem, ...]:
+        """End runs that an earlier owner left behind; says which. Blocking; starts no distro that is off."""
+        found: list[Problem] = []
+        for target in {profile.target: profile for profile in self._profiles}.values():
+            try:
+                launcher = self._machine.launcher(target)
+                for run_id in launcher.leftovers():
+                    left = launcher.reap(run_id, rs.Limits().grace_s)
+                    pids = ", ".join(map(str, left))
+                    found.append(
+                        problem("stop.leftover_kept" if left else "stop.leftover_ended", run=run_id, pids=pids)
+                    )
+            except ProblemError as error:
+                log.info("no look for leftovers in %s: %s", target.target, error.problem.code)
+        return tuple(found)
+
+    def close(self) -> bool:
+        """Stop everything, wait for it in bounded time, end all threads. True if nothing is left."""
+        self.stop_all()
+        for actor in self.actors():
+            actor.wait(lambda view: view.phase in (*rs.RESTING, Phase.ORPHANED), _CLOSE_S)
+        clean = self.all_resting()
+        for actor in self.actors():
+            actor.close(_CLOSE_S)
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._gate_pool.shutdown(wait=True, cancel_futures=True)
+        return clean

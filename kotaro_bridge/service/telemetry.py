@@ -1,0 +1,163 @@
+"""Telemetry: one thread that reads cards, counters and token rates, tells the bus, and watches runs that serve.
+
+Owns the pace (slow while nobody looks), the history, and the watch over READY runs: spill into shared memory and a lost
+driver end a run. Must not touch engines other than through `RunActor.disqualify`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kotaro_bridge.domain import run_state as rs
+from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.errors import Problem, ProblemError, problem
+from kotaro_bridge.domain.gpu import GpuCounters, GpuSnapshot
+from kotaro_bridge.domain.metrics import LlamaRates, VllmRates
+from kotaro_bridge.domain.run_state import Phase
+from kotaro_bridge.domain.run_view import Sample, Throughput
+from kotaro_bridge.service.bus import Bus
+from kotaro_bridge.service.machine import Machine
+from kotaro_bridge.service.prover import shared_allowed
+from kotaro_bridge.service.run_actor import RunActor
+
+WATCHED_S = 1.0
+HIDDEN_RUNNING_S = 3.0
+HIDDEN_IDLE_S = 15.0
+_HISTORY_S = 600
+_STRIKES = 3  # samples in a row before a watch ends a run
+
+
+@dataclass(slots=True)
+class _Watch:
+    """What is remembered of one serving run between ticks."""
+
+    generation: int
+    rates: LlamaRates | VllmRates
+    shared_before: int | None
+    spill_strikes: int = 0
+    driver_strikes: int = 0
+
+
+class Telemetry:
+    """Samples one machine.
+
+    Args:
+        actors: the actors whose runs are watched, asked at each tick.
+    """
+
+    def __init__(self, machine: Machine, bus: Bus, actors: Callable[[], tuple[RunActor, ...]]) -> None:
+        self._machine = machine
+        self._bus = bus
+        self._actors = actors
+        self._watches: dict[str, _Watch] = {}
+        self._history: deque[Sample] = deque(maxlen=round(_HISTORY_S / WATCHED_S))
+        self._watched = False
+        self._closed = False
+        self._wake = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="telemetry", daemon=True)
+
+    def start(self) -> None:
+        """Begin sampling."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop sampling and wait for the thread."""
+        self._closed = True
+        self._wake.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def latest(self) -> Sample | None:
+        """The newest sample; None before the first."""
+        return self._history[-1] if self._history else None
+
+    def history(self) -> tuple[Sample, ...]:
+        """The last ten minutes at most, oldest first."""
+        return tuple(self._history)
+
+    def set_watched(self, watched: bool) -> None:
+        """True while somebody looks at live numbers."""
+        self._watched = watched
+        self._wake.set()
+
+    def nudge(self) -> None:
+        """Sample now: something changed."""
+        self._wake.set()
+
+    def _loop(self) -> None:
+        while not self._closed:
+            self.tick()
+            self._wake.wait(self._pause())
+            self._wake.clear()
+
+    def _pause(self) -> float:
+        if self._watched:
+            return WATCHED_S
+        busy = any(actor.view.phase not in rs.RESTING for actor in self._actors())
+        return HIDDEN_RUNNING_S if busy else HIDDEN_IDLE_S
+
+    def tick(self) -> Sample:
+        """Take one sample, judge the watches, publish."""
+        lost: Problem | None = None
+        gpus: tuple[GpuSnapshot, ...] = ()
+        try:
+            gpus = self._machine.gpu.snapshot()
+        except ProblemError as error:
+            lost = error.problem
+        counters = self._machine.counters.read()
+        throughput = tuple(
+            self._run_tick(actor, counters, lost) for actor in self._actors() if actor.view.phase in rs.SERVING
+        )
+        sample = Sample(time.monotonic(), time.time(), gpus, counters, throughput)
+        self._history.append(sample)
+        self._bus.publish(sample)
+        return sample
+
+    def _run_tick(self, actor: RunActor, counters: GpuCounters | None, lost: Problem | None) -> Throughput:
+        watch = self._watch_of(actor)
+        why = self._judge(watch, actor, counters, lost)
+        if why is not None:
+            actor.disqualify(watch.generation, why)
+        return self._rates(actor, watch)
+
+    def _watch_of(self, actor: RunActor) -> _Watch:
+        """The watch of this generation; shared memory is compared with its level before the start."""
+        view = actor.view
+        watch = self._watches.get(view.profile_id)
+        if watch is None or watch.generation != view.generation:
+            rates = LlamaRates() if actor.profile.engine is Engine.LLAMA_SERVER else VllmRates()
+            watch = _Watch(view.generation, rates, actor.shared_before)
+            self._watches[view.profile_id] = watch
+        return watch
+
+    @staticmethod
+    def _judge(watch: _Watch, actor: RunActor, counters: GpuCounters | None, lost: Problem | None) -> Problem | None:
+        """What ends the run: the driver gone, or memory moved to shared memory, over several samples."""
+        watch.driver_strikes = watch.driver_strikes + 1 if lost is not None else 0
+        if lost is not None and watch.driver_strikes >= _STRIKES:
+            return lost
+        judgement = actor.view.judgement
+        if counters is None or counters.shared is None or watch.shared_before is None or judgement is None:
+            return None
+        rise, allowed = counters.shared - watch.shared_before, shared_allowed(judgement.facts)
+        watch.spill_strikes = watch.spill_strikes + 1 if rise > allowed else 0
+        if watch.spill_strikes >= _STRIKES:
+            return problem("watch.spill", rise_bytes=rise, allowed_bytes=allowed)
+        return None
+
+    @staticmethod
+    def _rates(actor: RunActor, watch: _Watch) -> Throughput:
+        """Token rates; None (a gap in the graph) where the engine did not answer."""
+        http, profile_id = actor.http, actor.profile.id
+        if http is None or actor.view.phase is not Phase.READY:
+            return Throughput(profile_id, None, None, None)
+        try:
+            raw = http.rates_sample()
+        except ProblemError:
+            return Throughput(profile_id, None, None, None)
+        rates = watch.rates.feed(raw)
+        return Throughput(profile_id, rates.generation_tps, rates.prompt_tps, rates.requests)

@@ -1,0 +1,96 @@
+"""Sentences: every code that the product can raise has one, in both languages, with the same placeholders."""
+
+from __future__ import annotations
+
+import ast
+import string
+from pathlib import Path
+
+import pytest
+
+from kotaro_bridge.domain.command import forbidden_reasons
+from kotaro_bridge.domain.errors import problem
+from kotaro_bridge.domain.gate import CheckId
+from kotaro_bridge.domain.placement import ReasonCode
+from kotaro_bridge.domain.run_state import Phase
+from kotaro_bridge.texts import Texts, load_catalogue
+
+PACKAGE = Path(__file__).parents[2] / "kotaro_bridge"
+
+
+def codes_in_source() -> set[str]:
+    """First arguments of all `problem(...)` calls that are plain strings."""
+    found: set[str] = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id == "problem"
+                and node.args
+            ):
+                values = [node.args[0]]
+                if isinstance(node.args[0], ast.IfExp):
+                    values = [node.args[0].body, node.args[0].orelse]
+                found |= {str(v.value) for v in values if isinstance(v, ast.Constant)}
+    return found
+
+
+CHECKS = ("driver", "wsl", "gpu_in_target", "engine", "model", "port_windows", "port_target", "localhost_forwarding")
+MADE = (
+    {f"gate.{check}.{end}" for check in CHECKS for end in ("passed", "skipped")}
+    | {"gate.driver.none", "gate.gpu_in_target.none"}
+    | {f"gate.{check}.failed" for check in ("port_windows", "port_target", "localhost_forwarding")}
+    | {f"command.forbidden.{reason}" for reason in forbidden_reasons()}
+    | {f"proof.{code.value}" for code in ReasonCode}
+)
+
+
+def test_every_code_has_a_sentence() -> None:
+    catalogue = load_catalogue("en")
+    assert sorted(code for code in codes_in_source() | MADE if f"{code}.what" not in catalogue) == []
+
+
+def test_every_phase_and_check_has_a_name() -> None:
+    catalogue = load_catalogue("en")
+    wanted = [f"ui.phase.{phase.value}" for phase in Phase] + [f"ui.check.{check.value}" for check in CheckId]
+    assert [key for key in wanted if key not in catalogue] == []
+
+
+def test_problems_tell_what_to_do() -> None:
+    """A refusal without a way out helps nobody; passed checks, skipped ones and reports of what was done need none."""
+    catalogue = load_catalogue("en")
+    quiet = (".passed", ".skipped")
+    informing = {"stop.leftover_ended", "stop.orphan_gone"}
+    codes = {code for code in codes_in_source() | MADE if not code.endswith(quiet)} - informing
+    assert sorted(code for code in codes if not catalogue.get(f"{code}.do")) == []
+
+
+def placeholders(template: str) -> set[str]:
+    return {name for _, name, _, _ in string.Formatter().parse(template) if name}
+
+
+def test_both_languages_say_the_same() -> None:
+    english, japanese = load_catalogue("en"), load_catalogue("ja")
+    assert sorted(english) == sorted(japanese)
+    assert [key for key in english if placeholders(english[key]) != placeholders(japanese[key])] == []
+
+
+def test_no_sentence_offers_a_way_around_the_gpu() -> None:
+    for language in ("en", "ja"):
+        for text in load_catalogue(language).values():
+            assert "start anyway" not in text.lower()
+            assert "このまま起動" not in text
+
+
+@pytest.mark.parametrize("language", ["en", "ja", "xx"])
+def test_sizes_are_printed_and_gaps_do_not_crash(language: str) -> None:
+    texts = Texts(language)
+    message = texts.message(problem("gate.vram.failed", need_bytes=10 << 30, free_bytes=1 << 30))
+    assert "10,240 MiB" in message.what + message.do
+    assert texts.message(problem("gate.vram.failed")).what
+
+
+def test_an_unknown_code_is_shown_as_it_is() -> None:
+    assert Texts("en").message(problem("no.such", a=1)).what == "no.such (a=1)"
+    assert Texts("en").message(problem("no.such")).what == "no.such"
