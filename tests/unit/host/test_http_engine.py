@@ -16,6 +16,8 @@ import pytest
 from kotaro_bridge.domain.engine_log import Engine
 from kotaro_bridge.domain.errors import ProblemError
 from kotaro_bridge.domain.ports_http import ChatPiece, EngineHttp, EngineProps
+from kotaro_bridge.domain.profile import decode_profile
+from kotaro_bridge.host.chat_stream import ChatStream
 from kotaro_bridge.host.http_engine import HttpEngine
 from kotaro_bridge.host.sample_picture import red_circle_png
 from tests.helpers.scripted_server import ScriptedServer, Step, answer, events
@@ -66,6 +68,15 @@ def free_port() -> int:
 
 
 # --- health, rates, props
+
+
+def test_the_client_of_a_profile() -> None:
+    text = 'title="t"\nengine="vllm"\nexecutable="v"\nmodel="m"\nserved_name="s"\ncontext=4096\nport='
+    with ScriptedServer({"/health": answer("")}) as server:
+        port = server.url.rpartition(":")[2]
+        http = HttpEngine.for_profile(decode_profile(text + port, file="p.toml", profile_id="p"))
+        assert http.health(2.0) == 200
+        http.close()
 
 
 @pytest.mark.parametrize("status", [200, 503])
@@ -169,6 +180,17 @@ def test_an_engine_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- chat
 
 
+def test_the_speed_leaves_out_the_wait_for_the_first_token() -> None:
+    stream = ChatStream(started_s=100.0)
+    assert stream.take(llama_event(None, 0), 101.0) == ""
+    assert (stream.first_token_s, stream.tokens_per_s) == (None, None)
+    assert stream.take(llama_event("Hal", 1), 103.0) == "Hal"
+    assert (stream.first_token_s, stream.tokens_per_s) == (3.0, None)
+    assert stream.take(llama_event("lo", 11), 105.0) == "lo"
+    assert stream.take("[DONE]", 109.0) == ""
+    assert (stream.first_token_s, stream.tokens_per_s, stream.done) == (3.0, 5.0, True)
+
+
 def test_chat_with_llama_server() -> None:
     stream = events(llama_event(None, 1), 0.05, llama_event("Hal", 2), 0.1, llama_event("lo", 11))
     with talking_to({CHAT: stream}) as (http, server):
@@ -177,8 +199,8 @@ def test_chat_with_llama_server() -> None:
         assert last.done
         assert last.first_token_s is not None
         assert last.tokens_per_s is not None
-        assert 0 < last.first_token_s < 5
-        assert 1 < last.tokens_per_s <= 10 / 0.15
+        assert last.first_token_s > 0
+        assert last.tokens_per_s > 0
         _, _, body = server.requests[0]
         assert (body["model"], body["stream"], body["timings_per_token"]) == ("m", True, True)
         assert body["messages"] == [{"role": "user", "content": "hello"}]
@@ -263,7 +285,7 @@ def test_warm_up_leaves_out_the_first_request_and_the_first_token() -> None:
     with talking_to({CHAT: TwoAnswers(stream)}) as (http, server):
         found = http.warm_up("m", time_limit_s=60)
         assert found.tokens == 4
-        assert 0.2 <= found.seconds < 5
+        assert found.seconds > 0
         assert found.tokens_per_s == pytest.approx(4 / found.seconds)
         (_, _, first), (_, _, second) = server.requests
         assert (first["max_tokens"], first["stream"]) == (2, False)
