@@ -13,6 +13,10 @@ from typing import TypeAlias
 
 from kotaro_bridge.domain.errors import Param, Problem, problem
 from kotaro_bridge.domain.gpu import GpuProcess, GpuSnapshot
+from kotaro_bridge.domain.units import MIB, format_mib
+
+
+_WORTH_NAMING = 512 * MIB
 
 
 class CheckId(StrEnum):
@@ -189,18 +193,21 @@ def _vram(facts: GateFacts, late: Gpus | Problem | None) -> Check:
         return Check(CheckId.VRAM, Status.UNKNOWN, problem("gate.vram.unknown", need_bytes=facts.need.vram))
     gpu = views[0]
     free = min(frees)
+    # Programs worth closing; every desktop has a dozen small ones.
+    large = [process for process in facts.holders if process.dedicated >= _WORTH_NAMING]
+    holders = ", ".join(f"{process.name} ({format_mib(process.dedicated)})" for process in large[:3])
     numbers: dict[str, Param] = {
         "need_bytes": facts.need.vram,
         "free_bytes": free,
         "total_bytes": gpu.total,
         "missing_bytes": max(0, facts.need.vram - free),
         "source": facts.need.source,
-        "holders": ", ".join(f"{p.name} {round(p.dedicated / 2**20)} MiB" for p in facts.holders[:3]),
+        "holders": holders,
     }
     if facts.need.vram > gpu.total:
         return Check(CheckId.VRAM, Status.FAILED, problem("gate.vram.too_small", **numbers))
     if facts.need.vram > free:
-        return Check(CheckId.VRAM, Status.FAILED, problem("gate.vram.failed", **numbers))
+        return Check(CheckId.VRAM, Status.FAILED, problem("gate.vram.held" if holders else "gate.vram.failed", **numbers))
     return Check(CheckId.VRAM, Status.PASSED, problem("gate.vram.passed", **numbers))
 
 

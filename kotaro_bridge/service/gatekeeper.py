@@ -88,7 +88,9 @@ class Gatekeeper:
         probe = ask(_answer, partial(launcher.probe, profile.executable, wanted, profile.projector, profile.port))
         forwarding = None if profile.is_local else _answer(self._forwarding)
         windows_port = _answer(partial(self._machine.port_free, profile.port))
-        probed = probe.result()
+        wsl_answer, probed = wsl.result(), probe.result()
+        if isinstance(wsl_answer, Problem):
+            probed = wsl_answer  # what a distro that cannot be reached says of itself is no answer
         size = self._model(probed, profile)
         model = self._header(profile, launcher, size)
         need = self._need(profile, model, probed)
@@ -96,14 +98,14 @@ class Gatekeeper:
         target = ask(_answer, launcher.nvidia_smi)
         late = _answer(self._machine.gpu.snapshot)
         counters = self._machine.counters.read()
-        target_gpus = target.result()
+        target_gpus = self._unasked(wsl_answer) if isinstance(wsl_answer, Problem) else target.result()
         command = _answer(partial(self._command, profile, need, late))
         facts = GateFacts(
             gpu=profile.gpu,
             arguments=command if isinstance(command, Problem) else None,
             driver=driver.result(),
             driver_late=late,
-            wsl=wsl.result(),
+            wsl=wsl_answer,
             target=target_gpus,
             engine=self._engine(probed, profile),
             model=model if isinstance(model, Problem) else size,
@@ -133,10 +135,15 @@ class Gatekeeper:
         return True
 
     @staticmethod
+    def _unasked(why: Problem) -> Problem:
+        """The target could not be asked."""
+        return problem("gate.target.unknown", *why.evidence, cause=why.code)
+
+    @staticmethod
     def _engine(probed: TargetFacts | Problem, profile: Profile) -> str | Problem:
         """Version (or path) of an engine that can be run."""
         if isinstance(probed, Problem):
-            return problem("gate.target.unknown", *probed.evidence, cause=probed.code)
+            return Gatekeeper._unasked(probed)
         if probed.engine is None:
             return problem("gate.target.unknown", cause="engine")
         if probed.engine:

@@ -69,9 +69,10 @@ class Prover:
         except ProblemError as error:
             return Proof(judgement, problem("proof.no_answer", *error.problem.evidence, cause=error.problem.code))
         shared.append(self._shared())
-        taken, failed = self._growth(profile, clearance, judgement.facts)
+        taken, short = self._growth(profile, clearance, judgement.facts)
         shared.append(self._shared())
-        failed = failed or self._spill(profile, clearance, judgement.facts, shared)
+        # Memory that went to system RAM is missing on the card as well: the spill is the better explanation.
+        failed = self._spill(profile, clearance, judgement.facts, shared) or short
         return Proof(judgement, failed, self._speed(profile, judgement.facts, warm_up), taken)
 
     def _growth(self, profile: Profile, clearance: Clearance, facts: LogFacts) -> tuple[int | None, Problem | None]:

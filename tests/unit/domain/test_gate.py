@@ -112,7 +112,14 @@ def test_free_vram_is_the_smaller_of_both_views(need: int, code: str) -> None:
 def test_holders_of_vram_are_named() -> None:
     holders = (GpuProcess(1, "ollama.exe", 7 * GIB, 0),)
     message = check(judge(replace(GOOD, need=Need(11 * GIB, ""), holders=holders)), CheckId.VRAM).message
-    assert message.params["holders"] == "ollama.exe 7168 MiB"
+    assert message.code == "gate.vram.held"
+    assert message.params["holders"] == "ollama.exe (7,168 MiB)"
+
+
+def test_small_programs_are_not_blamed() -> None:
+    holders = (GpuProcess(1, "explorer.exe", GIB // 8, 0),)
+    message = check(judge(replace(GOOD, need=Need(11 * GIB, ""), holders=holders)), CheckId.VRAM).message
+    assert (message.code, message.params["holders"]) == ("gate.vram.failed", "")
 
 
 @pytest.mark.parametrize(
