@@ -317,5 +317,4 @@ def _list_devices(state: State, devices: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    code = main(sys.argv[1:])
-    os._exit(code)
+    sys.exit(main(sys.argv[1:]))

@@ -22,7 +22,7 @@ from kotaro_bridge.simulator.http_base import Server
 from kotaro_bridge.simulator.replay import fill, read_parts
 from kotaro_bridge.simulator.state import State
 from kotaro_bridge.simulator.vllm_args import Options
-from kotaro_bridge.simulator.vllm_core import Core
+from kotaro_bridge.simulator.vllm_core import KEPT_WHEN_OFFLOADED, Core
 from kotaro_bridge.simulator.vllm_http import VllmApi, VllmHandler
 from kotaro_bridge.simulator.vllm_memory import Budget, Shape
 
@@ -119,8 +119,8 @@ class ApiServer:
             "architecture": shape.architecture,
             "dtype": shape.dtype,
             "quantization": "auto_awq" if shape.quantized else None,
-            "weights": known[folder] * (0.6 if "partial" in self.behaviour else 1.0),
-            "offloaded": known[folder] * 0.4,
+            "weights": known[folder] * (KEPT_WHEN_OFFLOADED if "partial" in self.behaviour else 1.0),
+            "offloaded": known[folder] * (1 - KEPT_WHEN_OFFLOADED),
             "weights_s": 0.0,
         }
         return shape
@@ -266,5 +266,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    code = main(sys.argv[1:])
-    os._exit(code)
+    sys.exit(main(sys.argv[1:]))

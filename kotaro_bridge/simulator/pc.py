@@ -116,9 +116,7 @@ class SimulatedPC:
 
     def boot(self, distro: str) -> None:
         """Somebody else uses a distro: it runs until it is stopped."""
-        conn, _ = vm_client.start(self._state)
-        conn.close()
-        vm_client.request(self._state, {"op": "boot", "distro": distro})
+        _boot(self._state, distro)
 
     def restart_vm(self) -> None:
         """Somebody else shuts WSL down and starts it again; everything that ran is gone."""
@@ -224,8 +222,14 @@ def _make(path: str, scenario: Scenario) -> None:
     write_json(state.path("scenario.json"), plain)
     for distro in plain["distros"]:
         if distro["running"]:
-            vm_client.start(State(path))[0].close()
-            vm_client.request(State(path), {"op": "boot", "distro": distro["name"]})
+            _boot(State(path), distro["name"])
+
+
+def _boot(state: State, distro: str) -> None:
+    conn, _ = vm_client.start(state)
+    if conn is not None:
+        conn.close()
+    vm_client.request(state, {"op": "boot", "distro": distro})
 
 
 def _make_distro(state: State, distro: dict[str, Any]) -> None:

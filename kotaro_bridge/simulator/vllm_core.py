@@ -20,6 +20,7 @@ from kotaro_bridge.simulator.vllm_memory import Budget, Shape
 TITLE = "VLLM::EngineCore"
 STEPS = 12
 READY = b"\xff"
+KEPT_WHEN_OFFLOADED = 0.6  # share of the weights that `partial` leaves on the GPU
 # Shares of the loading time, after captures p32awq_24g.
 START, WEIGHTS, COMPILE, GRAPHS, WARM = 0.2, 0.25, 0.25, 0.15, 0.15
 
@@ -85,7 +86,8 @@ class Core:
         if early == "failed_free":
             return early
         started = time.monotonic()
-        if not self._take(claim, self.shape.weights, self.seconds * WEIGHTS):
+        kept = KEPT_WHEN_OFFLOADED if "partial" in self.behaviour else 1.0
+        if not self._take(claim, round(self.shape.weights * kept), self.seconds * WEIGHTS):
             return "failed_memory"
         self.say("loaded", {"weights_s": time.monotonic() - started})
         time.sleep(self.seconds * COMPILE)

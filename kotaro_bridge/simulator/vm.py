@@ -37,7 +37,6 @@ class VirtualMachine:
         self.distros: dict[int, vm_distro.Distro] = {}
         self.idle_since = state.now()
         self.ending = False
-        self.waiting: list[socket.socket] = []  # who asked for the shutdown: closed when this process is gone
 
     def serve(self) -> None:
         """Run until the end; nothing of the VM is left afterwards."""
@@ -83,7 +82,7 @@ class VirtualMachine:
                 for distro in list(self.distros.values()):
                     self._stop(distro)
                 self.ending = True
-                self.waiting.append(conn.dup())
+                os.dup(conn.fileno())  # who asked sees the end of file when this process is gone
                 return
         names = [distro.name for distro in self.distros.values()]
         conn.send(json.dumps({"running": names, "networking": self.config.networking}).encode())
@@ -145,11 +144,12 @@ def main() -> int:
         os._exit(0)  # whoever starts a VM has no child to wait for
     state = State.from_environment()
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    try:
-        listener.bind(vm_client.address(state.folder))
-    except OSError:
-        _report({})  # another call starts the VM at this very moment and gets the warnings
-        return 0
+    while not _bound(listener, state):
+        if (other := vm_client.connect(state)) is not None:
+            other.close()
+            _report({})  # another call has just started the VM and got the warnings
+            return 0
+        time.sleep(0.02)
     config = vm_config.read(state)
     time.sleep(state.scaled(state.scenario["vm_boot_s"]))
     if config.failure is not None:
@@ -160,7 +160,15 @@ def main() -> int:
     write_json(state.path("vm.json"), {"pid": os.getpid(), "inits": []})
     _report({"warnings": config.warnings})
     machine.serve()
-    os._exit(0)
+    return 0
+
+
+def _bound(listener: socket.socket, state: State) -> bool:
+    try:
+        listener.bind(vm_client.address(state.folder))
+    except OSError:
+        return False
+    return True
 
 
 def _report(value: dict[str, Any]) -> None:

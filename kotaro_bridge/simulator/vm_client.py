@@ -37,8 +37,14 @@ def connect(state: State) -> socket.socket | None:
     return conn
 
 
-def start(state: State) -> tuple[socket.socket, dict[str, Any]]:
-    """A connection to the VM, started if needed, and what its start reported (`warnings`, `failure`; empty: it ran)."""
+def start(state: State) -> tuple[socket.socket | None, dict[str, Any]]:
+    """A connection to the VM, started if needed, and what its start reported.
+
+    The report has `warnings` and, with no connection, `failure`; it is empty where the VM ran already.
+
+    Raises:
+        ConnectionError: the VM's program is broken; its log is `vm.log` in the state folder.
+    """
     conn = connect(state)
     if conn is not None:
         return conn, {}
@@ -58,7 +64,7 @@ def start(state: State) -> tuple[socket.socket, dict[str, Any]]:
     started: dict[str, Any] = json.loads(report) if report else {}
     if conn is None and "failure" not in started:
         raise ConnectionError("the simulated VM did not start; see vm.log in its state folder")
-    return conn or socket.socket(), started
+    return conn, started
 
 
 def request(state: State, message: dict[str, Any]) -> dict[str, Any] | None:
@@ -90,7 +96,11 @@ def poke(state: State) -> None:
 
 
 class Launched:
-    """A program that runs on the Linux side, with this process's streams relayed to it."""
+    """A program that runs on the Linux side, with this process's streams relayed to it.
+
+    Raises:
+        ConnectionResetError: the VM went away before it took the launch.
+    """
 
     def __init__(self, conn: socket.socket, message: dict[str, Any]) -> None:
         in_read, self._stdin = os.pipe()
@@ -99,9 +109,15 @@ class Launched:
         self._conn = conn
         self._ended, self._end = os.pipe()
         linux_side = [in_read, out_write, err_write]
-        socket.send_fds(conn, [json.dumps(message).encode()], linux_side)
+        try:
+            socket.send_fds(conn, [json.dumps(message).encode()], linux_side)
+            taken = conn.recv(PACKET)
+        except BrokenPipeError:
+            taken = b""
         for fd in linux_side:
             os.close(fd)
+        if not taken:
+            raise ConnectionResetError
 
     def wait(self) -> int | None:
         """Relay until the program ends; its raw wait status, None when the VM or the distro went away."""

@@ -151,10 +151,13 @@ class _Relay:
             self._program(slave)
         for fd in self.streams:
             os.close(fd)
+        with contextlib.suppress(BrokenPipeError):
+            self.conn.send(json.dumps({"pid": child}).encode())
         status = self._wait(child, woken)
         if status is None:
             return  # wsl.exe is gone: so is the Relay, and with it the pty
-        self.conn.send(json.dumps({"status": status}).encode())
+        with contextlib.suppress(BrokenPipeError):
+            self.conn.send(json.dumps({"status": status}).encode())
         self.conn.close()
         os.close(master)
         os.close(slave)

@@ -7,13 +7,16 @@ the real one: streams are always pipes, never a console's tty; commands that cha
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
+import socket
 import subprocess
 import sys
 import time
 from typing import Any
 
+from kotaro_bridge.simulator import vm_client, wsl_text
 from kotaro_bridge.simulator.state import State
 from kotaro_bridge.simulator.wsl_command_line import (
     NOT_SIMULATED,
@@ -40,8 +43,6 @@ class WslExe:
 
     def run(self, line: str) -> int:
         """The exit code of a call with this raw command line tail."""
-        from kotaro_bridge.simulator import wsl_text
-
         switches = self.state.switches()
         time.sleep(switches["wsl_delay_s"])
         if switches["wsl"] == "hang":
@@ -63,13 +64,10 @@ class WslExe:
             raise WslFailure("MessageDistroNotFound", code="Wsl/Service/WSL_E_DISTRO_NOT_FOUND")
 
     def _print(self, name: str, *values: str) -> None:
-        from kotaro_bridge.simulator import wsl_text
-
         wsl_text.write(wsl_text.STDOUT, wsl_text.text(self.language, name, *values))
 
     def _stub(self, line: str) -> int:
         """The in-box wsl.exe of a PC without WSL: some commands wait a minute for a key (reference wsl-exe §2.4)."""
-        from kotaro_bridge.simulator import wsl_text
 
         def say(name: str) -> None:
             wsl_text.write(wsl_text.STDOUT, wsl_text.text(self.language, name), utf16_always=True)
@@ -95,7 +93,7 @@ class WslExe:
             return 0
         if request.verb == "--status":
             return self._status()
-        from kotaro_bridge.simulator import vm_client, wsl_lists
+        from kotaro_bridge.simulator import wsl_lists
 
         if request.verb == "--list":
             return wsl_lists.list_distros(
@@ -119,8 +117,6 @@ class WslExe:
         return 0
 
     def _terminate(self, rest: str) -> int:
-        from kotaro_bridge.simulator import vm_client
-
         name = rest.split(" ")[0].split("\t")[0]
         if not name:
             raise WslFailure("MessageRequiredParameterMissing", "--terminate")
@@ -165,8 +161,16 @@ class WslExe:
         return here
 
     def _run_linux(self, message: dict[str, Any]) -> int | None:
-        from kotaro_bridge.simulator import vm_client, wsl_text
+        """The raw wait status, None when the VM or the distro died under the command.
 
+        A VM that stops at this very moment is waited for, and a new one started.
+        """
+        while True:
+            conn = self._connected()
+            with conn, contextlib.suppress(ConnectionResetError):
+                return vm_client.Launched(conn, message).wait()
+
+    def _connected(self) -> socket.socket:
         conn, started = vm_client.start(self.state)
         warnings = started.get("warnings", [])
         if warnings and os.environ.get("WSL_DISABLE_WARNINGS") != "1":
@@ -174,8 +178,7 @@ class WslExe:
         if (failure := started.get("failure")) is not None:
             name, values, code = failure
             raise WslFailure(name, *values, code=code)
-        with conn:
-            return vm_client.Launched(conn, message).wait()
+        return conn if conn is not None else self._connected()
 
     def _exit_code(self, status: int | None) -> int:
         """The exit code for a raw wait status (reference wsl-exe §2.1): a signal gives N, not 128+N."""
@@ -219,7 +222,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    code = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)  # a thread may still wait for stdin
+    sys.exit(main())

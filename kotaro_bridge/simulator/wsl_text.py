@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Sequence
 
-from kotaro_bridge.resources import resource
 from kotaro_bridge.simulator.wsl_command_line import WslFailure
 
 STDOUT, STDERR = 1, 2
@@ -14,6 +12,10 @@ STDOUT, STDERR = 1, 2
 
 def text(language: str, name: str, *values: str) -> str:
     """The text `name` with `values` filled into its `{}` in call order, whatever the language, as the real one does."""
+    import tomllib  # here and not above: a launch that prints nothing of its own starts faster
+
+    from kotaro_bridge.resources import resource
+
     pattern = tomllib.loads(resource("simulator/data/wsl_texts.toml").read_text(encoding="utf-8"))[name][language]
     pieces = pattern.split("{}")
     filled = [piece + value for piece, value in zip(pieces, values, strict=False)]
