@@ -48,6 +48,12 @@ _OF_ARCHITECTURE = {  # reference llama-server §7, "GGUF keys"
     "attention.value_length_swa",
 }
 
+# Keys of models whose KV cache is smaller than full attention in every layer (reference llama-server §7).
+_LESS_KV = re.compile(
+    r"attention\.(sliding_window|kv_lora_rank|shared_kv_layers|recurrent_layers)|full_attention_interval"
+    r"|nextn_predict_layers|ssm\."
+)
+
 _ARCHITECTURE = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 
 _Value: TypeAlias = int | float | str | tuple[int, ...]
@@ -72,6 +78,7 @@ class GgufModel:
         head_count: attention heads of the first layer; head_count_kv: KV heads of each layer.
         key_length, value_length: elements per head; the larger figure where sliding-window layers differ.
         file_type: the number of `general.file_type`, None if absent.
+        plain_attention: every layer keeps keys and values of the whole context, so that the KV formula is exact.
         split_count: files the model is cut into; above 1 `tensors` are those of this file alone.
         data_offset: where tensor data starts in the file.
     """
@@ -87,6 +94,7 @@ class GgufModel:
     context_length: int
     vocab_size: int
     file_type: int | None
+    plain_attention: bool
     split_count: int
     data_offset: int
     tensors: tuple[TensorInfo, ...]
@@ -159,6 +167,8 @@ def _read_values(cursor: Cursor, key_count: int) -> dict[str, _Value]:
                 cursor.broken("duplicate_key")
             values[key] = _read_value(cursor, key, kind)
         else:
+            if _LESS_KV.match(key.partition(".")[2]):
+                values[_LESS_KV.pattern] = 1
             _skip_value(cursor, kind)
     return values
 
@@ -284,6 +294,7 @@ def _model(cursor: Cursor, values: dict[str, _Value], tensors: tuple[TensorInfo,
         context_length=integer(f"{architecture}.context_length"),
         vocab_size=integer(f"{architecture}.vocab_size", integer(_TOKENS, 0)),
         file_type=file_type if isinstance(file_type, int) else None,
+        plain_attention=_LESS_KV.pattern not in values and f"{attention}.key_length_swa" not in values,
         split_count=integer("split.count", 1),
         data_offset=data_offset,
         tensors=tensors,

@@ -99,7 +99,7 @@ class Gatekeeper:
         late = _answer(self._machine.gpu.snapshot)
         counters = self._machine.counters.read()
         target_gpus = self._unasked(wsl_answer) if isinstance(wsl_answer, Problem) else target.result()
-        command = _answer(partial(self._command, profile, need, late))
+        command = _answer(partial(self._command, profile, need, target_gpus))
         facts = GateFacts(
             gpu=profile.gpu,
             arguments=command if isinstance(command, Problem) else None,
@@ -186,20 +186,23 @@ class Gatekeeper:
     def _need(profile: Profile, model: GgufModel | Problem | None, probed: TargetFacts | Problem) -> Need | Problem:
         """VRAM the start needs: the larger of what the header gives and what the profile states."""
         stated = Need(profile.stated_need or 0, profile.need.source if profile.need else "")
-        computed = 0
-        if isinstance(model, GgufModel) and isinstance(probed, TargetFacts):
-            projector = max(0, probed.projector or 0)
-            computed = gguf_need(model, profile.context, profile.parallel, profile.kv_type, projector).total
-        if not computed and not stated.vram:
-            return problem("gate.need.unknown")
-        return stated if stated.vram >= computed else Need(computed, "header")
+        if not isinstance(model, GgufModel) or not isinstance(probed, TargetFacts):
+            return stated if stated.vram else problem("gate.need.unknown")
+        projector = max(0, probed.projector or 0)
+        computed = _answer(partial(gguf_need, model, profile.context, profile.parallel, profile.kv_type, projector))
+        if isinstance(computed, Problem):
+            return stated if stated.vram else computed
+        return stated if stated.vram >= computed.total else Need(computed.total, "header")
 
-    def _command(self, profile: Profile, need: Need | Problem, late: Gpus | Problem) -> EngineCommand:
+    def _command(self, profile: Profile, need: Need | Problem, target: Gpus | Problem) -> EngineCommand:
         utilization = None
-        if profile.engine is Engine.VLLM and isinstance(need, Need) and isinstance(late, tuple):
-            total = next((gpu.total for gpu in late if gpu.index == profile.gpu), None)
-            # A budget beyond the card is the VRAM check's business; the argument just has to be a share.
-            utilization = vllm_utilization(min(need.vram, total), total) if total else None
+        if profile.engine is Engine.VLLM and isinstance(need, Need) and isinstance(target, tuple):
+            gpu = next((gpu for gpu in target if gpu.index == profile.gpu), None)
+            # The engine's total leaves out what the driver reserves: free and used together (captures: 81,079 of
+            # 81,559 MiB). A budget beyond the card is the VRAM check's business; the argument just has to be a share.
+            if gpu is not None and gpu.free is not None and gpu.used is not None:
+                total = gpu.free + gpu.used
+                utilization = vllm_utilization(min(need.vram, total), total)
         return build_command(profile, utilization=utilization)
 
     def _forwarding(self) -> bool | None:

@@ -372,7 +372,7 @@ def expectation(profile: Profile, clearance: Clearance) -> Expectation:
     return Expectation(
         devices=("CUDA0",),
         weights_on_gpu_bytes=model.weights_on_gpu,
-        kv_bytes=kv_bytes(model, profile.context, profile.parallel, profile.kv_type),
+        kv_bytes=kv_bytes(model, profile.context, profile.parallel, profile.kv_type) if model.plain_attention else None,
         n_ctx=profile.context,
         parallel=profile.parallel,
         vision=profile.sees_images,

@@ -404,3 +404,17 @@ def test_any_damage_ends_in_a_model_or_a_problem(at: int, damage: bytes) -> None
 def test_any_bytes_end_in_a_problem(data: bytes) -> None:
     code, _ = problem_of(lambda: read(b"GGUF\x03\0\0\0" + data))
     assert code.startswith("model.")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "qwen2.attention.sliding_window",
+        "qwen2.attention.kv_lora_rank",
+        "qwen2.ssm.inner_size",
+        "qwen2.attention.key_length_swa",
+    ],
+)
+def test_models_that_keep_less_than_full_attention_are_known(key: str) -> None:
+    assert read(pack_header(BASE)).plain_attention
+    assert not read(pack_header(BASE | {key: 64})).plain_attention
