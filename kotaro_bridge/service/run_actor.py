@@ -1,6 +1,6 @@
 """One run's actor: a single thread that owns state, engine process and deadlines.
 
-Carries out the effects of `domain/run_state.py` and feeds the answers back as events. Everybody else asks (start,
+Carries out the effects of `domain/run_transition.py` and feeds the answers back as events. Everybody else asks (start,
 stop) and reads `view`; nobody else touches the engine. Blocking work goes to the pool; its answers carry the
 generation they belong to, so that late ones are dropped.
 """
@@ -26,6 +26,7 @@ from kotaro_bridge.domain.ports import ChannelClosed, EngineProcess, Exited, Pro
 from kotaro_bridge.domain.ports_http import EngineHttp
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.run_state import Phase
+from kotaro_bridge.domain.run_transition import transition
 from kotaro_bridge.domain.run_view import Endpoint, PhaseChanged, RunView, Speed
 from kotaro_bridge.domain.units import MIB
 from kotaro_bridge.service.bus import Bus
@@ -180,7 +181,7 @@ class RunActor:
 
     def _step(self, event: rs.Event) -> None:
         before = self._run
-        self._run, effects = rs.transition(before, event, self._limits)
+        self._run, effects = transition(before, event, self._limits)
         if self._run.generation != before.generation:
             self._begin()
         if self._run.phase is not before.phase:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from kotaro_bridge.domain import run_state as rs
 from kotaro_bridge.domain.errors import problem
-from kotaro_bridge.domain.run_state import Phase, Run, Timer, transition
+from kotaro_bridge.domain.run_state import Phase, Run, Timer
+from kotaro_bridge.domain.run_transition import transition
 
 LIMITS = rs.Limits()
 WHY = problem("test.why")
