@@ -22,6 +22,8 @@ from kotaro_bridge.ui.widgets.model_list import ModelList
 from kotaro_bridge.ui.widgets.run_header import Banner
 
 SIDE_WIDTH = 264
+USUAL = QSize(1180, 800)
+SMALLEST = QSize(1000, 640)
 
 
 class MainWindow(QMainWindow):
@@ -55,8 +57,9 @@ class MainWindow(QMainWindow):
         self.setCentralWidget(page)
         self._fill_right(bridge)
         self._restyle()
-        self.resize(QSize(1180, 800))
-        self.setMinimumSize(QSize(980, 680))
+        self.setMinimumSize(SMALLEST)
+        room = self.screen().availableSize() - QSize(24, 48)
+        self.resize(USUAL.boundedTo(room).expandedTo(SMALLEST))
         self.models.chosen.connect(self.choose)
         self.models.toggled.connect(self._on_toggled)
         theme.changed.connect(self._restyle)

@@ -144,7 +144,7 @@ class Shell(QObject):
         dialog = self.dialogs.get(view.profile_id)
         if is_blocked(view.phase):
             # The end of what was left over is good news: it is told where a dialog is open, and does not open one.
-            if dialog is not None or change.old is not Phase.ORPHANED:
+            if change.old is not Phase.ORPHANED or (dialog is not None and dialog.isVisible()):
                 self.explain(view.profile_id)
         elif dialog is not None:
             if view.phase in SPAWNED or view.phase is Phase.STOPPED:

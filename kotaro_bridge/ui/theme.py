@@ -99,7 +99,7 @@ LOOK_COLOURS = {
     Look.WORKING: "#2b83dd",
     Look.READY: "#1f9a55",
     Look.ALERT: "#e0473c",
-    Look.ATTENTION: "#cf7a00",
+    Look.ATTENTION: "#c77400",
     Look.STOPPING: "#85888e",
 }
 """One set for both schemes: a taskbar may be light while the windows are dark. Each keeps 3:1 against both."""

@@ -23,7 +23,7 @@ from kotaro_bridge.domain.units import MIB
 from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.desk import Desk
 from kotaro_bridge.ui.icons import state_pixmap
-from kotaro_bridge.ui.main_window import MainWindow
+from kotaro_bridge.ui.main_window import USUAL, MainWindow
 from kotaro_bridge.ui.pages.dashboard import Dashboard
 from kotaro_bridge.ui.shell import Shell
 from kotaro_bridge.ui.theme import DARK, LIGHT, Theme
@@ -108,6 +108,7 @@ class Tour(QObject):
         self._shoot_menu("tray-menu")
         shell.tray.open_dashboard.trigger()
         window = self._window()
+        window.resize(USUAL)  # whatever the screen: the pictures show it as it is meant
         window.models.select(good.id)
         yield self._settled()
         self._shoot(window, "dashboard-idle")

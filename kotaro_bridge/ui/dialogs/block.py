@@ -23,7 +23,6 @@ from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.icons import glyph_pixmap, state_pixmap
 from kotaro_bridge.ui.theme import UNIT, Theme, mono_font, style_sheet
 from kotaro_bridge.ui.view_models.block import BlockReport, Numbers, copy_text, number_rows
-from kotaro_bridge.ui.view_models.status import Look
 from kotaro_bridge.ui.widgets.basics import Card, CopyButton, button, chip, label, row, simulated_words
 from kotaro_bridge.ui.widgets.vram_gauge import Bar
 
@@ -114,7 +113,7 @@ class BlockDialog(QDialog):
     def _head(self, report: BlockReport) -> QWidget:
         picture = QLabel()
         picture.setFixedSize(40, 40)
-        picture.setPixmap(state_pixmap(Look.ALERT, 40, self.devicePixelRatioF()))
+        picture.setPixmap(state_pixmap(report.look, 40, self.devicePixelRatioF()))
         words = QVBoxLayout()
         words.setSpacing(4)
         words.addWidget(label(report.title, "title", wrap=True))

@@ -13,6 +13,7 @@ from kotaro_bridge.domain.run_state import Phase
 from kotaro_bridge.domain.run_view import RunView
 from kotaro_bridge.domain.units import format_mib
 from kotaro_bridge.texts import Message, Texts
+from kotaro_bridge.ui.view_models.status import Look, look_of
 
 HOLDERS_SHOWN = 5
 
@@ -50,6 +51,7 @@ class BlockReport:
     """
 
     profile_id: str
+    look: Look
     title: str
     reassurance: str
     causes: tuple[Message, ...]
@@ -72,6 +74,7 @@ def block_report(texts: Texts, profile: Profile, view: RunView, holders: Iterabl
     numbers = _numbers(view.gate) if refused else None
     return BlockReport(
         profile_id=profile.id,
+        look=look_of(view.phase),
         title=texts.text(f"ui.block.title.{view.phase}", model=profile.title),
         reassurance=texts.text(f"ui.block.note.{view.phase}"),
         causes=tuple(texts.message(problem) for problem in problems),
@@ -87,6 +90,7 @@ def problem_report(texts: Texts, problems: tuple[Problem, ...]) -> BlockReport:
     """The same for profile files that could not be read."""
     return BlockReport(
         profile_id="",
+        look=Look.ALERT,
         title=texts.text("ui.block.title.profiles"),
         reassurance=texts.text("ui.block.note.profiles"),
         causes=tuple(texts.message(problem) for problem in problems),

@@ -56,7 +56,7 @@ class ChatTest(QWidget):
         self.answer = QPlainTextEdit()
         self.answer.setReadOnly(True)
         self.answer.setMaximumBlockCount(500)
-        self.answer.setMinimumHeight(56)
+        self.answer.setMinimumHeight(40)
         self.answer.setPlaceholderText(texts.text("ui.test.placeholder"))
         self.answer.setAccessibleName(texts.text("ui.test.answer"))
         whole = QVBoxLayout(self)

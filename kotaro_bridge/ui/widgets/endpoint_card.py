@@ -10,6 +10,8 @@ from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.theme import UNIT, Theme, mono_font
 from kotaro_bridge.ui.widgets.basics import CopyButton, GlyphButton, label, put, row
 
+LONGEST_URL = "http://localhost:65535/v1"
+
 
 class EndpointCard(QWidget):
     """Shows an endpoint only while there is one: before the proof no address is offered."""
@@ -29,6 +31,7 @@ class EndpointCard(QWidget):
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setHorizontalSpacing(UNIT)
         grid.setVerticalSpacing(UNIT)
+        self.url.field.setMinimumWidth(self.url.field.fontMetrics().horizontalAdvance(LONGEST_URL) + 3 * UNIT)
         fields = (row(self.url.field), row(self.model.field), row(self.key.field, self.reveal))
         for line, (value, field) in enumerate(zip((self.url, self.model, self.key), fields, strict=True)):
             grid.addWidget(value.name, line, 0)

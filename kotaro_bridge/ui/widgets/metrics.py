@@ -37,7 +37,7 @@ class Metrics(QWidget):
         self.memory = _Metric(text("ui.graph.memory"), self.bar)
         self.memory_plot = LivePlot(
             theme,
-            (Line(text("ui.graph.used"), 0, "{:.1f} GiB"), Line(text("ui.graph.shared"), 1, "{:.1f} GiB", dashed=True)),
+            (Line(text("ui.graph.used"), 0, "{:.1f}"), Line(text("ui.graph.shared"), 1, "{:.1f}", dashed=True)),
             text("ui.graph.memory"),
             now_word,
         )
@@ -111,8 +111,8 @@ class Metrics(QWidget):
         free = text("ui.graph.free", size=format_gib(parts.free))
         if parts.ours is None or parts.others is None:
             return free
-        ours = text("ui.graph.ours", size=format_gib(parts.ours))
-        others = text("ui.graph.others", size=format_gib(parts.others))
+        ours = text("ui.graph.ours", size=f"{parts.ours / GIB:.1f}")
+        others = text("ui.graph.others", size=f"{parts.others / GIB:.1f}")
         return f"{ours} · {others} · {free}"
 
     def _show_speed(self, view: RunView, sample: Sample | None) -> None:

@@ -178,7 +178,7 @@ class _Plot(pg.PlotWidget):  # type: ignore[misc]
         item.hideAxis("right")
         item.setContentsMargins(0, 4, 12, 0)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.setMinimumHeight(84)
+        self.setMinimumHeight(72)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.setMouseTracking(True)
         self.set_span(120)

@@ -58,8 +58,7 @@ class RunHeader(QWidget):
             self._look = look
             self._picture.setPixmap(state_pixmap(look, PICTURE, self.devicePixelRatioF()))
         put(self._title, profile.title)
-        engine = texts.text(f"ui.engine.{profile.engine}")
-        put(self._state, f"{state_line(texts, view, now)} · {engine}")
+        put(self._state, state_line(texts, view, now))
         self._show_button(view.phase)
         self._show_reason(view)
 

@@ -1,0 +1,69 @@
+"""Windows under test: the offscreen platform, and a fake desk in a real shell."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+from PySide6.QtWidgets import QApplication
+from pytestqt.qtbot import QtBot
+
+from kotaro_bridge.ui.shell import Shell
+from kotaro_bridge.ui.theme import Theme
+from tests.ui.fake_desk import FakeWorld
+
+OFFSCREEN_SAYS = (
+    r"^This plugin does not support (raise|propagateSizeHints|grabbing)",
+    r"No such signal QPlatformNativeInterface::systemTrayWindowChanged",
+)
+"""What the offscreen platform says of every window and tray icon; every other warning of Qt fails a test."""
+
+Opener = Callable[..., tuple[FakeWorld, Shell]]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """See `OFFSCREEN_SAYS`."""
+    for item in items:
+        if item.path.parent.name == "ui":
+            item.add_marker(pytest.mark.qt_log_ignore(*OFFSCREEN_SAYS))
+
+
+@pytest.fixture
+def theme(qapp: QApplication) -> Theme:
+    """The light theme."""
+    qapp.setQuitOnLastWindowClosed(False)
+    return Theme(qapp, "light")
+
+
+@pytest.fixture
+def opened(theme: Theme, qtbot: QtBot) -> Iterator[Opener]:
+    """Makes a world and its shell: `opened(language="ja", window=True)`. All are closed after the test."""
+    made: list[tuple[FakeWorld, Shell]] = []
+
+    def make(*, window: bool = False, tray: bool = False, **world_args: object) -> tuple[FakeWorld, Shell]:
+        world = FakeWorld(**world_args)  # type: ignore[arg-type]
+        shell = Shell(world.desk, theme, tray_visible=tray)
+        made.append((world, shell))
+        if window:
+            world.telemetry.fill(20)
+            shell.open_dashboard()
+            assert shell.window is not None
+            qtbot.waitExposed(shell.window)
+        return world, shell
+
+    yield make
+    for world, shell in made:
+        world.connect.hold.set()
+        world.join()
+        shell.close()
+        shell.tray.menu.deleteLater()
+        for dialog in shell.dialogs.values():
+            dialog.deleteLater()
+        if shell.window is not None:
+            shell.window.deleteLater()
+        shell.deleteLater()
+    QApplication.processEvents()

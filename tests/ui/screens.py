@@ -1,0 +1,146 @@
+"""Every window in one language, scheme and scale as pictures, and the texts in them that are cut off.
+
+Run as a program, since the scale of Qt is fixed for a process: `python -m tests.ui.screens FOLDER`, scale from
+`QT_SCALE_FACTOR`. Prints one line for each text that does not fit and exits with 1 if there is one.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from PySide6.QtCore import QCoreApplication, QElapsedTimer
+from PySide6.QtWidgets import QAbstractButton, QApplication, QLabel, QLineEdit, QTabBar, QWidget
+
+from kotaro_bridge.domain.run_state import Phase
+from kotaro_bridge.texts import LANGUAGES
+from kotaro_bridge.ui.application import make_application
+from kotaro_bridge.ui.main_window import SMALLEST, USUAL, MainWindow
+from kotaro_bridge.ui.shell import Shell
+from kotaro_bridge.ui.theme import Theme
+from kotaro_bridge.ui.widgets.basics import Elided
+from tests.ui.fake_desk import A14, CPM, PROFILES, Q14, Q32, FakeWorld, gate
+
+SETTLE_MS = 150
+
+
+def settle() -> None:
+    """Let layouts and paint events come to rest."""
+    timer = QElapsedTimer()
+    timer.start()
+    while timer.elapsed() < SETTLE_MS:
+        QCoreApplication.processEvents()
+
+
+def cut_off(widget: QWidget) -> Iterator[str]:
+    """Texts in a shown widget that have less room than they need."""
+    for part in widget.findChildren(QWidget):
+        if not part.isVisible() or part.visibleRegion().isEmpty():
+            continue
+        if isinstance(part, Elided):
+            if part.fontMetrics().horizontalAdvance(part.text()) > part.width() + 1:
+                yield f"shortened: {part.text()}"
+        elif isinstance(part, QLabel) and part.text():
+            need = part.heightForWidth(part.width()) if part.wordWrap() else part.sizeHint().height()
+            wide = 0 if part.wordWrap() else part.sizeHint().width()
+            if wide > part.width() + 1 or need > part.height() + 1:
+                yield f"label: {part.text()}"
+        elif isinstance(part, QAbstractButton) and part.text():
+            if part.sizeHint().width() > part.width() + 1 or part.sizeHint().height() > part.height() + 1:
+                yield f"button: {part.text()}"
+        elif isinstance(part, QLineEdit) and part.echoMode() is QLineEdit.EchoMode.Normal:
+            shown = part.displayText() or part.placeholderText()
+            if part.fontMetrics().horizontalAdvance(shown) > part.width() - 8:
+                yield f"field: {shown}"
+        elif isinstance(part, QTabBar) and part.sizeHint().width() > part.width() + 1:
+            yield f"tabs: {[part.tabText(n) for n in range(part.count())]}"
+
+
+class Studio:
+    """One world in one language and scheme, photographed state by state."""
+
+    def __init__(self, app: QApplication, folder: Path, language: str, scheme: str) -> None:
+        self._folder = folder
+        self._suffix = f"{scheme}-{language}-{round(app.devicePixelRatio() * 100)}"
+        self.world = FakeWorld(language)
+        self.world.telemetry.fill(40)
+        self.shell = Shell(self.world.desk, Theme(app, scheme), tray_visible=False)
+        self.faults: list[str] = []
+
+    def shoot(self, widget: QWidget, name: str) -> None:
+        """Save a picture and look for texts that are cut off."""
+        settle()
+        widget.grab().save(str(self._folder / f"{name}-{self._suffix}.png"))
+        self.faults += [f"{name}-{self._suffix}: {fault}" for fault in cut_off(widget)]
+
+    def walk(self) -> None:
+        """All states of all windows."""
+        world, shell = self.world, self.shell
+        shell.open_dashboard()
+        assert shell.window is not None
+        assert shell.window.dashboard is not None
+        window, board = shell.window, shell.window.dashboard
+        window.resize(USUAL)
+        self.shoot(window, "idle")
+        self._phases(window)
+        world.telemetry.fill(60, Q14.id, 10405, gap=(20, 25))
+        world.telemetry.tick()
+        board.test.button.click()
+        world.join()
+        for number, name in enumerate(("ready", "proof", "log")):
+            board.tabs.setCurrentIndex(number)
+            self.shoot(window, name)
+        board.tabs.setCurrentIndex(0)
+        shell.tray.menu.aboutToShow.emit()
+        self.shoot(shell.tray.menu, "menu")
+        world.supervisor.move(CPM.id, Phase.READY)
+        window.models.select(CPM.id)
+        self.shoot(window, "images")
+        window.resize(SMALLEST)
+        self.shoot(window, "images-small")
+        self._refusals()
+        window.models.select(Q32.id)
+        self.shoot(window, "refused-small")
+
+    def _phases(self, window: MainWindow) -> None:
+        for phase in (Phase.CHECKING, Phase.LOADING, Phase.PROVING, Phase.STOPPING, Phase.UNRESPONSIVE, Phase.READY):
+            self.world.supervisor.move(Q14.id, phase)
+            self.shoot(window, f"phase-{phase}")
+
+    def _refusals(self) -> None:
+        supervisor, dialogs = self.world.supervisor, self.shell.dialogs
+        scenes: dict[str, tuple[str, Callable[[], None]]] = {
+            "block": (Q32.id, lambda: supervisor.refuse(Q32.id, gate(21500, port_free=False))),
+            "failed": (A14.id, lambda: supervisor.fail(A14.id)),
+            "orphaned": (PROFILES[2].id, lambda: supervisor.orphan(PROFILES[2].id)),
+        }
+        for name, (profile_id, happen) in scenes.items():
+            happen()
+            settle()
+            self.shoot(dialogs[profile_id], name)
+        dialogs[Q32.id].folds[0].click()
+        self.shoot(dialogs[Q32.id], "block-all")
+
+    def close(self) -> None:
+        """Take the windows down."""
+        self.shell.close()
+
+
+def main(folder: Path) -> int:
+    """All languages and schemes at the scale of this process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    app = make_application("0.1.0")
+    faults: list[str] = []
+    for language in LANGUAGES:
+        for scheme in ("light", "dark"):
+            studio = Studio(app, folder, language, scheme)
+            studio.walk()
+            studio.close()
+            faults += studio.faults
+    print("\n".join(faults))
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(Path(sys.argv[1])))

@@ -1,0 +1,116 @@
+"""The tour on a world that moves by itself: it leaves its pictures, and names the step that does not come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import QTimer
+from PySide6.QtGui import QImage
+from PySide6.QtWidgets import QApplication
+from pytestqt.qtbot import QtBot
+
+from kotaro_bridge.domain.run_state import Phase
+from kotaro_bridge.ui.tour import TourError, choose, run_tour
+from tests.ui.fake_desk import CPM, PROFILES, Q14, Q32, FakeWorld, gate
+
+STEP_MS = 60
+STARTS = (Phase.CHECKING, Phase.LAUNCHING, Phase.LOADING, Phase.PROVING, Phase.READY)
+ENDS = (Phase.STOPPING, Phase.STOPPED)
+
+
+class LiveWorld:
+    """A fake world whose runs go through their states when asked, with the card's memory after them."""
+
+    def __init__(self) -> None:
+        self.world = FakeWorld()
+        self.starts = STARTS
+        self._live: str | None = None
+        self._queue: list[tuple[str, Phase]] = []
+        supervisor = self.world.supervisor
+        supervisor.on_start = self._on_start
+        supervisor.on_stop = lambda profile_id: self._queue.extend((profile_id, phase) for phase in ENDS)
+        self._timer = QTimer()
+        self._timer.timeout.connect(self._step)
+        self._timer.start(STEP_MS)
+
+    def _on_start(self, profile_id: str) -> None:
+        need = next(p.stated_need for p in PROFILES if p.id == profile_id) or 0
+        if need > 11000 * 2**20:
+            self.world.supervisor.refuse(profile_id, gate(round(need / 2**20)))
+        else:
+            self._queue.extend((profile_id, phase) for phase in self.starts)
+
+    def _step(self) -> None:
+        if self._queue:
+            profile_id, phase = self._queue.pop(0)
+            self._live = profile_id if phase is Phase.READY else None if phase in ENDS else self._live
+            self.world.supervisor.move(profile_id, phase)
+        self.world.telemetry.fill(4, self._live, 9800 if self._live else 0)
+        self.world.telemetry.tick()
+
+    def close(self) -> None:
+        self._timer.stop()
+        self.world.join()
+
+
+@pytest.fixture
+def live(qtbot: QtBot) -> Iterator[LiveWorld]:
+    made = LiveWorld()
+    yield made
+    made.close()
+
+
+def test_the_tour_walks_through_everything_and_leaves_pictures(
+    live: LiveWorld, qapp: QApplication, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_tour(qapp, live.world.desk, tmp_path / "tour", "light") == 0, capsys.readouterr().err
+    names = [path.stem for path in sorted((tmp_path / "tour").glob("*.png"))]
+    assert [int(name[:2]) for name in names] == list(range(1, len(names) + 1))
+    wanted = [
+        "tray-icons",
+        "tray-menu",
+        "dashboard-idle",
+        "checking",
+        "loading",
+        "ready",
+        "answer-streaming",
+        "answer-done",
+        "proof",
+        "log",
+        "tray-menu-running",
+        "stopping",
+        "stopped-memory-free",
+        "picture-streaming",
+        "refused",
+        "refused-all-checks",
+        "dashboard-dark",
+    ]
+    assert [name for name in wanted if not any(shot[3:] == name for shot in names)] == []
+    assert all(not QImage(str(path)).isNull() for path in (tmp_path / "tour").glob("*.png"))
+    asked = live.world.supervisor.asked
+    assert asked == [("start", Q14.id), ("stop", Q14.id), ("start", CPM.id), ("stop", CPM.id), ("start", Q32.id)]
+    assert live.world.connect.images == [False, True]
+
+
+def test_a_step_that_does_not_come_is_named_and_the_model_stopped(
+    live: LiveWorld,
+    qapp: QApplication,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("kotaro_bridge.ui.tour.WHOLE_S", 1.5)
+    live.starts = STARTS[:3]
+    assert run_tour(qapp, live.world.desk, tmp_path, "light") == 1
+    assert "this did not come: Qwen2.5 14B Q4_K_M ready" in capsys.readouterr().err
+    assert live.world.supervisor.asked == [("start", Q14.id), ("stop", Q14.id)]
+
+
+def test_it_chooses_what_fits_what_sees_and_what_does_not_fit() -> None:
+    world = FakeWorld()
+    world.telemetry.fill(1)
+    assert choose(world.desk) == (Q14, CPM, Q32)
+    with pytest.raises(TourError):
+        choose(FakeWorld(profiles=(Q32,)).desk)
