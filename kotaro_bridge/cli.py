@@ -6,7 +6,6 @@ Owns arguments, exit codes (0 done, 1 refused or failed with the reason on stder
 
 from __future__ import annotations
 
-import json
 import locale
 import os
 import signal
@@ -22,13 +21,11 @@ import typer
 
 from kotaro_bridge import __version__
 from kotaro_bridge.app import Product, open_windows, setting_for
-from kotaro_bridge.domain import run_state as rs
+from kotaro_bridge.cli_print import RunPrinter, explain, print_json, print_report, report_document
 from kotaro_bridge.domain.engine_log import Engine
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
-from kotaro_bridge.domain.gate import GateReport, Status
 from kotaro_bridge.domain.placement import Verdict, judge_log
 from kotaro_bridge.domain.run_state import Phase
-from kotaro_bridge.domain.run_view import PhaseChanged, Sample
 from kotaro_bridge.domain.units import format_gib, parse_size
 from kotaro_bridge.host.control import ask
 from kotaro_bridge.host.paths import Paths
@@ -84,7 +81,7 @@ def run_command_line(arguments: list[str]) -> int:
         session.scenario, session.language, rest = _global_options(arguments)
         cli(rest, prog_name="kotaro-bridge")
     except ProblemError as error:
-        _explain(error.problem)
+        explain(session.texts, error.problem)
         return 1
     except _UsageError as error:
         typer.echo(f"kotaro-bridge: {error}", err=True)
@@ -130,20 +127,8 @@ def product(*, owner: bool = False) -> Iterator[Product]:
     with Product(setting_for(session.scenario), session.texts) as made:
         if owner:
             for leftover in made.own():
-                _explain(leftover)
+                explain(session.texts, leftover)
         yield made
-
-
-def _explain(what: Problem) -> None:
-    """A problem in words on stderr: what happened, the proving lines, what to do."""
-    message = session.texts.message(what)
-    for line in (message.what, *(f"  {line}" for line in what.evidence), message.do):
-        if line:
-            typer.echo(line, err=True)
-
-
-def _print_json(document: dict[str, Any]) -> None:
-    typer.echo(json.dumps(document, ensure_ascii=False, indent=2))
 
 
 @cli.callback(invoke_without_command=True)
@@ -204,31 +189,13 @@ def check(
     with product() as made:
         report = made.supervisor.check(profile, wanted).report
     if as_json:
-        _print_json(_report_document(report))
+        print_json(report_document(session.texts, report))
     else:
-        _print_report(report)
+        print_report(session.texts, report)
     for blocked in report.blocking:
         if as_json:
-            _explain(blocked.message)
+            explain(session.texts, blocked.message)
     raise typer.Exit(0 if report.ok else 1)
-
-
-def _report_document(report: GateReport) -> dict[str, Any]:
-    checks = []
-    for one in report.checks:
-        message = session.texts.message(one.message)
-        checks.append({"id": one.id.value, "status": one.status.value, "detail": message.what, "remedy": message.do})
-    return {"ok": report.ok, "checks": checks, "gpus": [gpu_document(gpu) for gpu in report.gpus]}
-
-
-def _print_report(report: GateReport) -> None:
-    marks = {Status.PASSED: "ok", Status.FAILED: "FAILED", Status.UNKNOWN: "UNKNOWN", Status.SKIPPED: "-"}
-    for one in report.checks:
-        message = session.texts.message(one.message)
-        name = session.texts.text(f"ui.check.{one.id.value}")
-        typer.echo(f"{marks[one.status]:8} {name}: {message.what}", err=one.blocks)
-        if one.blocks and message.do:
-            typer.echo(f"{'':9}{message.do}", err=True)
 
 
 @cli.command()
@@ -238,7 +205,7 @@ def run(profile: Annotated[str, typer.Argument(help="Id of a profile.")]) -> Non
     with product(owner=True) as made:
         actor = made.supervisor.actor(profile)
         ended = threading.Event()
-        printer = _RunPrinter(texts, profile, ended)
+        printer = RunPrinter(texts, profile, ended)
         made.bus.subscribe(printer)
         previous = {
             number: signal.signal(number, lambda *_: actor.stop()) for number in (signal.SIGINT, signal.SIGTERM)
@@ -253,45 +220,10 @@ def run(profile: Annotated[str, typer.Argument(help="Id of a profile.")]) -> Non
         view = actor.view
     if view.phase is not Phase.STOPPED:
         if view.gate is not None and view.phase is Phase.REFUSED:
-            _print_report(view.gate)
+            print_report(texts, view.gate)
         elif view.problem is not None:
-            _explain(view.problem)
+            explain(session.texts, view.problem)
         raise typer.Exit(1)
-
-
-class _RunPrinter:
-    """State changes and speed of one run as lines."""
-
-    def __init__(self, texts: Texts, profile_id: str, ended: threading.Event) -> None:
-        self._texts = texts
-        self._profile_id = profile_id
-        self._ended = ended
-
-    def __call__(self, message: PhaseChanged | Sample) -> None:
-        if isinstance(message, Sample):
-            self._sample(message)
-        elif message.view.profile_id == self._profile_id:
-            self._phase(message)
-
-    def _phase(self, message: PhaseChanged) -> None:
-        view, text = message.view, self._texts.text
-        typer.echo(text(f"ui.phase.{view.phase.value}"))
-        if view.phase is Phase.READY and view.endpoint is not None:
-            typer.echo(text("cli.endpoint", url=view.endpoint.base_url, model=view.endpoint.model))
-            if view.speed is not None:
-                limit = view.speed.of_limit
-                share = text("cli.of_limit", percent=round(limit * 100)) if limit else ""
-                typer.echo(text("cli.warm_up", speed=f"{view.speed.tokens_per_s:.1f}", share=share))
-        if view.phase in (*rs.RESTING, Phase.ORPHANED):
-            self._ended.set()
-
-    def _sample(self, sample: Sample) -> None:
-        rate = next((t for t in sample.throughput if t.profile_id == self._profile_id), None)
-        if rate is None or rate.generation_tps is None or not rate.generation_tps + (rate.prompt_tps or 0):
-            return
-        gpu = sample.gpus[0] if sample.gpus else None
-        vram = f"{format_gib(gpu.used)} / {format_gib(gpu.total)}" if gpu and gpu.used is not None else "?"
-        typer.echo(self._texts.text("cli.speed", speed=f"{rate.generation_tps:.1f}", vram=vram))
 
 
 @cli.command()
@@ -308,7 +240,7 @@ def stop(
     _raise_if_error(answer)
     stopped = answer["stopped"]
     if as_json:
-        _print_json(answer)
+        print_json(answer)
     else:
         for view in stopped:
             typer.echo(f"{view['profile']}: {session.texts.text('ui.phase.' + view['state'])}")
@@ -327,7 +259,7 @@ def status(as_json: Json = False) -> None:
             answer = {"owner": False, "runs": [], "gpus": [gpu_document(gpu) for gpu in report.gpus]}
     _raise_if_error(answer)
     if as_json:
-        _print_json(answer)
+        print_json(answer)
         return
     text = session.texts.text
     for view in answer["runs"]:
@@ -352,7 +284,7 @@ def logs(
         answer = {"logs": _stored_logs(profile, lines)}
     _raise_if_error(answer)
     if as_json:
-        _print_json(answer)
+        print_json(answer)
         return
     if not answer["logs"]:
         raise ProblemError(problem("cli.no_logs"))
@@ -392,7 +324,7 @@ def verdict(
         ) from None
     judgement = judge_log(engine, text, errors)
     if as_json:
-        _print_json(
+        print_json(
             {
                 "engine": engine.value,
                 "verdict": judgement.verdict.value,
@@ -417,12 +349,12 @@ def profiles_list(as_json: Json = False) -> None:
         found, broken = made.supervisor.profiles(), made.supervisor.profile_problems()
     if as_json:
         keys = ("id", "title", "engine", "target", "model", "context", "port", "builtin")
-        _print_json({"profiles": [{key: getattr(p, key) for key in keys} for p in found]})
+        print_json({"profiles": [{key: getattr(p, key) for key in keys} for p in found]})
     else:
         for p in found:
             typer.echo(f"{p.id:24} {p.engine.value:13} {p.title}")
     for one in broken:
-        _explain(one)
+        explain(session.texts, one)
     raise typer.Exit(1 if broken else 0)
 
 
@@ -438,7 +370,7 @@ def profiles_show(profile: Annotated[str, typer.Argument(help="Id of a profile."
     command = build_command(found)
     document = {**msgspec.to_builtins(found), "command": list(command.argv), "environment": dict(command.env)}
     if as_json:
-        _print_json(document)
+        print_json(document)
         return
     for key, value in document.items():
         typer.echo(f"{key:12} {' '.join(value) if key == 'command' else value}")

@@ -15,7 +15,6 @@ from kotaro_bridge.domain.errors import Param, Problem, problem
 from kotaro_bridge.domain.gpu import GpuProcess, GpuSnapshot
 from kotaro_bridge.domain.units import MIB, format_mib
 
-
 _WORTH_NAMING = 512 * MIB
 
 
@@ -207,7 +206,8 @@ def _vram(facts: GateFacts, late: Gpus | Problem | None) -> Check:
     if facts.need.vram > gpu.total:
         return Check(CheckId.VRAM, Status.FAILED, problem("gate.vram.too_small", **numbers))
     if facts.need.vram > free:
-        return Check(CheckId.VRAM, Status.FAILED, problem("gate.vram.held" if holders else "gate.vram.failed", **numbers))
+        code = "gate.vram.held" if holders else "gate.vram.failed"
+        return Check(CheckId.VRAM, Status.FAILED, problem(code, **numbers))
     return Check(CheckId.VRAM, Status.PASSED, problem("gate.vram.passed", **numbers))
 
 

@@ -1,7 +1,7 @@
 """A run as a pure function: `transition(run, event) -> (run, effects)`.
 
-Owns every state change of a run. Nothing else decides whether an engine is started, stopped or called ready. Must not do
-anything: effects are carried out by `service/run_actor.py`, whose answers come back as events.
+Owns every state change of a run. Nothing else decides whether an engine is started, stopped or called ready. Must not
+do anything: effects are carried out by `service/run_actor.py`, whose answers come back as events.
 """
 
 from __future__ import annotations

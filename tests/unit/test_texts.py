@@ -39,7 +39,7 @@ def codes_in_source() -> set[str]:
 CHECKS = ("driver", "wsl", "gpu_in_target", "engine", "model", "port_windows", "port_target", "localhost_forwarding")
 MADE = (
     {f"gate.{check}.{end}" for check in CHECKS for end in ("passed", "skipped")}
-    | {"gate.driver.none", "gate.gpu_in_target.none"}
+    | {"gate.vram.held", "gate.vram.failed", "gate.driver.none", "gate.gpu_in_target.none"}
     | {f"gate.{check}.failed" for check in ("port_windows", "port_target", "localhost_forwarding")}
     | {f"command.forbidden.{reason}" for reason in forbidden_reasons()}
     | {f"proof.{code.value}" for code in ReasonCode}

@@ -1,0 +1,86 @@
+"""What the command line prints: problems, reports and runs as lines or JSON. Decides nothing."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+
+import typer
+
+from kotaro_bridge.domain import run_state as rs
+from kotaro_bridge.domain.errors import Problem
+from kotaro_bridge.domain.gate import GateReport, Status
+from kotaro_bridge.domain.run_state import Phase
+from kotaro_bridge.domain.run_view import PhaseChanged, Sample
+from kotaro_bridge.domain.units import format_gib
+from kotaro_bridge.service.owner_desk import gpu_document
+from kotaro_bridge.texts import Texts
+
+
+def explain(texts: Texts, what: Problem) -> None:
+    """A problem in words on stderr: what happened, the proving lines, what to do."""
+    message = texts.message(what)
+    for line in (message.what, *(f"  {line}" for line in what.evidence), message.do):
+        if line:
+            typer.echo(line, err=True)
+
+
+def print_json(document: dict[str, Any]) -> None:
+    """One JSON document on stdout."""
+    typer.echo(json.dumps(document, ensure_ascii=False, indent=2))
+
+
+def report_document(texts: Texts, report: GateReport) -> dict[str, Any]:
+    """The gate's answer as the document of `check --json`."""
+    checks = []
+    for one in report.checks:
+        message = texts.message(one.message)
+        checks.append({"id": one.id.value, "status": one.status.value, "detail": message.what, "remedy": message.do})
+    return {"ok": report.ok, "checks": checks, "gpus": [gpu_document(gpu) for gpu in report.gpus]}
+
+
+def print_report(texts: Texts, report: GateReport) -> None:
+    """The gate's answer as lines; what blocks goes to stderr."""
+    marks = {Status.PASSED: "ok", Status.FAILED: "FAILED", Status.UNKNOWN: "UNKNOWN", Status.SKIPPED: "-"}
+    for one in report.checks:
+        message = texts.message(one.message)
+        name = texts.text(f"ui.check.{one.id.value}")
+        typer.echo(f"{marks[one.status]:8} {name}: {message.what}", err=one.blocks)
+        if one.blocks and message.do:
+            typer.echo(f"{'':9}{message.do}", err=True)
+
+
+class RunPrinter:
+    """State changes and speed of one run as lines."""
+
+    def __init__(self, texts: Texts, profile_id: str, ended: threading.Event) -> None:
+        self._texts = texts
+        self._profile_id = profile_id
+        self._ended = ended
+
+    def __call__(self, message: PhaseChanged | Sample) -> None:
+        if isinstance(message, Sample):
+            self._sample(message)
+        elif message.view.profile_id == self._profile_id:
+            self._phase(message)
+
+    def _phase(self, message: PhaseChanged) -> None:
+        view, text = message.view, self._texts.text
+        typer.echo(text(f"ui.phase.{view.phase.value}"))
+        if view.phase is Phase.READY and view.endpoint is not None:
+            typer.echo(text("cli.endpoint", url=view.endpoint.base_url, model=view.endpoint.model))
+            if view.speed is not None:
+                limit = view.speed.of_limit
+                share = text("cli.of_limit", percent=round(limit * 100)) if limit else ""
+                typer.echo(text("cli.warm_up", speed=f"{view.speed.tokens_per_s:.1f}", share=share))
+        if view.phase in (*rs.RESTING, Phase.ORPHANED):
+            self._ended.set()
+
+    def _sample(self, sample: Sample) -> None:
+        rate = next((t for t in sample.throughput if t.profile_id == self._profile_id), None)
+        if rate is None or rate.generation_tps is None or not rate.generation_tps + (rate.prompt_tps or 0):
+            return
+        gpu = sample.gpus[0] if sample.gpus else None
+        vram = f"{format_gib(gpu.used)} / {format_gib(gpu.total)}" if gpu and gpu.used is not None else "?"
+        typer.echo(self._texts.text("cli.speed", speed=f"{rate.generation_tps:.1f}", vram=vram))
