@@ -136,7 +136,8 @@ class SimulatedPC:
             return
         vm_client.request(self._state, {"op": "shutdown"})
         deadline = time.monotonic() + CLOSE_S
-        left = [*_vm_pids(self._state), *(claim["pid"] for claim in card.live_claims(self._state))]
+        holders = (claim["pid"] for claim in card.live_claims(self._state))
+        left = [*_vm_pids(self._state), *(pid for pid in holders if pid != os.getpid())]
         while (alive := [pid for pid in left if procs.start_ticks(pid) is not None]) and time.monotonic() < deadline:
             for pid in alive:
                 procs.kill(pid, signal.SIGKILL)
