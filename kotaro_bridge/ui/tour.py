@@ -88,7 +88,6 @@ class Tour(QObject):
         self._timer = QTimer(self)
         self._timer.setInterval(TICK_MS)
         self._timer.timeout.connect(self._tick)
-        shell.bridge.phase_changed.connect(self._on_phase)
         shell.ended.connect(self._on_ended)
 
     @Slot()
@@ -101,21 +100,23 @@ class Tour(QObject):
 
     def _walk(self) -> Iterator[Until]:
         desk, shell = self._desk, self._shell
-        icons = StateSheet(desk.texts)
-        self._shoot(icons, "tray-icons")
-        yield Until("numbers of the graphics card", lambda: card_of(desk.telemetry.latest(), 0) is not None)
+        self._shoot(StateSheet(desk.texts), "tray-icons")
+        yield Until("a first look at the graphics card", lambda: desk.telemetry.latest() is not None)
         good, image, refused = choose(desk)
         self._shoot_menu("tray-menu")
         shell.tray.open_dashboard.trigger()
         window = self._window()
+        # Connected after the window's own, so that a picture shows the state that it is of.
+        shell.bridge.phase_changed.connect(self._on_phase)
         window.resize(USUAL)  # whatever the screen: the pictures show it as it is meant
-        window.models.select(good.id)
+        window.models.select((good or refused).id)
         yield self._settled()
         self._shoot(window, "dashboard-idle")
-        used = self._used(good)
-        yield from self._run(good, window)
-        yield from self._look_around(good, window)
-        yield from self._stop(good, window, used)
+        if good is not None:
+            used = self._used(good)
+            yield from self._run(good, window)
+            yield from self._look_around(good, window)
+            yield from self._stop(good, window, used)
         if image is not None and image is not good and time.monotonic() - self._began < SECOND_START_BEFORE_S:
             yield from self._run_with_picture(image, window)
         yield from self._refusal(refused, window)
@@ -124,14 +125,15 @@ class Tour(QObject):
         self._shoot(window, "dashboard-dark")
 
     def _run(self, profile: Profile, window: MainWindow) -> Iterator[Until]:
-        """From the menu's start to an answer that streams."""
+        """From the menu's start to an answer that streams; the first answer gives the graphs something to show."""
         self._passing = {Phase.CHECKING: "checking", Phase.LOADING: "loading"}
         self._shell.tray.starts[profile.id].trigger()
         yield Until(f"{profile.title} ready", lambda: self._phase(profile) is Phase.READY, 20)
         self._shoot(window, "ready")
+        yield from self._ask(profile, window, None)
         yield from self._ask(profile, window, "answer")
 
-    def _ask(self, profile: Profile, window: MainWindow, name: str) -> Iterator[Until]:
+    def _ask(self, profile: Profile, window: MainWindow, name: str | None) -> Iterator[Until]:
         dashboard = self._dashboard(window)
         ends: list[bool] = []
         dashboard.test.finished.connect(ends.append)
@@ -139,10 +141,12 @@ class Tour(QObject):
         answer = dashboard.test.answer
         yield Until("an answer that streams", lambda: len(answer.toPlainText()) > 12 or bool(ends))
         yield Until("tokens per second while it answers", lambda: self._answering(profile) or bool(ends))
-        self._shoot(window, f"{name}-streaming")
+        if name is not None:
+            self._shoot(window, f"{name}-streaming")
         yield Until("the end of the answer", lambda: bool(ends))
         yield Until("an answer without error", lambda: ends[-1], 0)
-        self._shoot(window, f"{name}-done")
+        if name is not None:
+            self._shoot(window, f"{name}-done")
 
     def _look_around(self, profile: Profile, window: MainWindow) -> Iterator[Until]:
         dashboard = self._dashboard(window)
@@ -253,7 +257,7 @@ class Tour(QObject):
         menu = self._shell.tray.menu
         menu.aboutToShow.emit()
         menu.ensurePolished()
-        menu.adjustSize()
+        menu.resize(menu.sizeHint())  # adjustSize stops at two thirds of the screen
         self._shoot(menu, name)
 
     def _window(self) -> MainWindow:
@@ -285,23 +289,23 @@ class TourError(Exception):
     """The tour cannot go on; the text says what it lacks."""
 
 
-def choose(desk: Desk) -> tuple[Profile, Profile | None, Profile]:
-    """A profile that should become ready, one with pictures that should too (or None), and one that should be refused.
+def choose(desk: Desk) -> tuple[Profile | None, Profile | None, Profile]:
+    """The largest profile that fits, one with pictures that fits, and the largest of all that do not.
+
+    Where none fits, or the card does not answer, the tour shows the refusal alone.
 
     Raises:
-        TourError: the card fits all profiles or none.
+        TourError: there is nothing to refuse.
     """
-    profiles = desk.supervisor.profiles()
     card = card_of(desk.telemetry.latest(), 0)
     free = card.free if card is not None and card.free is not None else 0
-    fitting = [profile for profile in profiles if profile.stated_need is not None and profile.stated_need <= free]
-    refused = [profile for profile in profiles if (profile.stated_need or 0) > free]
-    if not fitting:
-        raise TourError("a profile that fits the card")
+    sized = sorted(desk.supervisor.profiles(), key=lambda profile: profile.stated_need or 0)
+    fitting = [profile for profile in sized if 0 < (profile.stated_need or 0) <= free]
+    refused = [profile for profile in sized if (profile.stated_need or 0) > free]
     if not refused:
         raise TourError("a profile that does not fit the card")
     image = next((profile for profile in fitting if profile.sees_images), None)
-    return fitting[0], image, refused[0]
+    return fitting[-1] if fitting else None, image, refused[-1]
 
 
 class StateSheet(QWidget):

@@ -17,6 +17,7 @@ from kotaro_bridge.domain.run_view import RunView
 from kotaro_bridge.ui.desk import Desk
 from kotaro_bridge.ui.icons import state_icon
 from kotaro_bridge.ui.theme import Theme, style_sheet
+from kotaro_bridge.ui.view_models.grouping import by_engine, short_title
 from kotaro_bridge.ui.view_models.status import Look, can_stop, leading, look_of, phase_word, status_line
 from kotaro_bridge.ui.widgets.basics import simulated_words
 
@@ -75,16 +76,14 @@ class Tray(QObject):
         return self.menu.addAction(text)
 
     def _add_profiles(self) -> None:
-        engine = None
-        for profile in self._desk.supervisor.profiles():
-            if profile.engine is not engine:
-                engine = profile.engine
-                self.menu.addSeparator()
-                self._note(self._desk.texts.text(f"ui.engine.{engine}"))
-            action = self._action(profile.title)
-            action.setCheckable(True)
-            action.triggered.connect(self._toggler(profile.id))
-            self.starts[profile.id] = action
+        for engine, group in by_engine(self._desk.supervisor.profiles()).items():
+            self.menu.addSeparator()
+            self._note(self._desk.texts.text(f"ui.engine.{engine}"))
+            for profile in group:
+                action = self._action(profile.title)
+                action.setCheckable(True)
+                action.triggered.connect(self._toggler(profile.id))
+                self.starts[profile.id] = action
 
     def _toggler(self, profile_id: str) -> Callable[[bool], None]:
         return lambda _checked: self._on_toggle(profile_id)
@@ -123,7 +122,7 @@ class Tray(QObject):
         text = self._desk.texts.text
         action = self.starts[profile.id]
         stops = can_stop(view.phase)
-        words = text("ui.tray.stop" if stops else "ui.tray.start", model=profile.title)
+        words = text("ui.tray.stop" if stops else "ui.tray.start", model=short_title(self._desk.texts, profile))
         word = "" if view.phase in (Phase.IDLE, Phase.STOPPED) else f"\t{phase_word(self._desk.texts, view.phase)}"
         _put(action, words.replace("&", "&&") + word)
         action.setChecked(stops)

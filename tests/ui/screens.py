@@ -22,7 +22,7 @@ from kotaro_bridge.ui.theme import Theme
 from kotaro_bridge.ui.widgets.basics import Elided
 from tests.ui.fake_desk import A14, CPM, PROFILES, Q14, Q32, FakeWorld, gate
 
-SETTLE_MS = 150
+SETTLE_MS = 60
 
 
 def settle() -> None:

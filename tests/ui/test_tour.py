@@ -13,7 +13,7 @@ from pytestqt.qtbot import QtBot
 
 from kotaro_bridge.domain.run_state import Phase
 from kotaro_bridge.ui.tour import TourError, choose, run_tour
-from tests.ui.fake_desk import CPM, PROFILES, Q14, Q32, FakeWorld, gate
+from tests.ui.fake_desk import A32, CPM, PROFILES, Q14, FakeWorld, gate
 
 STEP_MS = 60
 STARTS = (Phase.CHECKING, Phase.LAUNCHING, Phase.LOADING, Phase.PROVING, Phase.READY)
@@ -25,7 +25,7 @@ class LiveWorld:
 
     def __init__(self) -> None:
         self.world = FakeWorld()
-        self.starts = STARTS
+        self.starts: tuple[Phase, ...] = STARTS
         self._live: str | None = None
         self._queue: list[tuple[str, Phase]] = []
         supervisor = self.world.supervisor
@@ -90,8 +90,8 @@ def test_the_tour_walks_through_everything_and_leaves_pictures(
     assert [name for name in wanted if not any(shot[3:] == name for shot in names)] == []
     assert all(not QImage(str(path)).isNull() for path in (tmp_path / "tour").glob("*.png"))
     asked = live.world.supervisor.asked
-    assert asked == [("start", Q14.id), ("stop", Q14.id), ("start", CPM.id), ("stop", CPM.id), ("start", Q32.id)]
-    assert live.world.connect.images == [False, True]
+    assert asked == [("start", Q14.id), ("stop", Q14.id), ("start", CPM.id), ("stop", CPM.id), ("start", A32.id)]
+    assert live.world.connect.images == [False, False, True]
 
 
 def test_a_step_that_does_not_come_is_named_and_the_model_stopped(
@@ -111,6 +111,7 @@ def test_a_step_that_does_not_come_is_named_and_the_model_stopped(
 def test_it_chooses_what_fits_what_sees_and_what_does_not_fit() -> None:
     world = FakeWorld()
     world.telemetry.fill(1)
-    assert choose(world.desk) == (Q14, CPM, Q32)
+    assert choose(world.desk) == (Q14, CPM, A32)
+    assert choose(FakeWorld().desk) == (None, None, A32)
     with pytest.raises(TourError):
-        choose(FakeWorld(profiles=(Q32,)).desk)
+        choose(FakeWorld(profiles=()).desk)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QSystemTrayIcon
@@ -12,7 +13,7 @@ from kotaro_bridge.texts import LANGUAGES, Texts
 from kotaro_bridge.ui.tray import TOOLTIP_LENGTH
 from kotaro_bridge.ui.view_models.status import Look, look_of
 from tests.ui.conftest import Opener
-from tests.ui.fake_desk import A14, Q14, Q32
+from tests.ui.fake_desk import A14, A32, Q14, Q32
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -37,6 +38,13 @@ def test_profiles_are_grouped_by_engine(opened: Opener) -> None:
     assert texts[1] == "Simulated PC: rtx4070-12gb"
     assert texts.index("llama.cpp") < texts.index(f"Start {Q14.title}") < texts.index("vLLM")
     assert texts.index("vLLM") < texts.index(f"Start {A14.title}") < texts.index("&Dashboard")
+
+
+def test_an_engine_stands_once_however_the_profiles_are_ordered(opened: Opener) -> None:
+    engine_behind = msgspec.structs.replace(A14, title="Qwen2.5 14B, AWQ (vLLM)")
+    _, shell = opened(profiles=(engine_behind, Q14, A32))
+    texts = [action.text() for action in shell.tray.menu.actions() if action.text()]
+    assert texts[2:7] == ["vLLM", "Start Qwen2.5 14B, AWQ", f"Start {A32.title}", "llama.cpp", f"Start {Q14.title}"]
 
 
 def test_status_line_and_tooltip_follow_the_numbers(opened: Opener, qtbot: QtBot) -> None:

@@ -15,7 +15,7 @@ from kotaro_bridge.domain.units import GIB, MIB
 from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.view_models.memory import shares
 from kotaro_bridge.ui.view_models.proof import proof_table
-from kotaro_bridge.ui.view_models.series import curves, nice_ceiling
+from kotaro_bridge.ui.view_models.series import curves, nice_ceiling, window_s
 from kotaro_bridge.ui.view_models.status import Look, clock, leading, look_of, state_line, status_line
 from tests.ui.fake_desk import BAD, CARD, GOOD, Q14, FakeTelemetry, FakeWorld
 
@@ -94,6 +94,15 @@ def test_a_pause_between_samples_breaks_the_line_and_old_samples_fall_out() -> N
     assert len(made.x) == 5
     assert math.isnan(made.used[3])
     assert len(curves(telemetry.history(), Q14.id, 0, late.at, 10).x) == 1
+
+
+def test_the_time_axis_is_no_wider_than_what_there_is_to_see() -> None:
+    telemetry = FakeTelemetry(FakeWorld().bus)
+    assert window_s((), 120) == 40
+    for seconds, wide in ((30, 40), (30, 80), (200, 120)):
+        telemetry.fill(seconds)
+        assert window_s(telemetry.history(), 120) == wide
+    assert window_s(telemetry.history(), 600) == 300
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ from kotaro_bridge.ui.view_models.status import card_of, throughput_of
 GAP_S = 15.0
 """Samples further apart than this are not joined: the computer slept, or nobody measured."""
 
+STEPS_S = (40.0, 80.0, 120.0, 300.0, 600.0)
+
 
 @dataclass(frozen=True, slots=True)
 class Curves:
@@ -67,6 +69,12 @@ def _append(made: Curves, x: float, values: tuple[float, ...]) -> None:
     lines = (made.used, made.shared, made.generation, made.prompt, made.busy, made.power)
     for line, value in zip(lines, values, strict=True):
         line.append(value)
+
+
+def window_s(history: Sequence[Sample], span_s: float) -> float:
+    """Width of the time axis: what there is to see, in a few steps, up to `span_s`."""
+    age = history[-1].at - history[0].at if history else 0.0
+    return next((step for step in STEPS_S if step >= age or step >= span_s), span_s)
 
 
 def nice_ceiling(values: Sequence[float], least: float) -> float:

@@ -125,6 +125,7 @@ class ChatTest(QWidget):
         if cancel is not self._cancel:
             return
         if piece.text:
+            put(self.result, self._texts.text("ui.test.answering"))
             cursor = QTextCursor(self.answer.document())
             cursor.movePosition(QTextCursor.MoveOperation.End)
             cursor.insertText(piece.text)

@@ -13,7 +13,7 @@ from kotaro_bridge.domain.units import GIB, format_gib
 from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.theme import UNIT, Theme
 from kotaro_bridge.ui.view_models.memory import Shares, shares
-from kotaro_bridge.ui.view_models.series import curves
+from kotaro_bridge.ui.view_models.series import curves, window_s
 from kotaro_bridge.ui.view_models.status import card_of, is_live, rate_digits, throughput_of
 from kotaro_bridge.ui.widgets.basics import Card, Elided, button, label, put, row
 from kotaro_bridge.ui.widgets.plots import Line, LivePlot
@@ -143,15 +143,16 @@ class Metrics(QWidget):
             return
         history, profile = self._shown
         now = history[-1].at if history else 0.0
-        made = curves(history, profile.id, profile.gpu, now, self._span_s)
+        span_s = window_s(history, self._span_s)
+        for plot in (self.memory_plot, self.speed_plot, self.card_plot):
+            plot.set_span(span_s)
+        made = curves(history, profile.id, profile.gpu, now, span_s)
         self.memory_plot.show_values(made.x, (made.used, made.shared))
         self.speed_plot.show_values(made.x, (made.generation, made.prompt))
         self.card_plot.show_values(made.x, (made.busy, made.power))
 
     def _set_span(self, seconds: float) -> None:
         self._span_s = seconds
-        for plot in (self.memory_plot, self.speed_plot, self.card_plot):
-            plot.set_span(seconds)
         self._draw()
 
 

@@ -12,6 +12,7 @@ from kotaro_bridge.domain.units import format_gib
 from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.icons import glyph_pixmap, state_icon
 from kotaro_bridge.ui.theme import Theme
+from kotaro_bridge.ui.view_models.grouping import by_engine, short_title
 from kotaro_bridge.ui.view_models.status import Look, look_of, phase_word
 
 ID = Qt.ItemDataRole.UserRole
@@ -38,12 +39,10 @@ class ModelList(QListWidget):
         self.setMouseTracking(True)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setVerticalScrollMode(QListWidget.ScrollMode.ScrollPerPixel)
-        engine = None
-        for profile in profiles:
-            if profile.engine is not engine:
-                engine = profile.engine
-                self._add_heading(texts.text(f"ui.engine.{engine}"))
-            self._add(profile)
+        for engine, group in by_engine(profiles).items():
+            self._add_heading(texts.text(f"ui.engine.{engine}"))
+            for profile in group:
+                self._add(profile)
         self.currentItemChanged.connect(self._on_current)
         self.itemActivated.connect(self._on_activated)
 
@@ -65,14 +64,14 @@ class ModelList(QListWidget):
         item.setFlags(Qt.ItemFlag.NoItemFlags)
 
     def _add(self, profile: Profile) -> None:
-        item = QListWidgetItem(profile.title, self)
+        item = QListWidgetItem(short_title(self._texts, profile), self)
         item.setData(ID, profile.id)
         need = profile.stated_need
         parts = [self._texts.text("ui.needs", need=format_gib(need))] if need is not None else []
         parts.append(self._texts.text("ui.context", tokens=f"{profile.context:,}"))
         item.setData(SUB, " · ".join(parts))
         item.setData(IMAGES, profile.sees_images)
-        item.setToolTip(profile.model)
+        item.setToolTip(f"{profile.title}\n{profile.model}")
         self._items[profile.id] = item
         self.set_phase(profile.id, Phase.IDLE)
 

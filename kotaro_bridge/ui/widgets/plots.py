@@ -181,10 +181,14 @@ class _Plot(pg.PlotWidget):  # type: ignore[misc]
         self.setMinimumHeight(72)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.setMouseTracking(True)
+        self._span_s = 0.0
         self.set_span(120)
 
     def set_span(self, seconds: float) -> None:
         """Show the last `seconds`."""
+        if seconds == self._span_s:
+            return
+        self._span_s = seconds
         self.plotItem.setXRange(-seconds, 0, padding=0)
 
     def sizeHint(self) -> QSize:

@@ -10,8 +10,6 @@ from kotaro_bridge.ui.theme import UNIT
 from kotaro_bridge.ui.view_models.proof import ProofTable
 from kotaro_bridge.ui.widgets.basics import label, put, set_property
 
-ROWS_IN_COLUMN = 6
-
 
 class ProofPanel(QScrollArea):
     """A headline and rows in two columns."""
@@ -51,9 +49,9 @@ class ProofPanel(QScrollArea):
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setHorizontalSpacing(3 * UNIT)
         grid.setVerticalSpacing(UNIT - 2)
+        half = (len(table.rows) + 1) // 2
         for number, entry in enumerate(table.rows):
-            column = 2 * (number // ROWS_IN_COLUMN)
-            line = number % ROWS_IN_COLUMN
+            column, line = 2 * (number // half), number % half
             grid.addWidget(label(entry.name, "muted"), line, column, Qt.AlignmentFlag.AlignTop)
             grid.addWidget(label(entry.value, selectable=True, wrap=True), line, column + 1)
             grid.setColumnStretch(column + 1, 1)
