@@ -17,8 +17,9 @@ from kotaro_bridge.domain.units import MIB
 _BYTES_OF_32 = {KvType.AUTO: 64, KvType.F16: 64, KvType.BF16: 64, KvType.Q8_0: 34, KvType.Q4_0: 18, KvType.FP8: 32}
 
 # CUDA context, cuBLAS and the part of the compute buffer that does not grow with the context: 713 MiB for the 14B, 731
-# MiB for the 7B (memory.used less weights, KV and mask; captures full14, full14-32k, full7-8k, H100), rounded up.
-OVERHEAD_BYTES = 768 * MIB
+# for the 7B (memory.used less weights, KV and mask; captures full14, full14-32k, full7-8k, H100), 795 for a 32B (21,359
+# MiB used, 18,508 weights, 2,048 KV; H200, v0.5.0-dev, 2026-11-21), rounded up.
+OVERHEAD_BYTES = 800 * MIB
 # The attention mask grows with the context: 512 rows of a micro batch x 2 bytes (119.01 MiB at 8,192 and 143.01 MiB at
 # 32,768 tokens in captures full14 and full14-32k).
 _MASK_BYTES_PER_CELL = 1024

@@ -109,4 +109,5 @@ def reader(data: bytes, size: int | None = None) -> ReadAt:
 
 
 Q14 = (48, 5120, 13824, 40, 8)
+Q32 = (64, 5120, 27648, 40, 8)
 Q7 = (28, 3584, 18944, 28, 4)
