@@ -140,8 +140,8 @@ class Product:
         self._lock = OwnerLock(paths.state)
         self._control: ControlServer | None = None
 
-    def own(self, on_open: Callable[[], None] = lambda: None) -> tuple[Problem, ...]:
-        """Become the owner of this user's runs; ends what an earlier owner left behind and says so.
+    def own(self, on_open: Callable[[], None] = lambda: None) -> None:
+        """Become the owner of this user's runs.
 
         Args:
             on_open: called when a second start of the application asks for the window.
@@ -151,12 +151,9 @@ class Product:
         """
         if not self._lock.acquire():
             raise ProblemError(problem("owner.taken"))
-        self._control = ControlServer(
-            self.setting.paths.state, OwnerDesk(self.supervisor, self.telemetry, on_open).handle
-        )
-        leftovers = self.supervisor.reap_leftovers()
+        desk = OwnerDesk(self.supervisor, self.telemetry, on_open)
+        self._control = ControlServer(self.setting.paths.state, desk.handle)
         self.telemetry.start()
-        return leftovers
 
     def close(self) -> bool:
         """Stop every run, end every thread; True if nothing is left."""
@@ -200,6 +197,8 @@ def open_windows(
             show()
 
     product.own(on_open=open_dashboard)
+    # In the background: the tray icon does not wait for wsl.exe.
+    product.supervisor.submit(product.supervisor.announce_leftovers)
     desk = Desk(
         supervisor=product.supervisor,
         telemetry=product.telemetry,

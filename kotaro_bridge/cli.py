@@ -126,7 +126,8 @@ def product(*, owner: bool = False) -> Iterator[Product]:
     """The product on the PC that the options name; `owner` takes the runs of this user and reports leftovers."""
     with Product(setting_for(session.scenario), session.texts) as made:
         if owner:
-            for leftover in made.own():
+            made.own()
+            for leftover in made.supervisor.reap_leftovers():
                 explain(session.texts, leftover)
         yield made
 

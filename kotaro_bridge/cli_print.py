@@ -12,7 +12,7 @@ from kotaro_bridge.domain import run_state as rs
 from kotaro_bridge.domain.errors import Problem
 from kotaro_bridge.domain.gate import GateReport, Status
 from kotaro_bridge.domain.run_state import Phase
-from kotaro_bridge.domain.run_view import PhaseChanged, Sample
+from kotaro_bridge.domain.run_view import Notice, PhaseChanged, Sample
 from kotaro_bridge.domain.units import format_gib
 from kotaro_bridge.service.owner_desk import gpu_document
 from kotaro_bridge.texts import Texts
@@ -59,10 +59,10 @@ class RunPrinter:
         self._profile_id = profile_id
         self._ended = ended
 
-    def __call__(self, message: PhaseChanged | Sample) -> None:
+    def __call__(self, message: PhaseChanged | Sample | Notice) -> None:
         if isinstance(message, Sample):
             self._sample(message)
-        elif message.view.profile_id == self._profile_id:
+        elif isinstance(message, PhaseChanged) and message.view.profile_id == self._profile_id:
             self._phase(message)
 
     def _phase(self, message: PhaseChanged) -> None:

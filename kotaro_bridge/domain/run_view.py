@@ -83,3 +83,10 @@ class Sample:
     gpus: tuple[GpuSnapshot, ...]
     counters: GpuCounters | None
     throughput: tuple[Throughput, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something a person should hear that belongs to no run under way, such as what an earlier run left behind."""
+
+    problem: Problem

@@ -10,9 +10,9 @@ import threading
 from collections.abc import Callable
 from typing import TypeAlias
 
-from kotaro_bridge.domain.run_view import PhaseChanged, Sample
+from kotaro_bridge.domain.run_view import Notice, PhaseChanged, Sample
 
-Message: TypeAlias = PhaseChanged | Sample
+Message: TypeAlias = PhaseChanged | Sample | Notice
 Listener: TypeAlias = Callable[[Message], None]
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from kotaro_bridge.domain.engine_log import Engine
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.run_state import Phase
-from kotaro_bridge.domain.run_view import RunView
+from kotaro_bridge.domain.run_view import Notice, RunView
 from kotaro_bridge.service.bus import Bus
 from kotaro_bridge.service.gatekeeper import Gatekeeper, GateResult
 from kotaro_bridge.service.log_ring import LogRing
@@ -141,6 +141,11 @@ class Supervisor:
             except ProblemError as error:
                 log.info("no look for leftovers in %s: %s", target.target, error.problem.code)
         return tuple(found)
+
+    def announce_leftovers(self) -> None:
+        """End what an earlier owner left behind, and tell the bus. Blocking."""
+        for found in self.reap_leftovers():
+            self._context.bus.publish(Notice(found))
 
     def close(self) -> bool:
         """Stop everything, wait for it in bounded time, end all threads. True if nothing is left."""
