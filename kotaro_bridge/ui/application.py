@@ -53,7 +53,8 @@ def run_application(
         return run_tour(app, desk, tour, theme)
     has_tray = QSystemTrayIcon.isSystemTrayAvailable()
     shell = Shell(desk, Theme(app, theme), tray_visible=has_tray)
-    shell.ended.connect(app.quit)
+    # Not `quit`: it asks the windows to close first, and ours hides instead, which would call the end off.
+    shell.ended.connect(lambda: app.exit(0))
     with _signals(shell.quit):
         if on_ready is not None:
             on_ready(

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from kotaro_bridge.domain.errors import Problem
-from kotaro_bridge.domain.profile import Profile
-from kotaro_bridge.domain.run_view import Endpoint, RunView, Sample
-from kotaro_bridge.service.bus import Bus
-from kotaro_bridge.service.log_ring import LogRing
-from kotaro_bridge.texts import Texts
+if TYPE_CHECKING:
+    from kotaro_bridge.domain.errors import Problem
+    from kotaro_bridge.domain.profile import Profile
+    from kotaro_bridge.domain.run_view import Endpoint, RunView, Sample
+    from kotaro_bridge.service.bus import Bus
+    from kotaro_bridge.service.log_ring import LogRing
+    from kotaro_bridge.texts import Texts
 
 
 class SupervisorPort(Protocol):

@@ -16,8 +16,8 @@ from kotaro_bridge.ui.desk import Desk
 from kotaro_bridge.ui.icons import app_icon
 from kotaro_bridge.ui.pages.dashboard import Dashboard
 from kotaro_bridge.ui.theme import UNIT, Theme, style_sheet
-from kotaro_bridge.ui.view_models.status import leading
-from kotaro_bridge.ui.widgets.basics import button, chip, label, row, simulated_words
+from kotaro_bridge.ui.view_models.status import leading, simulated_words
+from kotaro_bridge.ui.widgets.basics import button, chip, label, row
 from kotaro_bridge.ui.widgets.model_list import ModelList
 from kotaro_bridge.ui.widgets.run_header import Banner
 

@@ -1,6 +1,7 @@
 """What the windows do: open, explain a refusal, start and stop, and end the program in order.
 
-Owns tray, main window, dialogs and the way out. The main window, and with it pyqtgraph, is made on first opening.
+Owns tray, main window, dialogs and the way out. Window and dialogs are imported when they first
+open: the tray has to be there at once, and pyqtgraph is large.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from kotaro_bridge.domain.run_state import RESTING, SPAWNED, Phase
 from kotaro_bridge.domain.run_view import PhaseChanged
 from kotaro_bridge.ui.bridge import Bridge
 from kotaro_bridge.ui.desk import Desk
-from kotaro_bridge.ui.dialogs.block import BlockDialog
 from kotaro_bridge.ui.theme import Theme
 from kotaro_bridge.ui.tray import Tray
-from kotaro_bridge.ui.view_models.block import BlockReport, block_report, is_blocked, problem_report
-from kotaro_bridge.ui.view_models.status import can_stop
+from kotaro_bridge.ui.view_models.status import can_stop, is_blocked
 
 if TYPE_CHECKING:
+    from kotaro_bridge.ui.dialogs.block import BlockDialog
     from kotaro_bridge.ui.main_window import MainWindow
+    from kotaro_bridge.ui.view_models.block import BlockReport
 
 SETTLE_MS = 250
 """How often it is asked whether all is at rest while the program ends; state changes ask at once."""
@@ -77,6 +78,8 @@ class Shell(QObject):
     @Slot(str)
     def explain(self, profile_id: str) -> None:
         """Open the dialog that says why a model does not run."""
+        from kotaro_bridge.ui.view_models.block import block_report
+
         profile = next(profile for profile in self._desk.supervisor.profiles() if profile.id == profile_id)
         sample = self._desk.telemetry.latest()
         holders = sample.counters.processes if sample and sample.counters else ()
@@ -160,6 +163,8 @@ class Shell(QObject):
     def _open(self, report: BlockReport) -> None:
         dialog = self.dialogs.get(report.profile_id)
         if dialog is None:
+            from kotaro_bridge.ui.dialogs.block import BlockDialog
+
             dialog = BlockDialog(self._theme, self._desk.texts, self._desk.version, self._desk.simulated)
             dialog.again.connect(self._on_again)
             self.dialogs[report.profile_id] = dialog
@@ -175,6 +180,8 @@ class Shell(QObject):
 
     @Slot()
     def _on_problems(self) -> None:
+        from kotaro_bridge.ui.view_models.block import problem_report
+
         self._open(problem_report(self._desk.texts, self._desk.supervisor.profile_problems()))
 
     @Slot()

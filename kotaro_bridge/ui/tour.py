@@ -35,6 +35,8 @@ WHOLE_S = 36.0
 SECOND_START_BEFORE_S = 15.0
 FREED_WITHIN = 256 * MIB
 STOP_S = 4.0
+ANSWER_BEGUN = 100
+"""Characters of an answer that is worth a picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,7 @@ class Tour(QObject):
         dashboard.test.finished.connect(ends.append)
         dashboard.test.button.click()
         answer = dashboard.test.answer
-        yield Until("an answer that streams", lambda: len(answer.toPlainText()) > 12 or bool(ends))
+        yield Until("an answer that streams", lambda: len(answer.toPlainText()) > ANSWER_BEGUN or bool(ends))
         yield Until("tokens per second while it answers", lambda: self._answering(profile) or bool(ends))
         if name is not None:
             self._shoot(window, f"{name}-streaming")

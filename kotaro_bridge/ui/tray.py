@@ -18,8 +18,15 @@ from kotaro_bridge.ui.desk import Desk
 from kotaro_bridge.ui.icons import state_icon
 from kotaro_bridge.ui.theme import Theme, style_sheet
 from kotaro_bridge.ui.view_models.grouping import by_engine, short_title
-from kotaro_bridge.ui.view_models.status import Look, can_stop, leading, look_of, phase_word, status_line
-from kotaro_bridge.ui.widgets.basics import simulated_words
+from kotaro_bridge.ui.view_models.status import (
+    Look,
+    can_stop,
+    leading,
+    look_of,
+    phase_word,
+    simulated_words,
+    status_line,
+)
 
 TOOLTIP_LENGTH = 127
 """Windows cuts a tray tooltip there (NOTIFYICONDATAW.szTip holds 128 characters with the closing zero)."""

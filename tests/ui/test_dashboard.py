@@ -198,6 +198,19 @@ def test_a_cancelled_test_shows_nothing_more(opened: Opener, qtbot: QtBot) -> No
     assert test.result.text() == "Cancelled"
 
 
+def test_the_answer_of_one_model_is_not_shown_under_another(opened: Opener, qtbot: QtBot) -> None:
+    world, shell = opened(window=True)
+    test = dashboard_of(shell).test
+    world.supervisor.move(Q14.id, Phase.READY)
+    qtbot.waitUntil(test.button.isEnabled)
+    with qtbot.waitSignal(test.finished):
+        test.button.click()
+    assert shell.window is not None
+    shell.window.models.select(Q32.id)
+    assert test.answer.toPlainText() == ""
+    assert test.result.text() == ""
+
+
 def test_a_stop_ends_a_running_test(opened: Opener, qtbot: QtBot) -> None:
     world, shell = opened(window=True)
     test = dashboard_of(shell).test

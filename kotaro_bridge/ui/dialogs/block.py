@@ -23,7 +23,8 @@ from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.icons import glyph_pixmap, state_pixmap
 from kotaro_bridge.ui.theme import UNIT, Theme, mono_font, style_sheet
 from kotaro_bridge.ui.view_models.block import BlockReport, Numbers, copy_text, number_rows
-from kotaro_bridge.ui.widgets.basics import Card, CopyButton, button, chip, label, row, simulated_words
+from kotaro_bridge.ui.view_models.status import simulated_words
+from kotaro_bridge.ui.widgets.basics import Card, CopyButton, button, chip, label, row
 from kotaro_bridge.ui.widgets.vram_gauge import Bar
 
 WIDTH = 620

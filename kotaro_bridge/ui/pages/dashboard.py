@@ -12,9 +12,8 @@ from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.ui.bridge import Bridge
 from kotaro_bridge.ui.desk import Desk
 from kotaro_bridge.ui.theme import UNIT, Theme
-from kotaro_bridge.ui.view_models.block import is_blocked
 from kotaro_bridge.ui.view_models.proof import proof_table
-from kotaro_bridge.ui.view_models.status import can_stop
+from kotaro_bridge.ui.view_models.status import can_stop, is_blocked
 from kotaro_bridge.ui.widgets.basics import Card
 from kotaro_bridge.ui.widgets.chat_test import ChatTest
 from kotaro_bridge.ui.widgets.endpoint_card import EndpointCard
@@ -81,6 +80,8 @@ class Dashboard(QWidget):
 
     def show_profile(self, profile: Profile) -> None:
         """Show another profile."""
+        if profile.id != self._profile.id:
+            self.test.clear()
         self._profile = profile
         self.log.set_ring(self._desk.supervisor.log(profile.id))
         self.refresh()

@@ -13,7 +13,7 @@ from kotaro_bridge.domain.run_state import Phase
 from kotaro_bridge.domain.run_view import RunView
 from kotaro_bridge.domain.units import format_mib
 from kotaro_bridge.texts import Message, Texts
-from kotaro_bridge.ui.view_models.status import Look, look_of
+from kotaro_bridge.ui.view_models.status import Look, look_of, simulated_words
 
 HOLDERS_SHOWN = 5
 
@@ -62,11 +62,6 @@ class BlockReport:
     retry: str
 
 
-def is_blocked(phase: Phase) -> bool:
-    """True for the states that the dialog explains."""
-    return phase in (Phase.REFUSED, Phase.FAILED, Phase.ORPHANED)
-
-
 def block_report(texts: Texts, profile: Profile, view: RunView, holders: Iterable[GpuProcess] = ()) -> BlockReport:
     """The report of a run in REFUSED, FAILED or ORPHANED; `holders` as the newest telemetry names them."""
     refused = view.phase is Phase.REFUSED
@@ -110,7 +105,7 @@ def copy_text(texts: Texts, report: BlockReport, version: str, simulated: str | 
 def _copy_lines(texts: Texts, report: BlockReport, version: str, simulated: str | None) -> Iterator[str]:
     yield f"Kotaro Bridge {version}"
     if simulated is not None:
-        yield texts.text("ui.simulated", scenario=simulated)
+        yield simulated_words(texts, simulated)
     yield report.title
     yield report.reassurance
     for cause in report.causes:

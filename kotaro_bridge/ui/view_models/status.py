@@ -71,6 +71,16 @@ def is_live(phase: Phase) -> bool:
     return phase in SERVING
 
 
+def is_blocked(phase: Phase) -> bool:
+    """True for the states that the block dialog explains."""
+    return phase in (Phase.REFUSED, Phase.FAILED, Phase.ORPHANED)
+
+
+def simulated_words(texts: Texts, scenario: str) -> str:
+    """`Simulated PC: rtx4070-12gb`."""
+    return texts.text("ui.simulated", scenario=scenario)
+
+
 def clock(seconds: float) -> str:
     """`0:07`, `12:03`, `1:02:03`."""
     whole = max(0, int(seconds))

@@ -65,11 +65,6 @@ def chip(text: str) -> QLabel:
     return made
 
 
-def simulated_words(texts: Texts, scenario: str) -> str:
-    """`Simulated PC: rtx4070-12gb`."""
-    return texts.text("ui.simulated", scenario=scenario)
-
-
 def put(widget: QLabel | QAbstractButton, text: str) -> None:
     """Set a text only where it differs: a repaint that changes nothing still costs."""
     if widget.text() != text:

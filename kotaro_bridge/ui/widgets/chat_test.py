@@ -82,6 +82,12 @@ class ChatTest(QWidget):
         self.button.setEnabled(endpoint is not None)
         self.with_image.setVisible(endpoint is not None and endpoint.images)
 
+    def clear(self) -> None:
+        """Forget the answer: another model is shown now."""
+        self.cancel()
+        self.answer.clear()
+        put(self.result, "")
+
     @Slot()
     def toggle(self) -> None:
         """Start a test, or end the one that runs."""
