@@ -119,5 +119,7 @@ class Core:
         return True
 
     def _on_term(self, *_: object) -> None:
+        # Both the group and the API server send it; a second one in the middle of `say` would wait for its own lock.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         self.say("stop_core", {})
         os._exit(0)
