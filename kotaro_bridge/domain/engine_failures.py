@@ -146,6 +146,13 @@ _VLLM = (
     _signature(C.NO_GPU_DEVICE, "Failed to infer device type", ends=True),
     _signature(C.DRIVER_FAILED, "NVMLError", pattern=r"(?P<cause>\w*NVMLError\w*.*)"),
     _signature(C.ARGUMENT_INVALID, ": error: ", pattern=r"^\S.*?: error: (?P<cause>.*)", ends=True),
+    # Exit codes of the processes that failed, as Python counts them (Process.exitcode): -9 is a KILL.
+    _signature(
+        C.ENGINE_KILLED,
+        "Failed core proc(s): {'",
+        pattern=r"Failed core proc\(s\): \{'[^}]*: -(?P<signal_n>9)\b",
+        ends=True,
+    ),
     _signature(C.ENGINE_EXITED, "Worker proc ", pattern=r"(?P<cause>Worker proc \S+ died unexpectedly.*)", ends=True),
     # Not Engine core initialization failed: "See root cause above".
     _signature(

@@ -80,6 +80,7 @@ class ReasonCode(StrEnum):
     CUDA_ERROR = "cuda_error"  # cause
     ARGUMENT_INVALID = "argument_invalid"  # cause
     ENGINE_CRASHED = "engine_crashed"  # cause
+    ENGINE_KILLED = "engine_killed"  # signal
     ENGINE_EXITED = "engine_exited"  # cause |
 
 

@@ -188,6 +188,12 @@ FAILURES = [
     ("(APIServer pid=10) OSError: q: no such model", C.ENGINE_EXITED, {"cause": "OSError: q: no such model"}),
     ("(APIServer pid=10) RuntimeError: Engine core initialization failed. See root cause above.", C.ENGINE_EXITED, {}),
     (ERROR + "EngineCore failed to start.", C.ENGINE_EXITED, {}),
+    (
+        "(APIServer pid=10) RuntimeError: Engine core initialization failed. See root cause above. "
+        "Failed core proc(s): {'EngineCore_DP0': -9}",
+        C.ENGINE_KILLED,
+        {"signal": 9},
+    ),
 ]
 
 
