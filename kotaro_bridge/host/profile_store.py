@@ -29,6 +29,8 @@ def load_profiles(folder: Path) -> tuple[tuple[Profile, ...], tuple[Problem, ...
             try:
                 found[file.stem] = _load(file, builtin)
             except ProblemError as error:
+                # A broken file takes the place of a built-in one too: that one is not what the user wants started.
+                found.pop(file.stem, None)
                 problems.append(error.problem)
     ordered = sorted(found.values(), key=lambda p: (p.builtin, (p.stated_need or 0) if p.builtin else 0, p.title))
     return tuple(ordered), tuple(problems)

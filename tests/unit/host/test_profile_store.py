@@ -133,5 +133,12 @@ def test_broken_files_hide_no_other(tmp_path: Path) -> None:
     ]
 
 
+def test_a_broken_file_takes_the_place_of_a_built_in_one(tmp_path: Path) -> None:
+    (tmp_path / "qwen2.5-14b-awq.toml").write_text("title = ")
+    profiles, problems = load_profiles(tmp_path)
+    assert "qwen2.5-14b-awq" not in [profile.id for profile in profiles]
+    assert [problem.code for problem in problems] == ["profile.syntax"]
+
+
 def test_no_folder_of_the_user(tmp_path: Path) -> None:
     assert len(load_profiles(tmp_path / "missing")[0]) == 7
