@@ -27,7 +27,7 @@ from kotaro_bridge.ui.main_window import USUAL, MainWindow
 from kotaro_bridge.ui.pages.dashboard import Dashboard
 from kotaro_bridge.ui.shell import Shell
 from kotaro_bridge.ui.theme import DARK, LIGHT, Theme
-from kotaro_bridge.ui.view_models.status import Look, card_of
+from kotaro_bridge.ui.view_models.status import Look, card_of, is_blocked
 
 TICK_MS = 40
 WHOLE_S = 36.0
@@ -35,6 +35,8 @@ WHOLE_S = 36.0
 SECOND_START_BEFORE_S = 15.0
 FREED_WITHIN = 256 * MIB
 STOP_S = 4.0
+COMFORT = 0.95
+"""Share of the free memory that the tour's model may need."""
 ANSWER_BEGUN = 100
 """Characters of an answer that is worth a picture."""
 
@@ -105,23 +107,26 @@ class Tour(QObject):
         self._shoot(StateSheet(desk.texts), "tray-icons")
         yield Until("a first look at the graphics card", lambda: desk.telemetry.latest() is not None)
         good, image, refused = choose(desk)
+        if good is None and refused is None:
+            raise TourError("a model to start")
         self._shoot_menu("tray-menu")
         shell.tray.open_dashboard.trigger()
         window = self._window()
         # Connected after the window's own, so that a picture shows the state that it is of.
         shell.bridge.phase_changed.connect(self._on_phase)
         window.resize(USUAL)  # whatever the screen: the pictures show it as it is meant
-        window.models.select((good or refused).id)
         yield self._settled()
         self._shoot(window, "dashboard-idle")
         if good is not None:
+            window.models.select(good.id)
             used = self._used(good)
             yield from self._run(good, window)
             yield from self._look_around(good, window)
             yield from self._stop(good, window, used)
         if image is not None and image is not good and time.monotonic() - self._began < SECOND_START_BEFORE_S:
             yield from self._run_with_picture(image, window)
-        yield from self._refusal(refused, window)
+        if refused is not None:
+            yield from self._refusal(refused, window)
         self._theme.force("dark")
         yield self._settled()
         self._shoot(window, "dashboard-dark")
@@ -130,10 +135,18 @@ class Tour(QObject):
         """From the menu's start to an answer that streams; the first answer gives the graphs something to show."""
         self._passing = {Phase.CHECKING: "checking", Phase.LOADING: "loading"}
         self._shell.tray.starts[profile.id].trigger()
-        yield Until(f"{profile.title} ready", lambda: self._phase(profile) is Phase.READY, 20)
+        yield from self._until_ready(profile)
         self._shoot(window, "ready")
         yield from self._ask(profile, window, None)
         yield from self._ask(profile, window, "answer")
+
+    def _until_ready(self, profile: Profile) -> Iterator[Until]:
+        what = f"{profile.title} ready"
+        yield Until(what, lambda: self._phase(profile) is Phase.READY or is_blocked(self._phase(profile)), 20)
+        if self._phase(profile) is not Phase.READY:
+            if profile.id in self._shell.dialogs:
+                self._shoot(self._shell.dialogs[profile.id], "not-ready")
+            raise TourError(what)
 
     def _ask(self, profile: Profile, window: MainWindow, name: str | None) -> Iterator[Until]:
         dashboard = self._dashboard(window)
@@ -171,7 +184,7 @@ class Tour(QObject):
         used = self._used(profile)
         window.models.select(profile.id)
         self._shell.tray.starts[profile.id].trigger()
-        yield Until(f"{profile.title} ready", lambda: self._phase(profile) is Phase.READY, 20)
+        yield from self._until_ready(profile)
         self._dashboard(window).test.with_image.setChecked(True)
         yield from self._ask(profile, window, "picture")
         yield from self._stop(profile, window, used)
@@ -291,23 +304,18 @@ class TourError(Exception):
     """The tour cannot go on; the text says what it lacks."""
 
 
-def choose(desk: Desk) -> tuple[Profile | None, Profile | None, Profile]:
+def choose(desk: Desk) -> tuple[Profile | None, Profile | None, Profile | None]:
     """The largest profile that fits, one with pictures that fits, and the largest of all that do not.
 
-    Where none fits, or the card does not answer, the tour shows the refusal alone.
-
-    Raises:
-        TourError: there is nothing to refuse.
+    Where none fits, or the card does not answer, the tour shows the refusal alone; where all fit, there is none.
     """
     card = card_of(desk.telemetry.latest(), 0)
     free = card.free if card is not None and card.free is not None else 0
     sized = sorted(desk.supervisor.profiles(), key=lambda profile: profile.stated_need or 0)
-    fitting = [profile for profile in sized if 0 < (profile.stated_need or 0) <= free]
+    fitting = [profile for profile in sized if 0 < (profile.stated_need or 0) <= COMFORT * free]
     refused = [profile for profile in sized if (profile.stated_need or 0) > free]
-    if not refused:
-        raise TourError("a profile that does not fit the card")
     image = next((profile for profile in fitting if profile.sees_images), None)
-    return fitting[-1] if fitting else None, image, refused[-1]
+    return fitting[-1] if fitting else None, image, refused[-1] if refused else None
 
 
 class StateSheet(QWidget):

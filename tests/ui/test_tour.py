@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from kotaro_bridge.domain.run_state import Phase
-from kotaro_bridge.ui.tour import TourError, choose, run_tour
+from kotaro_bridge.ui.tour import choose, run_tour
 from tests.ui.fake_desk import A32, CPM, PROFILES, Q14, FakeWorld, gate
 
 STEP_MS = 60
@@ -108,10 +108,29 @@ def test_a_step_that_does_not_come_is_named_and_the_model_stopped(
     assert live.world.supervisor.asked == [("start", Q14.id), ("stop", Q14.id)]
 
 
+def test_a_model_that_fails_is_shown_and_ends_the_tour_at_once(
+    live: LiveWorld, qapp: QApplication, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    live.world.supervisor.on_start = live.world.supervisor.fail
+    assert run_tour(qapp, live.world.desk, tmp_path, "light") == 1
+    assert "Only 20 of 49 layers" in capsys.readouterr().err
+    assert [path.stem[3:] for path in sorted(tmp_path.glob("*.png"))][-1] == "not-ready"
+
+
 def test_it_chooses_what_fits_what_sees_and_what_does_not_fit() -> None:
     world = FakeWorld()
     world.telemetry.fill(1)
     assert choose(world.desk) == (Q14, CPM, A32)
     assert choose(FakeWorld().desk) == (None, None, A32)
-    with pytest.raises(TourError):
-        choose(FakeWorld(profiles=()).desk)
+    roomy = FakeWorld(profiles=(Q14,))
+    roomy.telemetry.fill(1)
+    assert choose(roomy.desk) == (Q14, None, None)
+
+
+def test_without_any_model_there_is_no_tour(
+    qapp: QApplication, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = FakeWorld(profiles=())
+    world.telemetry.fill(1)
+    assert run_tour(qapp, world.desk, tmp_path, "light") == 1
+    assert "this did not come: a model to start" in capsys.readouterr().err
