@@ -24,6 +24,7 @@ from kotaro_bridge.simulator.llama_http import LlamaApi, LlamaHandler, Slot
 from kotaro_bridge.simulator.llama_placement import Placement
 from kotaro_bridge.simulator.replay import fill, read_parts
 from kotaro_bridge.simulator.state import State
+from kotaro_bridge.simulator.wakeup import Wakeup
 
 STEPS = 12
 WARMUP_BYTES = 77 * MIB  # measured: VRAM after load less buffers and the first context, captures full14
@@ -69,6 +70,8 @@ class Engine:
             busy=lambda count: self.claim.work(min(1.0, 0.55 + 0.2 * count) if count and self.cuda else 0.0),
         )
         self.placement: Placement | None = None
+        self.slots: list[Slot] = []
+        self.model_info: dict[str, Any] = {}
 
     def say(self, part: str, values: dict[str, Any]) -> None:
         """Print a part of the log, what the verbosity and the conditions let through."""
@@ -157,8 +160,9 @@ class Engine:
         Raises:
             Failed: as the real engine would fail.
         """
+        self.say("model", {})
         if not os.path.exists(self.model_path):
-            raise Failed("model", "missing")
+            raise Failed("missing")
         model = self._header()
         placement = Placement(model, self.options, self._layers(model), kv_on_gpu=self._kv_on_gpu())
         self.placement = placement
@@ -173,7 +177,7 @@ class Engine:
         words.while_loading(
             self.behaviour, 2, f"{self._stamp()} I llama_model_loader: filler line, nothing to see here"
         )
-        self.say("model", {})
+        self.say("header", {})
         time.sleep(self.load_s * 0.25)
         self._take(placement.gpu_model, "no_memory", before="tensors", seconds=self.load_s * 0.55)
         self.say("context", {})
@@ -189,7 +193,7 @@ class Engine:
             self.claim.grow(WARMUP_BYTES)
             self.claim.pin(round((placement.pinned + placement.output) * MIB))
         self.say("loaded", {})
-        slots = [Slot(number, placement.context_slot) for number in range(placement.slots)]
+        self.slots = [Slot(number, placement.context_slot) for number in range(placement.slots)]
         self.model_info = {
             "path": self.model_path,
             "n_ctx": placement.context_slot,
@@ -201,9 +205,6 @@ class Engine:
             "size": model.weights_total,
             "ftype": "Q4_K - Medium",
         }
-        if "never-ready" not in self.behaviour:
-            self.api.load(slots, self.model_info)
-            self.say("ready", {})
 
     def _header(self) -> GgufModel:
         with open(self.model_path, "rb") as file:
@@ -214,9 +215,9 @@ class Engine:
                 model = read_gguf(lambda offset, count: os.pread(file.fileno(), count, offset), sys.maxsize)
             except ProblemError as error:
                 part = "junk" if error.problem.code == "model.not_gguf" else "broken"
-                raise Failed("model", part, magic=magic) from None
+                raise Failed(part, magic=magic) from None
         if size < model.data_offset + model.weights_total:
-            raise Failed("model", "truncated")
+            raise Failed("truncated")
         return model
 
     def _layers(self, model: GgufModel) -> int:
@@ -250,15 +251,19 @@ class Engine:
 
     def _serve(self) -> int:
         stop = threading.Event()
+        wakeup = Wakeup()
         if "ignore-term" in self.behaviour:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         else:
             signal.signal(signal.SIGTERM, lambda *_: self._on_signal(stop))
         signal.signal(signal.SIGINT, lambda *_: self._on_signal(stop))
+        self.api.load(self.slots, self.model_info)
+        self.say("ready", {})
         crash = self.behaviour.value("crash", 1) if "crash" in self.behaviour else None
-        if not stop.wait(crash):
-            self.say("crash", {})
-            os.abort()
+        while not stop.is_set():
+            if not wakeup.wait(timeout_s=crash):
+                self.say("crash", {})
+                os.abort()
         gpu_now = Usage(self.state)
         unaccounted = round(self.claim.bytes / MIB) - self.values["self"]
         self.say("stop", {"free_now": gpu_now.free // MIB, "unaccounted": unaccounted})

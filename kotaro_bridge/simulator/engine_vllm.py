@@ -25,6 +25,7 @@ from kotaro_bridge.simulator.vllm_args import Options
 from kotaro_bridge.simulator.vllm_core import KEPT_WHEN_OFFLOADED, Core
 from kotaro_bridge.simulator.vllm_http import VllmApi, VllmHandler
 from kotaro_bridge.simulator.vllm_memory import Budget, Shape
+from kotaro_bridge.simulator.wakeup import Wakeup
 
 INTERRUPTED = 130
 STATS_EVERY_S = 10.0
@@ -148,29 +149,29 @@ class ApiServer:
         os.close(busy_read)
         os.close(ready_write)
         stop = threading.Event()
-        self._handle_signals(stop)
+        wakeup = Wakeup()
+        self._handle_signals()
+        while ready_read not in wakeup.wait(ready_read):
+            pass
         if not os.read(ready_read, 1):
             return self._core_failed()
-        if "never-ready" in self.behaviour:
-            while not stop.wait():
-                pass
-            return self._interrupted()
+        while "never-ready" in self.behaviour:
+            wakeup.wait()
         api = self._api(shape, budget, busy_write)
         VllmHandler.api = api
-        server.server_activate()
         signal.signal(signal.SIGTERM, signal.SIG_IGN if "ignore-term" in self.behaviour else lambda *_: stop.set())
         signal.signal(signal.SIGINT, lambda *_: stop.set())
-        threading.Thread(target=server.serve_forever, args=(0.2,), daemon=True).start()
-        threading.Thread(target=self._watch_core, args=(api, stop), daemon=True).start()
+        threading.Thread(target=self._watch_core, args=(api, stop, wakeup), daemon=True).start()
         threading.Thread(target=self._tell_stats, args=(api,), daemon=True).start()
         self.say("serve", {})
-        return self._until_stopped(stop, api)
+        server.server_activate()
+        threading.Thread(target=server.serve_forever, args=(0.2,), daemon=True).start()
+        return self._until_stopped(stop, wakeup, api)
 
-    def _handle_signals(self, stop: threading.Event) -> None:
+    def _handle_signals(self) -> None:
         """While loading, SIGTERM and SIGINT interrupt."""
 
         def interrupt(*_: object) -> None:
-            stop.set()
             os._exit(self._interrupted())
 
         ignored = "ignore-term" in self.behaviour
@@ -214,7 +215,7 @@ class ApiServer:
         slower *= SPILLED_SPEED if Usage(self.state).engine_shared > 0 else 1.0
         return float(bandwidth * gpu["efficiency"] / shape.weights * slower)
 
-    def _watch_core(self, api: VllmApi, stop: threading.Event) -> None:
+    def _watch_core(self, api: VllmApi, stop: threading.Event, wakeup: Wakeup) -> None:
         """An engine that dies takes the server with it after some seconds, with exit code 0 (reference vllm §1.10)."""
         os.waitpid(self.core, 0)
         if not stop.is_set():
@@ -222,6 +223,7 @@ class ApiServer:
             self.say("died", {})
             stop.wait(self.state.scaled(DEAD_ENGINE_S))
             stop.set()
+            wakeup.wake()
 
     def _tell_stats(self, api: VllmApi) -> None:
         before = api.stats()
@@ -234,12 +236,13 @@ class ApiServer:
                 self.say("stats", {**shown, "usage": now[4] * 100})
             before = now
 
-    def _until_stopped(self, stop: threading.Event, api: VllmApi) -> int:
+    def _until_stopped(self, stop: threading.Event, wakeup: Wakeup, api: VllmApi) -> int:
         crash = self.behaviour.value("crash", 1) if "crash" in self.behaviour else None
-        if not stop.wait(crash):
-            self.say("crash", {"core": self.core})
-            procs.kill(self.core, signal.SIGKILL)
-            stop.wait()
+        while not stop.is_set():
+            if not wakeup.wait(timeout_s=crash):
+                self.say("crash", {"core": self.core})
+                procs.kill(self.core, signal.SIGKILL)
+                crash = None
         self.say("stop", {})
         if not api.dead:
             self.say("stop_core_wait", {})

@@ -96,6 +96,10 @@ class SimulatedPC:
         if port in self._state.switches()["windows_ports_taken"]:
             return False
         with socket.socket() as probe:
+            if sys.platform != "win32":
+                probe.setsockopt(
+                    socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+                )  # a closed server's TIME_WAIT is no listener
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:

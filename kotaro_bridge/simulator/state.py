@@ -36,6 +36,11 @@ def source_root() -> str:
     return os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
+def login_shell() -> str:
+    """The login shell of the simulated user."""
+    return "/bin/bash" if os.path.exists("/bin/bash") else "/bin/sh"
+
+
 def python_environment(folder: str) -> dict[str, str]:
     """Variables with which a child program finds this package and the state folder."""
     return {VARIABLE: folder, "PYTHONPATH": source_root()}

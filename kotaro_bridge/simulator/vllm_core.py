@@ -16,6 +16,7 @@ from kotaro_bridge.simulator import procs
 from kotaro_bridge.simulator.card import MIB, Claim, Usage
 from kotaro_bridge.simulator.state import State
 from kotaro_bridge.simulator.vllm_memory import Budget, Shape
+from kotaro_bridge.simulator.wakeup import Wakeup
 
 TITLE = "VLLM::EngineCore"
 STEPS = 12
@@ -56,6 +57,7 @@ class Core:
     def run(self) -> int:
         """The exit code; 1 when loading failed."""
         procs.set_title(TITLE)
+        wakeup = Wakeup()
         terminated = signal.SIG_IGN if "ignore-term" in self.behaviour else signal.SIG_DFL
         signal.signal(signal.SIGTERM, terminated)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -68,11 +70,18 @@ class Core:
             signal.signal(signal.SIGTERM, self._on_term)
         os.write(self.ready, READY)
         os.close(self.ready)
-        while share := os.read(self.channel, 1):
-            claim.work(share[0] / 100)
-        claim.work(0.0)  # the API server is gone; this process is not told
+        self._follow(claim, wakeup)
         while True:
-            signal.pause()
+            wakeup.wait()
+
+    def _follow(self, claim: Claim, wakeup: Wakeup) -> None:
+        """Work as the API server says; nobody tells when the server is gone, there is just nothing to do any more."""
+        share = b"\0"
+        while share:
+            claim.work(share[0] / 100)
+            if self.channel in wakeup.wait(self.channel):
+                share = os.read(self.channel, 1)
+        claim.work(0.0)
 
     def _load(self, claim: Claim) -> str | None:
         """Go through loading; the part of the log that tells of a failure, None if all went well."""

@@ -56,7 +56,7 @@ class VirtualMachine:
             self.poll.register(conn, select.POLLIN)
         elif fd in self.distros:
             distro = self.distros[fd]
-            if not distro.collect(self.state.now()):
+            if not distro.collect():
                 self._forget(distro)
         elif fd in self.connections:
             conn = self.connections.pop(fd)

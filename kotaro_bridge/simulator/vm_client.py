@@ -28,6 +28,8 @@ def address(folder: str) -> str:
 
 def connect(state: State) -> socket.socket | None:
     """A connection to the running VM; None when no VM runs."""
+    if sys.platform == "win32":
+        return None
     conn = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
         conn.connect(address(state.folder))
@@ -44,7 +46,12 @@ def start(state: State) -> tuple[socket.socket | None, dict[str, Any]]:
 
     Raises:
         ConnectionError: the VM's program is broken; its log is `vm.log` in the state folder.
+        ProblemError: `simulator.no_linux_side`: this is Windows itself.
     """
+    if sys.platform == "win32":
+        from kotaro_bridge.domain.errors import ProblemError, problem
+
+        raise ProblemError(problem("simulator.no_linux_side"))
     conn = connect(state)
     if conn is not None:
         return conn, {}

@@ -12,16 +12,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import select
 import signal
 import socket
 import time
 from typing import Any
 
 from kotaro_bridge.simulator import procs
-from kotaro_bridge.simulator.state import State
+from kotaro_bridge.simulator.state import State, login_shell
 from kotaro_bridge.simulator.vm_client import PACKET
 from kotaro_bridge.simulator.vm_config import VmConfig
+from kotaro_bridge.simulator.wakeup import Wakeup
 
 WSL_NVIDIA_SMI = "/usr/lib/wsl/lib/nvidia-smi"
 PLAIN_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -60,12 +60,13 @@ class Distro:
         self.clients += 1
         socket.send_fds(self._socket, [json.dumps(message).encode()], [conn.fileno(), *streams])
 
-    def collect(self, now: float) -> bool:
+    def collect(self) -> bool:
         """Take note of an ended client; False when the distro itself has ended."""
-        if not self._socket.recv(PACKET):
+        ended_at = self._socket.recv(PACKET)
+        if not ended_at:
             return False
         self.clients -= 1
-        self.idle_since = now
+        self.idle_since = max(self.idle_since, float(ended_at))
         return True
 
     def stop(self) -> None:
@@ -88,43 +89,28 @@ class _Init:
         self.name = name
         self.config = config
         self.vm = vm
-        self.relays: set[int] = set()
 
     def serve(self) -> None:
         """Until the VM says stop or is gone."""
         procs.become_subreaper()
-        woken, wake = os.pipe()
-        os.set_blocking(wake, False)
+        wakeup = Wakeup()
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(wake)
-        poll = select.poll()
-        poll.register(self.vm, select.POLLIN)
-        poll.register(woken, select.POLLIN)
         while True:
-            ready = {fd for fd, _ in poll.poll()}
-            if woken in ready:
-                os.read(woken, 4096)
-                self._reap()
+            ready = wakeup.wait(self.vm.fileno())
+            while procs.reap_one(block=False) is not None:
+                pass
             if self.vm.fileno() in ready:
                 data, fds, _, _ = socket.recv_fds(self.vm, PACKET, 4)
                 if not data or data == b"stop":
                     break
-                self._relay(json.loads(data), fds, [woken, wake])
+                self._relay(json.loads(data), fds, wakeup.fds)
         procs.kill_descendants(os.getpid())
-
-    def _reap(self) -> None:
-        while (pid := procs.reap_one(block=False)) is not None:
-            if pid in self.relays:
-                self.relays.discard(pid)
-                self.vm.send(b"ended")
 
     def _relay(self, message: dict[str, Any], fds: list[int], mine: list[int]) -> None:
         conn_fd, *streams = fds
-        pid = os.fork()
-        if pid == 0:
+        if os.fork() == 0:
             conn = socket.socket(fileno=conn_fd)
-            _in_child(lambda: _Relay(self, message, conn, streams).serve(), [self.vm.fileno(), *mine])
-        self.relays.add(pid)
+            _in_child(lambda: _Relay(self, message, conn, streams).serve(), mine)
         for fd in fds:
             os.close(fd)
 
@@ -142,10 +128,8 @@ class _Relay:
         procs.become_subreaper()
         # The master gets the lower number and is closed first at exit: the hangup must find the slave's session.
         master, slave = os.openpty()
-        woken, wake = os.pipe()
-        os.set_blocking(wake, False)
+        wakeup = Wakeup()
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(wake)
         child = os.fork()
         if child == 0:
             self._program(slave)
@@ -153,31 +137,37 @@ class _Relay:
             os.close(fd)
         with contextlib.suppress(BrokenPipeError):
             self.conn.send(json.dumps({"pid": child}).encode())
-        status = self._wait(child, woken)
+        status = self._wait(child, wakeup)
         if status is None:
+            self._tell_end()
             return  # wsl.exe is gone: so is the Relay, and with it the pty
+        stays = procs.has_children()
+        if not stays:
+            self._tell_end()  # before the answer: whoever waits for wsl.exe finds the distro idle
         with contextlib.suppress(BrokenPipeError):
             self.conn.send(json.dumps({"status": status}).encode())
         self.conn.close()
         os.close(master)
         os.close(slave)
-        while procs.reap_one(block=True) is not None:
-            pass
+        if stays:
+            while procs.reap_one(block=True) is not None:
+                pass
+            self._tell_end()
 
-    def _wait(self, child: int, woken: int) -> int | None:
+    def _tell_end(self) -> None:
+        """Tell the VM since when this client no longer counts."""
+        with contextlib.suppress(BrokenPipeError):
+            self.init.vm.send(str(self.init.state.now()).encode())
+
+    def _wait(self, child: int, wakeup: Wakeup) -> int | None:
         """The raw wait status of the program; None when wsl.exe went away first."""
-        poll = select.poll()
-        poll.register(self.conn, select.POLLIN)
-        poll.register(woken, select.POLLIN)
         while True:
-            ready = {fd for fd, _ in poll.poll()}
-            if woken in ready:
-                os.read(woken, 4096)
-                pid = 1
-                while pid:
-                    pid, status = os.waitpid(-1, os.WNOHANG)
-                    if pid == child:
-                        return status
+            ready = wakeup.wait(self.conn.fileno())
+            pid = 1
+            while pid:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == child:
+                    return status
             if self.conn.fileno() in ready:
                 return None
 
@@ -227,7 +217,7 @@ class _Relay:
             "HOME": state.home(distro, user),
             "USER": user,
             "LOGNAME": user,
-            "SHELL": shell(),
+            "SHELL": login_shell(),
             "PATH": ":".join([state.path("bin"), *gpu, PLAIN_PATH]),
             "TERM": "xterm-256color",
             "LANG": "C.UTF-8",
@@ -236,11 +226,6 @@ class _Relay:
             "KOTARO_NVIDIA_SMI": state.path("wsl-lib", "nvidia-smi"),
             **self.message["env"],
         }
-
-
-def shell() -> str:
-    """The login shell of the simulated user."""
-    return "/bin/bash" if os.path.exists("/bin/bash") else "/bin/sh"
 
 
 def _complain(message: str) -> None:

@@ -17,7 +17,7 @@ import time
 from typing import Any
 
 from kotaro_bridge.simulator import vm_client, wsl_text
-from kotaro_bridge.simulator.state import State
+from kotaro_bridge.simulator.state import State, login_shell
 from kotaro_bridge.simulator.wsl_command_line import (
     NOT_SIMULATED,
     Launch,
@@ -133,9 +133,6 @@ class WslExe:
         directory = self._directory(launch, distro)
         if launch.user not in (None, "root", distro["user"]):
             raise WslFailure("MessageUserNotFound", code="Wsl/WSL_E_USER_NOT_FOUND")
-        if sys.platform == "win32":
-            sys.stderr.write("simulator.no_linux_side\n")
-            return FAILED
         message = {
             "op": "launch",
             "distro": distro["name"],
@@ -204,12 +201,11 @@ def passed_on(environment: dict[str, str]) -> dict[str, str]:
 
 
 def _argv(launch: Launch) -> list[str]:
-    from kotaro_bridge.simulator.vm_distro import shell
-
     if launch.argv is not None:
         return launch.argv
     login = ["-l"] if launch.shell_type == "login" or launch.shell_line is None else []
-    return [shell(), *login] if launch.shell_line is None else [shell(), *login, "-c", launch.shell_line]
+    command = [] if launch.shell_line is None else ["-c", launch.shell_line]
+    return [login_shell(), *login, *command]
 
 
 def _answers_without_service(request: Launch | Manage) -> bool:
@@ -217,6 +213,7 @@ def _answers_without_service(request: Launch | Manage) -> bool:
 
 
 def main() -> int:
+    """Run one call; on Windows itself a launch ends with the problem `simulator.no_linux_side`."""
     raw = os.environ.get("KOTARO_SIM_RAW_COMMAND_LINE")
     return WslExe(State.from_environment()).run(subprocess.list2cmdline(sys.argv[1:]) if raw is None else raw)
 

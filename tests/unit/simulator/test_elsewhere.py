@@ -1,0 +1,65 @@
+"""The simulated PC on Windows itself: everything imports, and the missing Linux side is one clear problem."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from kotaro_bridge.domain.errors import ProblemError
+from kotaro_bridge.simulator import procs, vm_client
+from kotaro_bridge.simulator.state import State, write_json
+
+ROOT = Path(__file__).resolve().parents[3]
+
+# Takes away what Python on Windows lacks, then imports every module of the package.
+IMPORT_ALL = """
+import importlib, os, pkgutil, select, signal, socket, sys
+import http.server, msgspec, subprocess, tomllib, ctypes, contextlib, argparse, secrets, shlex
+for module, names in {
+    os: "fork openpty pread register_at_fork setsid killpg getuid".split(),
+    signal: "SIGKILL SIGHUP SIGCHLD pause set_wakeup_fd".split(),
+    socket: "AF_UNIX send_fds recv_fds socketpair SOCK_SEQPACKET".split(),
+    select: ["poll"],
+}.items():
+    for name in names:
+        if hasattr(module, name):
+            delattr(module, name)
+for name in ("fcntl", "termios", "pty"):
+    sys.modules[name] = None
+import kotaro_bridge.simulator as package
+names = [module.name for module in pkgutil.iter_modules(package.__path__)]
+for name in names:
+    importlib.import_module(f"kotaro_bridge.simulator.{name}")
+print(len(names))
+"""
+
+
+def test_every_module_imports_without_what_windows_lacks() -> None:
+    result = subprocess.run([sys.executable, "-c", IMPORT_ALL], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert result.returncode == 0, result.stderr
+    assert int(result.stdout) > 20
+
+
+def test_there_is_no_linux_side_on_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (vm_client, procs):
+        monkeypatch.setattr(module, "sys", SimpleNamespace(platform="win32"))
+    write_json(str(tmp_path / "scenario.json"), {})
+    state = State(str(tmp_path))
+    assert vm_client.running_distros(state) == []
+    assert procs.start_ticks(1) == 0
+    with pytest.raises(ProblemError) as caught:
+        vm_client.start(state)
+    assert caught.value.problem.code == "simulator.no_linux_side"
+
+
+def test_the_emulated_wsl_imports_little() -> None:
+    code = "import sys, kotaro_bridge.simulator.wsl; print(*sorted(sys.modules))"
+    env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=env, check=True)
+    heavy = {"msgspec", "tomllib", "pathlib", "dataclasses", "http.server", "ctypes", "asyncio", "logging"}
+    assert heavy & set(result.stdout.split()) == set()
