@@ -1,0 +1,58 @@
+"""From the start of the program to its icon on the tray, against the smallest PySide6 program that does the same."""
+
+from __future__ import annotations
+
+import signal
+import statistics
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.bench.home import PYTHON, environment
+from tests.bench.measure import NotMeasured, Result, spread
+from tests.bench.screen import IconEye, screen_with_tray
+
+RUNS = 21
+LIMIT = 2.0
+BARE = [str(PYTHON), str(Path(__file__).with_name("bare_tray.py"))]
+OURS = [str(PYTHON.with_name("kotaro-bridge")), "demo"]
+ICON_S = 30.0
+END_S = 30.0
+PAUSE_S = 0.2
+
+
+def measure(folder: Path) -> list[Result]:
+    """Interleaved runs; the first of each fills caches and is not counted."""
+    times: dict[str, list[float]] = {"bare": [], "ours": []}
+    with screen_with_tray() as display:
+        env = {**environment(folder), "DISPLAY": display, "QT_QPA_PLATFORM": "xcb"}
+        eye = IconEye(display)
+        try:
+            for run in range(RUNS + 1):
+                for name, command in (("bare", BARE), ("ours", OURS)):
+                    took = _icon_ms(command, env, eye)
+                    if run:
+                        times[name].append(took)
+        finally:
+            eye.close()
+    bare, ours = statistics.median(times["bare"]), statistics.median(times["ours"])
+    figures = {"bare_ms": spread(times["bare"]), "ours_ms": spread(times["ours"])}
+    note = f"{ours:.0f} ms against {bare:.0f} ms, {RUNS} runs each"
+    return [Result("start", "start to tray icon, × bare tray", ours / bare, "×", LIMIT, figures, note)]
+
+
+def _icon_ms(command: Sequence[str], env: dict[str, str], eye: IconEye) -> float:
+    eye.forget()
+    begin = time.monotonic()
+    with subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL) as program:
+        seen = eye.wait_for_icon(ICON_S)
+        program.send_signal(signal.SIGTERM)
+        try:
+            program.wait(END_S)
+        except subprocess.TimeoutExpired:
+            program.kill()
+    if seen is None:
+        raise NotMeasured(f"{Path(command[-1]).name} showed no icon within {ICON_S:.0f} s")
+    time.sleep(PAUSE_S)  # the tray takes the old icon away
+    return (seen - begin) * 1000
