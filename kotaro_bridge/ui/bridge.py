@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from PySide6.QtCore import QObject, Qt, Signal, Slot
 
-from kotaro_bridge.domain.run_view import Sample
+from kotaro_bridge.domain.run_view import PhaseChanged, Sample
 from kotaro_bridge.service.bus import Bus, Message
 
 log = logging.getLogger(__name__)
@@ -24,6 +24,7 @@ class Bridge(QObject):
 
     phase_changed = Signal(object)
     sampled = Signal(object)
+    noticed = Signal(object)
     _wake = Signal()
 
     def __init__(self, bus: Bus, parent: QObject | None = None) -> None:
@@ -57,8 +58,10 @@ class Bridge(QObject):
                 if not self._closed:
                     self._sample = message
                     self._wake_once()
-        else:
+        elif isinstance(message, PhaseChanged):
             self.post(lambda: self.phase_changed.emit(message))
+        else:
+            self.post(lambda: self.noticed.emit(message))
 
     def _wake_once(self) -> None:
         """With the lock held: one signal for however many calls are waiting."""

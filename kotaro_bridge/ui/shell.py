@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
 from kotaro_bridge.domain.run_state import RESTING, SPAWNED, Phase
-from kotaro_bridge.domain.run_view import PhaseChanged
+from kotaro_bridge.domain.run_view import Notice, PhaseChanged
+from kotaro_bridge.texts import Message
 from kotaro_bridge.ui.bridge import Bridge
 from kotaro_bridge.ui.desk import Desk
 from kotaro_bridge.ui.theme import Theme
@@ -39,6 +40,7 @@ class Shell(QObject):
         self._tray_visible = tray_visible
         self._quitting = False
         self._told_of_orphans = False
+        self._unread: list[Message] = []  # heard before there was a window to show them in
         self.bridge = Bridge(desk.bus, self)
         self.tray = Tray(desk, theme, visible=tray_visible, parent=self)
         self.window: MainWindow | None = None
@@ -48,6 +50,7 @@ class Shell(QObject):
         self.tray.quit_wanted.connect(self.quit)
         self.bridge.phase_changed.connect(self._on_phase)
         self.bridge.sampled.connect(self._on_sample)
+        self.bridge.noticed.connect(self._on_notice)
         self._settle = QTimer(self)
         self._settle.setInterval(SETTLE_MS)
         self._settle.timeout.connect(self._end_if_settled)
@@ -65,6 +68,7 @@ class Shell(QObject):
         self.window.showNormal() if self.window.isMinimized() else self.window.show()
         self.window.raise_()
         self.window.activateWindow()
+        self._show_unread()
 
     @Slot(str)
     def toggle(self, profile_id: str) -> None:
@@ -159,6 +163,20 @@ class Shell(QObject):
     @Slot(object)
     def _on_sample(self, _sample: object) -> None:
         self.tray.refresh()
+
+    @Slot(object)
+    def _on_notice(self, notice: Notice) -> None:
+        """What belongs to no run under way: said by the tray, and kept in the window if it is open."""
+        message = self._desk.texts.message(notice.problem)
+        self._unread.append(message)
+        self.tray.say("Kotaro Bridge", f"{message.what} {message.do}".strip())
+        self._show_unread()
+
+    def _show_unread(self) -> None:
+        if self.window is not None and self._unread:
+            what = "\n".join(message.what for message in self._unread)
+            self.window.show_notice(what, self._unread[-1].do)
+            self._unread.clear()
 
     def _open(self, report: BlockReport) -> None:
         dialog = self.dialogs.get(report.profile_id)

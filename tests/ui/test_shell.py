@@ -7,6 +7,7 @@ from pytestqt.qtbot import QtBot
 
 from kotaro_bridge.domain.errors import problem
 from kotaro_bridge.domain.run_state import Phase
+from kotaro_bridge.domain.run_view import Notice
 from tests.ui.conftest import Opener
 from tests.ui.fake_desk import A7, Q14
 from tests.ui.test_block_dialog import words
@@ -109,3 +110,14 @@ def test_a_run_that_ends_its_leftovers_by_itself_opens_no_dialog(opened: Opener,
     world.supervisor.move(Q14.id, Phase.FAILED, problem=problem("stop.orphan_gone"))
     qtbot.wait(30)
     assert not shell.dialogs[Q14.id].isVisible()
+
+
+def test_what_an_earlier_run_left_behind_is_told_even_if_the_window_opens_later(opened: Opener, qtbot: QtBot) -> None:
+    world, shell = opened()
+    heard: list[object] = []
+    shell.bridge.noticed.connect(heard.append)
+    world.desk.bus.publish(Notice(problem("stop.leftover_ended", run="qwen-1", pids="")))
+    qtbot.waitUntil(lambda: bool(heard))
+    shell.open_dashboard()
+    assert shell.window is not None
+    assert "qwen-1" in words(shell.window)
