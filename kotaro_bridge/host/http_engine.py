@@ -188,7 +188,7 @@ def _errors() -> Iterator[None]:
     except httpx.TimeoutException as error:
         phase = "connect" if isinstance(error, httpx.ConnectTimeout) else "read"
         raise ProblemError(problem("http.timeout", seconds=error.request.extensions["timeout"][phase])) from error
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError, RecursionError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, RuntimeError) as error:  # RuntimeError: closed meanwhile
         raise ProblemError(problem("http.broken", detail=f"{type(error).__name__}: {error}")) from error
 
 

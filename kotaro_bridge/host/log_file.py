@@ -1,4 +1,4 @@
-"""A run's log on disk: buffered, flushed about twice a second, rotated by size, old ones removed.
+"""A run's log on disk: buffered, flushed about twice a second while lines come, rotated by size, old ones removed.
 
 Owns file names and rotation. Writing never waits for a viewer; a full disk loses the file, not the run.
 """
@@ -9,7 +9,7 @@ import contextlib
 import logging
 import time
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO
 
 from kotaro_bridge.domain.engine_log import LogLine, Stream
 
@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 _MAX_BYTES = 16 << 20
 _KEPT = 20
 _FLUSH_S = 0.5
+_BUFFER = 1 << 16
 
 
 class RunLogFile:
@@ -32,14 +33,14 @@ class RunLogFile:
         self._max_bytes = max_bytes
         self._written = 0
         self._flushed = 0.0
-        self._file: TextIO | None = None
+        self._file: BinaryIO | None = None
         with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
             _remove_old(folder)
             self._file = self._open()
 
-    def _open(self) -> TextIO:
-        return self.path.open("w", encoding="utf-8", errors="replace", buffering=1 << 16)
+    def _open(self) -> BinaryIO:
+        return self.path.open("wb", buffering=_BUFFER)
 
     def write(self, line: LogLine) -> None:
         """Add a line; lines of stderr are marked with `!`."""
@@ -47,7 +48,7 @@ class RunLogFile:
             return
         text = f"{'!' if line.stream is Stream.STDERR else ' '}{line.text}\n"
         try:
-            self._written += self._file.write(text)
+            self._written += self._file.write(text.encode("utf-8", "replace"))
             now = time.monotonic()
             if now - self._flushed > _FLUSH_S:
                 self._flushed = now
@@ -57,8 +58,19 @@ class RunLogFile:
                 self.path.replace(self.path.with_suffix(".1.log"))
                 self._file, self._written = self._open(), 0
         except OSError as error:
-            log.info("the log file %s is given up: %s", self.path.name, error)
-            self.close()
+            self._give_up(error)
+
+    def flush(self) -> None:
+        """Write out what is held: an engine that falls silent leaves its last lines here otherwise."""
+        try:
+            if self._file is not None:
+                self._file.flush()
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        log.info("the log file %s is given up: %s", self.path.name, error)
+        self.close()
 
     def close(self) -> None:
         """Write out what is held."""
@@ -69,6 +81,11 @@ class RunLogFile:
 
 
 def _remove_old(folder: Path) -> None:
-    logs = sorted(folder.glob("*.log"), key=lambda path: path.stat().st_mtime)
-    for path in logs[:-_KEPT]:
-        path.unlink(missing_ok=True)
+    """Keep the newest. One that another process removes at this moment, or holds open (Windows), is no obstacle."""
+    aged = []
+    for path in folder.glob("*.log"):
+        with contextlib.suppress(OSError):
+            aged.append((path.stat().st_mtime, path))
+    for _, path in sorted(aged)[:-_KEPT]:
+        with contextlib.suppress(OSError):
+            path.unlink()

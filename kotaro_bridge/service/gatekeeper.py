@@ -94,11 +94,17 @@ class Gatekeeper:
         size = self._model(probed, profile)
         model = self._header(profile, launcher, size)
         need = self._need(profile, model, probed)
+
+        def cards_in_target() -> Gpus:
+            if isinstance(wsl_answer, Problem):
+                raise ProblemError(self._unasked(wsl_answer))  # where WSL hangs, so would this
+            return launcher.nvidia_smi()
+
         # Last of all the free VRAM, from both sides at once.
-        target = ask(_answer, launcher.nvidia_smi)
+        target = ask(_answer, cards_in_target)
         late = _answer(self._machine.gpu.snapshot)
         counters = self._machine.counters.read()
-        target_gpus = self._unasked(wsl_answer) if isinstance(wsl_answer, Problem) else target.result()
+        target_gpus = target.result()
         command = _answer(partial(self._command, profile, need, target_gpus))
         facts = GateFacts(
             gpu=profile.gpu,

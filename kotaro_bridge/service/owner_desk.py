@@ -5,21 +5,25 @@ The documents are those that the command line prints with `--json`.
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
 from kotaro_bridge.domain import run_state as rs
-from kotaro_bridge.domain.errors import Problem, ProblemError
+from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.run_state import Phase
 from kotaro_bridge.domain.run_view import RunView
 from kotaro_bridge.service.supervisor import Supervisor
 from kotaro_bridge.service.telemetry import Telemetry
 
+log = logging.getLogger(__name__)
+
 _STOP_S = 30.0
 
 
 class OwnerDesk:
-    """Handles one request document at a time; `handle` never raises for a request that can be understood.
+    """Handles request documents, from any thread.
 
     Args:
         on_open: brings the window to the front.
@@ -31,7 +35,7 @@ class OwnerDesk:
         self._on_open = on_open
 
     def handle(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The answer to one request; `{"error": …}` for a problem."""
+        """The answer to one request; `{"error": …}` for a problem. Never raises."""
         try:
             verb = request.get("verb")
             if verb == "status":
@@ -45,6 +49,9 @@ class OwnerDesk:
             return {}
         except ProblemError as error:
             return {"error": problem_document(error.problem)}
+        except Exception as error:
+            log.exception("request %r", request)
+            return {"error": problem_document(problem("run.internal", repr(error)))}
 
     def status(self) -> dict[str, Any]:
         """Runs and cards now."""
@@ -63,7 +70,11 @@ class OwnerDesk:
         live = [actor for actor in actors if actor.view.phase not in rs.RESTING]
         for actor in live:
             actor.stop()
-        views = [actor.wait(lambda view: view.phase in (*rs.RESTING, Phase.ORPHANED), _STOP_S) for actor in live]
+        deadline = time.monotonic() + _STOP_S
+        views = [
+            actor.wait(lambda view: view.phase in (*rs.RESTING, Phase.ORPHANED), max(0.0, deadline - time.monotonic()))
+            for actor in live
+        ]
         return {"stopped": [view_document(view) for view in views]}
 
     def _logs(self, profile_id: str | None, lines: int) -> dict[str, Any]:
@@ -73,9 +84,9 @@ class OwnerDesk:
         }
 
 
-def problem_document(problem: Problem) -> dict[str, Any]:
+def problem_document(what: Problem) -> dict[str, Any]:
     """A problem as JSON; the reader makes the sentence, in its own language."""
-    return {"code": problem.code, "params": dict(problem.params), "evidence": list(problem.evidence)}
+    return {"code": what.code, "params": dict(what.params), "evidence": list(what.evidence)}
 
 
 def view_document(view: RunView) -> dict[str, Any]:

@@ -2,15 +2,18 @@
 
 Owns the comparison of three witnesses: the engine's own log (`domain/placement.py`), the machine (VRAM growth, shared
 GPU memory) and the engine's answers (context per slot, warm-up speed). Any of them missing or at odds fails the proof.
+Owns too what the log is expected to show, and whether the card's memory is free again after the end.
 """
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from kotaro_bridge.domain.engine_log import LogFacts
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
-from kotaro_bridge.domain.placement import Judgement, Verdict
+from kotaro_bridge.domain.placement import Expectation, Judgement, Verdict
+from kotaro_bridge.domain.plan import kv_bytes
 from kotaro_bridge.domain.ports_http import EngineHttp, WarmUp
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.reasons import Reason
@@ -26,6 +29,9 @@ GROWTH_TOLERANCE = 0.05  # others may give VRAM back while we load
 GROWTH_SLACK = 256 * MIB
 _TOKENS = 64
 _TIME_LIMIT_S = 1.0
+FREED_SHARE = 0.8  # other programs may have taken some of what we gave back
+FREED_SLACK = 300 * MIB
+_FREED_POLL_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +59,15 @@ def log_problem(judgement: Judgement) -> Problem | None:
 
 
 class Prover:
-    """Proves one machine's runs."""
+    """Proves one machine's runs.
 
-    def __init__(self, machine: Machine) -> None:
+    Args:
+        freed_s: how long a driver may take to show memory as free after the process ended.
+    """
+
+    def __init__(self, machine: Machine, freed_s: float = 5.0) -> None:
         self._machine = machine
+        self._freed_s = freed_s
 
     def prove(self, profile: Profile, clearance: Clearance, judgement: Judgement, http: EngineHttp) -> Proof:
         """Judge everything; blocking, about a second."""
@@ -113,6 +124,24 @@ class Prover:
         share = warm_up.tokens_per_s * weights / bandwidth if bandwidth and weights else None
         return Speed(warm_up.tokens_per_s, share)
 
+    def vram_left(self, index: int, before: int | None, taken: int | None) -> Problem | None:
+        """What is left of a run on a card; None if it is as free as before, but for what other programs took.
+
+        Args:
+            before: bytes in use just before the start; taken: bytes by which that grew. None where not known.
+        """
+        if before is None:
+            return None
+        allowed = before + max(FREED_SLACK, round((taken or 0) * (1 - FREED_SHARE)))
+        deadline = time.monotonic() + self._freed_s
+        while (used := self.used(index)) is None or used > allowed:
+            if time.monotonic() >= deadline:
+                if used is None:
+                    return problem("stop.vram_unknown")
+                return problem("stop.vram_left", before_bytes=before, used_bytes=used)
+            time.sleep(_FREED_POLL_S)
+        return None
+
     def used(self, index: int) -> int | None:
         """Bytes in use on a card now; None if the driver does not tell."""
         try:
@@ -124,6 +153,22 @@ class Prover:
     def _shared(self) -> int | None:
         counters = self._machine.counters.read()
         return counters.shared if counters else None
+
+
+def expectation(profile: Profile, clearance: Clearance) -> Expectation:
+    """What the engine's log has to show, from the model's own header."""
+    model = clearance.model
+    if model is None:
+        return Expectation(devices=("CUDA0",), n_ctx=profile.context, vision=profile.sees_images)
+    return Expectation(
+        devices=("CUDA0",),
+        weights_on_gpu_bytes=model.weights_on_gpu,
+        kv_bytes=kv_bytes(model, profile.context, profile.parallel, profile.kv_type) if model.plain_attention else None,
+        n_ctx=profile.context,
+        parallel=profile.parallel,
+        vision=profile.sees_images,
+        host_allowed_bytes=model.input_bytes,
+    )
 
 
 def shared_allowed(facts: LogFacts) -> int:

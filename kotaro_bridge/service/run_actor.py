@@ -7,21 +7,21 @@ generation they belong to, so that late ones are dropped.
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
 from kotaro_bridge.domain import run_state as rs
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.gate import GateReport
-from kotaro_bridge.domain.placement import Expectation, Judgement
-from kotaro_bridge.domain.plan import kv_bytes
+from kotaro_bridge.domain.placement import Judgement
 from kotaro_bridge.domain.ports import ChannelClosed, EngineProcess, Exited, ProcessEvent, Started
 from kotaro_bridge.domain.ports_http import EngineHttp
 from kotaro_bridge.domain.profile import Profile
@@ -33,22 +33,24 @@ from kotaro_bridge.service.bus import Bus
 from kotaro_bridge.service.gatekeeper import Clearance, Gatekeeper
 from kotaro_bridge.service.log_ring import LogRing
 from kotaro_bridge.service.machine import Machine
-from kotaro_bridge.service.prover import Prover, reason_problem
+from kotaro_bridge.service.prover import Prover, expectation, reason_problem
 from kotaro_bridge.service.run_log import LogFile, RunLog
 
 log = logging.getLogger(__name__)
 
-_REAP_GRACE_S = 2.0
-_VRAM_WAIT_S = 5.0
-_VRAM_POLL_S = 0.25
-_FREED_SHARE = 0.8  # other programs may have taken some of what we gave back
-_FREED_SLACK = 300 * MIB
+_VRAM_STEP = 64 * MIB  # less is the desktop's coming and going, no sign of a model that loads
 _HEALTH_S = 3.0
+_TAIL = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What all actors of a machine share."""
+    """What all actors of a machine share.
+
+    Args:
+        open_log: opens the file of a run's log; None keeps no file.
+        ready_line_s: how long the ready line may come after the first good answer: it travels through a pipe or two.
+    """
 
     machine: Machine
     gatekeeper: Gatekeeper
@@ -57,11 +59,18 @@ class Context:
     bus: Bus
     open_log: Callable[[Profile, str], LogFile | None]
     limits: Callable[[Profile], rs.Limits]
+    ready_line_s: float = 3.0
 
 
 @dataclass(slots=True)
 class _Session:
-    """Everything of one generation, from clearance to confirmation."""
+    """Everything of one generation, from clearance to confirmation.
+
+    Args:
+        first_line: cursor of the ring where this run's lines begin.
+        exited: the engine ended (by itself, or after it was told to).
+        lines_seen, vram_seen: log lines, and the most VRAM in use, when it was last asked whether loading moves.
+    """
 
     generation: int
     run_id: str
@@ -73,7 +82,10 @@ class _Session:
     judgement: Judgement | None = None
     speed: Speed | None = None
     vram_taken: int | None = None
-    marks: tuple[int, int | None] = (0, None)
+    first_line: int = 0
+    exited: bool = False
+    lines_seen: int = 0
+    vram_seen: int = 0
 
 
 class RunActor:
@@ -92,6 +104,7 @@ class RunActor:
         self._numbers = itertools.count()
         self._view = RunView(profile.id, Phase.IDLE, 0, time.time())
         self._changed = threading.Condition()
+        self._closed = False
         self._thread = threading.Thread(target=self._loop, name=f"run-{profile.id}", daemon=True)
         self._thread.start()
 
@@ -106,6 +119,11 @@ class RunActor:
     def http(self) -> EngineHttp | None:
         """Client of the engine while it serves or proves; None otherwise."""
         return self._session.http if self._view.phase in (*rs.SERVING, Phase.PROVING) else None
+
+    @property
+    def run_id(self) -> str:
+        """Name of this run among the target's processes; empty before the first start."""
+        return self._session.run_id
 
     @property
     def shared_before(self) -> int | None:
@@ -137,6 +155,7 @@ class RunActor:
 
     def close(self, timeout_s: float) -> bool:
         """End the actor's thread. The run should rest; an engine that still lives is ended by its guardian."""
+        self._closed = True
         self._queue.put(None)
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
@@ -144,17 +163,18 @@ class RunActor:
     # --- the loop -------------------------------------------------------------------------------------------------
 
     def _loop(self) -> None:
-        while True:
+        while not self._closed:
             try:
-                event = self._queue.get(timeout=self._until_next_timer())
-            except queue.Empty:
+                with contextlib.suppress(queue.Empty):
+                    if event := self._queue.get(timeout=self._until_next_timer()):
+                        self._step(event)
                 self._fire_timers()
-                continue
-            if event is None:
-                if self._session.process is not None:
-                    self._session.process.abandon()
-                return
-            self._step(event)
+            except Exception as error:
+                # A defect of ours must end the run with a reason, never leave it without anybody who can stop it.
+                log.exception("%s: unexpected failure", self.profile.id)
+                self._queue.put(rs.Disqualified(self._run.generation, problem("run.internal", repr(error))))
+        if self._session.process is not None:
+            self._session.process.abandon()
 
     def _until_next_timer(self) -> float | None:
         return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
@@ -168,10 +188,12 @@ class RunActor:
                 self._step(rs.Progress(generation) if moved else rs.TimerFired(generation, timer))
 
     def _moved(self) -> bool:
-        """True if log or VRAM moved since the load deadline was set: 20 GB from a Windows drive take their time."""
+        """True if the log moved or VRAM grew since this was asked last: 20 GB from a Windows drive take their time."""
         session = self._session
-        marks = (session.log.lines if session.log else 0, self._context.prover.used(self.profile.gpu))
-        moved, session.marks = marks != session.marks, marks
+        lines, used = session.log.lines if session.log else 0, self._context.prover.used(self.profile.gpu) or 0
+        grown = used > session.vram_seen + _VRAM_STEP
+        moved = grown or lines != session.lines_seen
+        session.lines_seen, session.vram_seen = lines, used if grown else session.vram_seen
         return moved
 
     def _arm(self, timer: rs.Timer, seconds: float) -> None:
@@ -187,7 +209,7 @@ class RunActor:
         if self._run.phase is not before.phase:
             self._enter(before.phase)
         elif self._run != before:
-            self._view = self._make_view(self._view.since)
+            self._show(self._view.since)
         for effect in effects:
             self._carry_out(effect)
 
@@ -201,13 +223,16 @@ class RunActor:
             self._timers.clear()
             self._deadlines.clear()
             self._end_session()
-        if self._run.phase in rs.ENDING and self._session.log is not None and self._session.judgement is None:
-            self._session.judgement = self._session.log.judge(ended=self._view.phase not in rs.SERVING)
+        if self._run.phase in rs.ENDING and old in rs.SPAWNED and self._session.log is not None:
+            self._session.judgement = self._session.log.judge(ended=self._session.exited)
         log.info("%s: %s -> %s %s", self.profile.id, old, self._run.phase, self._run.problem and self._run.problem.code)
-        with self._changed:
-            self._view = self._make_view(time.time())
-            self._changed.notify_all()
+        self._show(time.time())
         self._context.bus.publish(PhaseChanged(old, self._view))
+
+    def _show(self, since: float) -> None:
+        with self._changed:
+            self._view = self._make_view(since)
+            self._changed.notify_all()
 
     def _end_session(self) -> None:
         session = self._session
@@ -252,7 +277,7 @@ class RunActor:
         elif isinstance(effect, rs.Confirm):
             self._pool(lambda: self._confirm(session), lambda why: rs.Confirmed(session.generation, why))
         elif process is None:
-            return  # not started yet: `_spawn` sees that the run is ending
+            return  # not started yet: `_spawn` sees that nobody wants it any more
         elif isinstance(effect, rs.SendStop):
             process.stop(self._limits.grace_s)
         elif isinstance(effect, rs.SendKill):
@@ -286,8 +311,10 @@ class RunActor:
 
     def _spawn(self, session: _Session) -> rs.Event:
         clearance, generation, profile = session.clearance, session.generation, self.profile
-        if clearance is None:
-            return rs.SpawnFailed(generation, problem("gate.incomplete"))
+        if clearance is None or not self._is_in(session, {Phase.LAUNCHING}):
+            return rs.Confirmed(generation, None)  # ended before its turn came: nothing was spawned
+        session.first_line = self.ring.since(0, 0).cursor
+        session.vram_seen = clearance.used_before or 0
         session.http = self._context.machine.http(profile)
         session.log = RunLog(
             profile.engine,
@@ -300,9 +327,17 @@ class RunActor:
         session.process = self._context.machine.launcher(profile).launch(
             session.run_id, clearance.command, session.log.take, lambda event: self._process_event(session, event)
         )
-        if self._run.phase in rs.ENDING:
+        # The actor cannot end what it does not know yet: a run that ended meanwhile must not keep its engine.
+        if self._closed or not self._is_in(session, rs.SPAWNED | rs.ENDING):
+            session.process.abandon()
+        elif self._is_in(session, rs.ENDING):
             session.process.stop(self._limits.grace_s)
         return rs.Progress(generation)
+
+    def _is_in(self, session: _Session, phases: Set[Phase]) -> bool:
+        """True if the run is still that of `session`, and in one of the phases. Any thread."""
+        run = self._run
+        return run.generation == session.generation and run.phase in phases
 
     def _process_event(self, session: _Session, event: ProcessEvent) -> None:
         """From the pump threads: what the guardian reports, as events of the run."""
@@ -310,13 +345,14 @@ class RunActor:
         if isinstance(event, Started):
             self._queue.put(rs.EngineStarted(generation))
         elif isinstance(event, Exited):
+            session.exited = True
             self._queue.put(rs.EngineExited(generation, self._why_ended(session, event)))
         elif isinstance(event, ChannelClosed):
             self._queue.put(rs.Detached(generation, problem("launch.channel_lost", *event.tail[-5:], code=event.code)))
 
     def _why_ended(self, session: _Session, event: Exited) -> Problem:
         """Why an engine ended by itself: the cause that its log names, else how it ended."""
-        tail = tuple(line.text for line in self.ring.tail(8))
+        tail = tuple(line.text for line in self.ring.since(session.first_line, _TAIL).lines)
         cause = session.log.failure if session.log is not None else None
         if cause is not None:
             return replace(reason_problem(cause), evidence=tail)
@@ -327,55 +363,26 @@ class RunActor:
         return problem("engine.exited", *tail, code=event.code or 0)
 
     def _probe(self, session: _Session) -> rs.Event:
-        http = session.http
-        return rs.HealthAnswered(session.generation, http is not None and http.health(_HEALTH_S) == 200)
+        http, run_log = session.http, session.log
+        if http is None or run_log is None:
+            return rs.HealthAnswered(session.generation, False)  # ended meanwhile
+        run_log.flush()
+        return rs.HealthAnswered(session.generation, http.health(_HEALTH_S) == 200)
 
     def _prove(self, session: _Session) -> rs.Event:
-        if session.log is None or session.clearance is None or session.http is None:
+        http, run_log, clearance = session.http, session.log, session.clearance
+        if http is None or run_log is None or clearance is None:
             return rs.ProofAnswered(session.generation, problem("proof.not_proved", verdict="unknown"))
-        judgement = session.log.judge(ended=False)
-        proof = self._context.prover.prove(self.profile, session.clearance, judgement, session.http)
+        run_log.wait_ready(self._context.ready_line_s)
+        proof = self._context.prover.prove(self.profile, clearance, run_log.judge(ended=False), http)
         session.judgement, session.speed, session.vram_taken = proof.judgement, proof.speed, proof.vram_taken
         return rs.ProofAnswered(session.generation, proof.problem)
 
     def _confirm(self, session: _Session) -> rs.Event:
         """No process and no VRAM of the run may be left. A survivor is ended here; one that stays is reported."""
-        left = self._context.machine.launcher(self.profile).reap(session.run_id, _REAP_GRACE_S)
+        left = self._context.machine.launcher(self.profile).reap(session.run_id, self._limits.grace_s)
         if left:
             return rs.Confirmed(session.generation, problem("stop.processes_left", pids=", ".join(map(str, left))))
-        return rs.Confirmed(session.generation, self._vram_left(session))
-
-    def _vram_left(self, session: _Session) -> Problem | None:
-        """VRAM must be back where it was before the start, but for what other programs took meanwhile."""
         before = session.clearance.used_before if session.clearance else None
-        if before is None:
-            return None
-        deadline = time.monotonic() + _VRAM_WAIT_S
-        while True:
-            used = self._context.prover.used(self.profile.gpu)
-            allowed = before + max(_FREED_SLACK, round((session.vram_taken or 0) * (1 - _FREED_SHARE)))
-            if used is not None and used <= allowed:
-                return None
-            if time.monotonic() > deadline:
-                return (
-                    problem("stop.vram_left", before_bytes=before, used_bytes=used or 0)
-                    if used
-                    else problem("stop.vram_unknown")
-                )
-            time.sleep(_VRAM_POLL_S)
-
-
-def expectation(profile: Profile, clearance: Clearance) -> Expectation:
-    """What the engine's log has to show, from the model's own header."""
-    model = clearance.model
-    if model is None:
-        return Expectation(devices=("CUDA0",), n_ctx=profile.context, vision=profile.sees_images)
-    return Expectation(
-        devices=("CUDA0",),
-        weights_on_gpu_bytes=model.weights_on_gpu,
-        kv_bytes=kv_bytes(model, profile.context, profile.parallel, profile.kv_type) if model.plain_attention else None,
-        n_ctx=profile.context,
-        parallel=profile.parallel,
-        vision=profile.sees_images,
-        host_allowed_bytes=model.input_bytes,
-    )
+        left_over = self._context.prover.vram_left(self.profile.gpu, before, session.vram_taken)
+        return rs.Confirmed(session.generation, left_over)

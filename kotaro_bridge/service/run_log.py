@@ -21,6 +21,9 @@ class LogFile(Protocol):
     def write(self, line: LogLine) -> None:
         """Add a line."""
 
+    def flush(self) -> None:
+        """Write out what is held."""
+
     def close(self) -> None:
         """Write out what is held and close."""
 
@@ -47,7 +50,7 @@ class RunLog:
         self._file = file
         self._on_disqualified = on_disqualified
         self._on_ready = on_ready
-        self._ready_told = False
+        self._ready = threading.Event()
         self._lock = threading.Lock()
         self.lines = 0
 
@@ -56,15 +59,19 @@ class RunLog:
         with self._lock:
             self.lines += 1
             reason = self._watch.feed(line)
-            ready = self._watch.ready and not self._ready_told
-            self._ready_told = self._ready_told or ready
+            ready = self._watch.ready and not self._ready.is_set()
             if self._file is not None:
                 self._file.write(line)
         self._ring.append(line)
         if reason is not None:
             self._on_disqualified(reason)
         if ready:
+            self._ready.set()
             self._on_ready()
+
+    def wait_ready(self, timeout_s: float) -> bool:
+        """Wait for the engine's own ready line; False if it did not come in time."""
+        return self._ready.wait(timeout_s)
 
     def judge(self, *, ended: bool) -> Judgement:
         """The verdict over all lines so far."""
@@ -76,6 +83,12 @@ class RunLog:
         """Best known cause if the engine died."""
         with self._lock:
             return self._watch.failure
+
+    def flush(self) -> None:
+        """Write the file out up to here."""
+        with self._lock:
+            if self._file is not None:
+                self._file.flush()
 
     def close(self) -> None:
         """No more lines will come."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -60,6 +61,7 @@ class Supervisor:
         self._profiles, self._problems = profiles
         self._context = Context(machine, self._gatekeeper, Prover(machine), self._pool, bus, open_log, limits)
         self._actors: dict[str, RunActor] = {}
+        self._front: list[threading.Thread] = []
         self._lock = threading.Lock()
 
     def profiles(self) -> tuple[Profile, ...]:
@@ -119,20 +121,35 @@ class Supervisor:
         return all(actor.view.phase in rs.RESTING for actor in self.actors())
 
     def submit(self, work: Callable[[], None]) -> None:
-        """Run a short blocking call on the pool."""
-        self._pool.submit(work)
+        """Run a blocking call of a front end on a thread of its own: a chat that hangs must not keep a stop waiting."""
+
+        def guarded() -> None:
+            try:
+                work()
+            except Exception:
+                log.exception("work of a front end failed")
+
+        thread = threading.Thread(target=guarded, name="front", daemon=True)
+        with self._lock:
+            self._front = [*(other for other in self._front if other.is_alive()), thread]
+        thread.start()
 
     def check(self, profile_id: str | None = None, need: int | None = None) -> GateResult:
         """The gate's answer without a start. Blocking. Raises ProblemError for an unknown id."""
         return self._gatekeeper.check(self.profile(profile_id) if profile_id else None, need)
 
     def reap_leftovers(self) -> tuple[Problem, ...]:
-        """End runs that an earlier owner left behind; says which. Blocking; starts no distro that is off."""
+        """End runs that an earlier owner left behind; says which. Blocking; starts no distro that is off.
+
+        Runs of this owner go on: a person may have started one while this was looking.
+        """
         found: list[Problem] = []
         for target in {profile.target: profile for profile in self._profiles}.values():
             try:
                 launcher = self._machine.launcher(target)
-                for run_id in launcher.leftovers():
+                alive = launcher.leftovers()
+                ours = {actor.run_id for actor in self.actors()}
+                for run_id in (run_id for run_id in alive if run_id not in ours):
                     left = launcher.reap(run_id, rs.Limits().grace_s)
                     pids = ", ".join(map(str, left))
                     found.append(
@@ -149,12 +166,19 @@ class Supervisor:
 
     def close(self) -> bool:
         """Stop everything, wait for it in bounded time, end all threads. True if nothing is left."""
+        deadline = time.monotonic() + _CLOSE_S
+
+        def left_s() -> float:
+            return max(0.0, deadline - time.monotonic())
+
         self.stop_all()
         for actor in self.actors():
-            actor.wait(lambda view: view.phase in (*rs.RESTING, Phase.ORPHANED), _CLOSE_S)
+            actor.wait(lambda view: view.phase in (*rs.RESTING, Phase.ORPHANED), left_s())
         clean = self.all_resting()
         for actor in self.actors():
             actor.close(_CLOSE_S)
+        for thread in self._front:
+            thread.join(left_s())
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._gate_pool.shutdown(wait=True, cancel_futures=True)
         return clean

@@ -6,6 +6,7 @@ driver end a run. Must not touch engines other than through `RunActor.disqualify
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -18,16 +19,18 @@ from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.gpu import GpuCounters, GpuSnapshot
 from kotaro_bridge.domain.metrics import LlamaRates, VllmRates
 from kotaro_bridge.domain.run_state import Phase
-from kotaro_bridge.domain.run_view import Sample, Throughput
+from kotaro_bridge.domain.run_view import RunView, Sample, Throughput
 from kotaro_bridge.service.bus import Bus
 from kotaro_bridge.service.machine import Machine
 from kotaro_bridge.service.prover import shared_allowed
 from kotaro_bridge.service.run_actor import RunActor
 
+log = logging.getLogger(__name__)
+
 WATCHED_S = 1.0
 HIDDEN_RUNNING_S = 3.0
 HIDDEN_IDLE_S = 15.0
-_HISTORY_S = 600
+HISTORY_S = 600.0
 _STRIKES = 3  # samples in a row before a watch ends a run
 
 
@@ -37,7 +40,6 @@ class _Watch:
 
     generation: int
     rates: LlamaRates | VllmRates
-    shared_before: int | None
     spill_strikes: int = 0
     driver_strikes: int = 0
 
@@ -47,14 +49,22 @@ class Telemetry:
 
     Args:
         actors: the actors whose runs are watched, asked at each tick.
+        clock: monotonic seconds.
     """
 
-    def __init__(self, machine: Machine, bus: Bus, actors: Callable[[], tuple[RunActor, ...]]) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        bus: Bus,
+        actors: Callable[[], tuple[RunActor, ...]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._machine = machine
         self._bus = bus
         self._actors = actors
         self._watches: dict[str, _Watch] = {}
-        self._history: deque[Sample] = deque(maxlen=round(_HISTORY_S / WATCHED_S))
+        self._clock = clock
+        self._history: deque[Sample] = deque(maxlen=round(HISTORY_S / WATCHED_S))
         self._watched = False
         self._closed = False
         self._wake = threading.Event()
@@ -77,7 +87,8 @@ class Telemetry:
 
     def history(self) -> tuple[Sample, ...]:
         """The last ten minutes at most, oldest first."""
-        return tuple(self._history)
+        oldest = self._clock() - HISTORY_S
+        return tuple(sample for sample in tuple(self._history) if sample.at >= oldest)
 
     def set_watched(self, watched: bool) -> None:
         """True while somebody looks at live numbers."""
@@ -90,7 +101,10 @@ class Telemetry:
 
     def _loop(self) -> None:
         while not self._closed:
-            self.tick()
+            try:
+                self.tick()
+            except Exception:  # a defect of ours must not end the watch over the runs
+                log.exception("a sample failed")
             self._wake.wait(self._pause())
             self._wake.clear()
 
@@ -110,40 +124,53 @@ class Telemetry:
             lost = error.problem
         counters = self._machine.counters.read()
         throughput = tuple(
-            self._run_tick(actor, counters, lost) for actor in self._actors() if actor.view.phase in rs.SERVING
+            self._run_tick(actor, view, counters, lost)
+            for actor in self._actors()
+            if (view := actor.view).phase in rs.SERVING
         )
-        sample = Sample(time.monotonic(), time.time(), gpus, counters, throughput)
+        sample = Sample(self._clock(), time.time(), gpus, counters, throughput)
         self._history.append(sample)
         self._bus.publish(sample)
         return sample
 
-    def _run_tick(self, actor: RunActor, counters: GpuCounters | None, lost: Problem | None) -> Throughput:
-        watch = self._watch_of(actor)
-        why = self._judge(watch, actor, counters, lost)
+    def _run_tick(
+        self, actor: RunActor, view: RunView, counters: GpuCounters | None, lost: Problem | None
+    ) -> Throughput:
+        watch = self._watch_of(actor, view)
+        why = self._judge(watch, view, actor.shared_before, counters, lost)
         if why is not None:
             actor.disqualify(watch.generation, why)
         return self._rates(actor, watch)
 
-    def _watch_of(self, actor: RunActor) -> _Watch:
-        """The watch of this generation; shared memory is compared with its level before the start."""
-        view = actor.view
+    def _watch_of(self, actor: RunActor, view: RunView) -> _Watch:
+        """The watch of this generation."""
         watch = self._watches.get(view.profile_id)
         if watch is None or watch.generation != view.generation:
             rates = LlamaRates() if actor.profile.engine is Engine.LLAMA_SERVER else VllmRates()
-            watch = _Watch(view.generation, rates, actor.shared_before)
+            watch = _Watch(view.generation, rates)
             self._watches[view.profile_id] = watch
         return watch
 
     @staticmethod
-    def _judge(watch: _Watch, actor: RunActor, counters: GpuCounters | None, lost: Problem | None) -> Problem | None:
-        """What ends the run: the driver gone, or memory moved to shared memory, over several samples."""
+    def _judge(
+        watch: _Watch,
+        view: RunView,
+        shared_before: int | None,
+        counters: GpuCounters | None,
+        lost: Problem | None,
+    ) -> Problem | None:
+        """What ends the run: the driver gone, or memory moved to shared memory, over several samples.
+
+        Args:
+            shared_before: bytes of shared GPU memory just before the start.
+        """
         watch.driver_strikes = watch.driver_strikes + 1 if lost is not None else 0
         if lost is not None and watch.driver_strikes >= _STRIKES:
             return lost
-        judgement = actor.view.judgement
-        if counters is None or counters.shared is None or watch.shared_before is None or judgement is None:
+        judgement = view.judgement
+        if counters is None or counters.shared is None or shared_before is None or judgement is None:
             return None
-        rise, allowed = counters.shared - watch.shared_before, shared_allowed(judgement.facts)
+        rise, allowed = counters.shared - shared_before, shared_allowed(judgement.facts)
         watch.spill_strikes = watch.spill_strikes + 1 if rise > allowed else 0
         if watch.spill_strikes >= _STRIKES:
             return problem("watch.spill", rise_bytes=rise, allowed_bytes=allowed)

@@ -1,0 +1,770 @@
+"""One run from the request to its confirmed end: every way there is, with the phases that were published."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from kotaro_bridge.domain import run_state as rs
+from kotaro_bridge.domain.errors import problem
+from kotaro_bridge.domain.placement import Verdict
+from kotaro_bridge.domain.ports import ChannelClosed, Exited
+from kotaro_bridge.domain.run_state import Phase
+from kotaro_bridge.domain.run_view import Endpoint, RunView
+from kotaro_bridge.domain.units import MIB
+from tests.helpers.captures import llama_lines
+from tests.helpers.machine import CLAIMED, DEADLINE_S, LLAMA, Life, Machine, Process, life
+
+START = [Phase.CHECKING, Phase.LAUNCHING]
+LOADED = [*START, Phase.LOADING]
+PROVED = [*LOADED, Phase.PROVING]
+SERVED = [*PROVED, Phase.READY]
+INTERNAL = pytest.mark.allow_log("unexpected failure", reason="a defect is put in on purpose")
+
+
+def code(view: RunView) -> str | None:
+    return view.problem.code if view.problem else None
+
+
+# --- the normal life --------------------------------------------------------------------------------------------------
+
+
+def test_a_normal_life_from_idle_to_stopped() -> None:
+    with life() as run:
+        assert (run.actor.view.phase, run.actor.view.endpoint) == (Phase.IDLE, None)
+        engine = run.serves()
+        view = run.actor.view
+        assert view.endpoint == Endpoint("http://127.0.0.1:8080/v1", "q14", None, images=False)
+        assert view.judgement is not None
+        assert view.judgement.verdict is Verdict.GPU
+        assert view.vram_taken == CLAIMED + 525 * MIB
+        assert view.speed is not None
+        assert (view.speed.tokens_per_s, round(view.speed.of_limit or 0, 2)) == (38.0, 0.64)
+        assert view.gate is not None
+        assert view.gate.ok
+        run.actor.stop()
+        stopped = run.waits_for(Phase.STOPPED)
+        assert (stopped.problem, stopped.endpoint) == (None, None)
+        assert run.heard.phases == [*SERVED, Phase.STOPPING, Phase.STOPPED]
+        assert [change.old for change in run.heard.changes] == [Phase.IDLE, *SERVED, Phase.STOPPING]
+        assert engine.calls == ["stop 10"]
+        assert (run.file.closed, run.machine.http.closed) == (1, 1)
+        assert run.file.lines == [line.text for line in run.actor.ring.tail(5000)]
+
+
+def test_no_address_is_offered_before_the_proof_and_none_after_the_end() -> None:
+    with life() as run:
+        run.serves()
+        run.actor.stop()
+        run.waits_for(Phase.STOPPED)
+        offered = {change.view.phase for change in run.heard.changes if change.view.endpoint is not None}
+        assert offered == {Phase.READY}
+
+
+def test_the_log_is_in_the_file_while_the_engine_is_silent() -> None:
+    with life() as run:
+        run.serves()
+        assert run.file.flushed >= 1
+
+
+def test_a_start_of_a_run_under_way_changes_nothing() -> None:
+    with life() as run:
+        run.serves()
+        run.actor.start()
+        run.actor.stop()
+        run.waits_for(Phase.STOPPED)
+        assert run.heard.phases == [*SERVED, Phase.STOPPING, Phase.STOPPED]
+        assert len(run.machine.target.launches) == 1
+
+
+def test_a_second_start_is_a_new_generation() -> None:
+    with life() as run:
+        run.serves()
+        run.actor.stop()
+        run.waits_for(Phase.STOPPED)
+        run.machine.http.status = 503
+        run.actor.start()
+        second = run.machine.target.engine(2)
+        second.starts()
+        view = run.waits_for(Phase.LOADING)
+        assert view.generation == 2
+        assert (view.judgement, view.speed, view.vram_taken) == (None, None, None)
+
+
+def test_http_and_shared_memory_belong_to_the_run() -> None:
+    with life() as run:
+        assert (run.actor.http, run.actor.shared_before) == (None, None)
+        run.serves()
+        assert run.actor.http is run.machine.http
+        assert run.actor.shared_before == 190 * MIB
+        run.actor.stop()
+        run.waits_for(Phase.STOPPED)
+        assert run.actor.http is None
+
+
+# --- refused ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_refused_start_spawns_nothing_and_keeps_its_reason() -> None:
+    machine = Machine()
+    machine.gpu.used = machine.gpu.total - 100 * MIB
+    with life(machine=machine) as run:
+        run.actor.start()
+        view = run.waits_for(Phase.REFUSED)
+        assert code(view) == "gate.vram.failed"
+        assert view.gate is not None
+        assert not view.gate.ok
+        assert run.heard.phases == [Phase.CHECKING, Phase.REFUSED]
+    assert machine.target.launches == []
+    assert not machine.target.entered.is_set()
+
+
+def test_a_gate_that_passes_nothing_and_blocks_nothing_refuses() -> None:
+    """A report without a single passed check (the driver) is no clearance, though no check blocks."""
+    machine = Machine()
+    machine.gpu.failure = problem("gpu.no_driver")
+    with life(machine=machine) as run:
+        run.actor.start()
+        assert code(run.waits_for(Phase.REFUSED)) == "gpu.no_driver"
+    assert machine.target.launches == []
+
+
+def test_a_refused_start_can_be_tried_again() -> None:
+    with life() as run:
+        run.machine.taken_ports.add(8080)
+        run.actor.start()
+        assert code(run.waits_for(Phase.REFUSED)) == "gate.port_windows.failed"
+        run.machine.taken_ports.clear()
+        run.serves()
+        assert run.heard.phases == [Phase.CHECKING, Phase.REFUSED, *SERVED]
+
+
+# --- disqualified by the log ------------------------------------------------------------------------------------------
+
+
+def test_the_first_disqualifying_line_stops_the_engine_at_once() -> None:
+    lines = llama_lines("partial20")
+    # Before it the same words stand in the dry run of fit, which decides nothing.
+    first = max(i for i, line in enumerate(lines) if "offloaded 20/49" in line.text)
+    with life() as run:
+        engine = run.loads()
+        engine.says(lines[: first + 1])
+        view = run.waits_for(Phase.FAILED)
+        assert code(view) == "proof.layers_on_cpu"
+        assert view.problem is not None
+        assert "offloaded 20/49" in view.problem.evidence[0]
+        assert engine.calls == ["stop 10"]
+        assert run.heard.phases == [*LOADED, Phase.STOPPING, Phase.FAILED]
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "verdict"),
+    [
+        ("partial20", "offloaded 20/49", Verdict.PARTIAL),
+        ("cuda-hidden", "failed to initialize CUDA", Verdict.CPU),
+    ],
+)
+def test_a_disqualified_run_has_the_verdict_of_its_log_and_not_that_of_a_dead_engine(
+    name: str, words: str, verdict: Verdict
+) -> None:
+    lines = llama_lines(name)
+    with life() as run:
+        run.loads().says(lines[: 1 + max(i for i, line in enumerate(lines) if words in line.text)])
+        view = run.waits_for(Phase.FAILED)
+        assert view.judgement is not None
+        assert view.judgement.verdict is verdict
+
+
+def test_a_line_that_disqualifies_a_serving_run_changes_its_verdict() -> None:
+    with life() as run:
+        engine = run.serves()
+        engine.says([line for line in llama_lines("partial20") if "CPU KV buffer size" in line.text][:1])
+        view = run.waits_for(Phase.FAILED)
+        assert code(view) == "proof.kv_on_cpu"
+        assert view.judgement is not None
+        assert view.judgement.verdict is Verdict.PARTIAL
+        assert engine.calls == ["stop 10"]
+
+
+def test_a_watcher_outside_can_disqualify_and_an_old_one_cannot() -> None:
+    with life() as run:
+        run.serves()
+        run.actor.disqualify(0, problem("watch.spill"))
+        run.actor.disqualify(1, problem("gpu.driver_lost"))
+        assert code(run.waits_for(Phase.FAILED)) == "gpu.driver_lost"
+
+
+# --- the engine ends by itself ----------------------------------------------------------------------------------------
+
+ENDS = [
+    (["llama_model_load: error loading model: bad file"], 1, None, "proof.model_load_failed"),
+    (["nothing to see"], None, 9, "engine.killed"),
+    (["nothing to see"], None, 11, "engine.signalled"),
+    (["nothing to see"], 3, None, "engine.exited"),
+]
+
+
+@pytest.mark.parametrize(("lines", "status", "signal", "why"), ENDS)
+def test_an_engine_that_ends_names_its_cause(
+    lines: list[str], status: int | None, signal: int | None, why: str
+) -> None:
+    with life() as run:
+        engine = run.loads()
+        engine.says(lines)
+        engine.exits(status, signal)
+        view = run.waits_for(Phase.FAILED)
+        assert code(view) == why
+        assert view.problem is not None
+        assert view.problem.evidence == tuple(lines)
+        assert view.judgement is not None
+        assert view.judgement.verdict is Verdict.FAILED
+        assert run.heard.phases == [*LOADED, Phase.STOPPING, Phase.FAILED]
+        assert engine.calls == []
+
+
+def test_numbers_of_the_end_are_in_the_problem() -> None:
+    for status, signal, params in ((3, None, {"code": 3}), (None, 9, {"signal": 9}), (None, 6, {"signal": 6})):
+        with life() as run:
+            run.loads().exits(status, signal)
+            view = run.waits_for(Phase.FAILED)
+            assert view.problem is not None
+            assert dict(view.problem.params) == params
+
+
+def test_the_last_lines_of_an_earlier_run_are_no_evidence() -> None:
+    with life() as run:
+        run.loads().says(["of the first run"])
+        run.engine.exits(1)
+        run.waits_for(Phase.FAILED)
+        run.actor.start()
+        second = run.machine.target.engine(2)
+        second.starts()
+        run.waits_for(Phase.LOADING)
+        second.exits(1)
+        view = run.waits_for(Phase.FAILED)
+        assert view.problem is not None
+        assert view.problem.evidence == ()
+
+
+def test_an_engine_that_crashes_while_it_serves() -> None:
+    with life() as run:
+        engine = run.serves()
+        engine.says(["CUDA error: an illegal memory access was encountered"])
+        engine.exits(None, 6)
+        view = run.waits_for(Phase.FAILED)
+        assert code(view) == "engine.signalled"
+        assert run.heard.phases == [*SERVED, Phase.STOPPING, Phase.FAILED]
+
+
+def test_a_lost_channel_is_confirmed_from_outside() -> None:
+    with life() as run:
+        run.serves().loses_channel()
+        view = run.waits_for(Phase.FAILED)
+        assert code(view) == "launch.channel_lost"
+        assert view.problem is not None
+        assert view.problem.evidence == ("last", "words")
+        assert run.heard.phases == [*SERVED, Phase.KILLING, Phase.FAILED]
+        assert [grace for _, grace in run.machine.target.reaped] == [10.0]
+
+
+def test_a_target_that_cannot_be_reached_for_the_launch() -> None:
+    machine = Machine()
+    machine.target.failure = problem("wsl.missing")
+    with life(machine=machine) as run:
+        run.actor.start()
+        assert code(run.waits_for(Phase.FAILED)) == "wsl.missing"
+        assert run.heard.phases == [*START, Phase.FAILED]
+        assert (run.file.closed, machine.http.closed) == (1, 1)
+
+
+# --- the proof --------------------------------------------------------------------------------------------------------
+
+
+def fails_proof(run: Life, engine: Process) -> str | None:
+    view = run.waits_for(Phase.FAILED)
+    assert run.heard.phases == [*PROVED, Phase.STOPPING, Phase.FAILED]
+    assert engine.calls == ["stop 10"]
+    return code(view)
+
+
+def test_a_log_without_evidence_is_no_proof() -> None:
+    with life() as run:
+        engine = run.answers([line for line in llama_lines("full14-np1") if "offloaded" not in line.text])
+        assert fails_proof(run, engine) == "proof.evidence_missing"
+
+
+def test_memory_that_has_not_grown_is_no_proof() -> None:
+    with life() as run:
+        run.machine.gpu.used = 900 * MIB
+        engine = run.loads()
+        engine.takes(527 * MIB)
+        engine.says(llama_lines("full14-np1"))
+        run.machine.http.status = 200
+        assert fails_proof(run, engine) == "proof.growth_short"
+
+
+def test_an_engine_that_answers_health_but_no_request_is_no_proof() -> None:
+    with life() as run:
+        run.machine.http.warm = problem("http.timeout", seconds=30)
+        assert fails_proof(run, run.answers()) == "proof.no_answer"
+
+
+def test_a_healthy_engine_without_its_ready_line_is_no_proof() -> None:
+    with life() as run:
+        engine = run.answers([line for line in llama_lines("full14-np1") if "listening" not in line.text])
+        assert fails_proof(run, engine) == "proof.not_ready"
+
+
+def test_the_ready_line_may_come_a_moment_after_the_first_good_answer() -> None:
+    """The engine answers 200 before its last lines have come through the pipes."""
+    lines = llama_lines("full14-np1")
+    last = next(i for i, line in enumerate(lines) if "listening" in line.text)
+    machine = Machine()
+    with life(machine=machine) as run:
+        object.__setattr__(run.context, "ready_line_s", DEADLINE_S)
+        engine = run.answers(lines[:last])
+        run.waits_for(Phase.PROVING)
+        engine.says(lines[last:])
+        run.waits_for(Phase.READY)
+
+
+def test_a_proof_that_takes_too_long_ends_the_run() -> None:
+    asked, answer = threading.Event(), threading.Event()
+    machine = Machine()
+
+    def hangs() -> None:
+        asked.set()
+        answer.wait(DEADLINE_S)
+
+    machine.http.on_warm_up = hangs
+    with life(machine=machine, prove_s=0.05) as run:
+        engine = run.answers()
+        assert asked.wait(DEADLINE_S)
+        assert fails_proof(run, engine) == "proof.timeout"
+        answer.set()
+
+
+def test_the_proof_can_be_wanted_again_and_the_address_is_withdrawn_meanwhile() -> None:
+    with life() as run:
+        run.serves()
+        run.actor.prove_again()
+        run.until(lambda view: view.phase is Phase.READY and run.heard.phases.count(Phase.READY) == 2)
+        assert run.heard.phases == [*SERVED, Phase.PROVING, Phase.READY]
+        assert run.heard.changes[-2].view.endpoint is None
+
+
+def test_a_run_that_ends_while_its_proof_waits_for_the_ready_line() -> None:
+    with life() as run:
+        object.__setattr__(run.context, "ready_line_s", DEADLINE_S)
+        engine = run.answers([line for line in llama_lines("full14-np1") if "listening" not in line.text])
+        run.waits_for(Phase.PROVING)
+        run.actor.stop()
+        run.waits_for(Phase.STOPPED)
+        engine.says([line for line in llama_lines("full14-np1") if "listening" in line.text])
+    assert run.heard.phases == [*PROVED, Phase.STOPPING, Phase.STOPPED]
+
+
+def test_an_engine_that_is_gone_is_neither_healthy_nor_proved() -> None:
+    """Work that is taken up after the run has ended finds an empty session."""
+    with life() as run:
+        assert run.actor._probe(run.actor._session) == rs.HealthAnswered(0, False)
+        answer = run.actor._prove(run.actor._session)
+        assert isinstance(answer, rs.ProofAnswered)
+        assert answer.problem is not None
+
+
+# --- health -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_ready_line_asks_for_health_at_once() -> None:
+    with life(first_probe_s=3600.0, probe_s=3600.0) as run:
+        run.machine.http.status = 200
+        engine = run.loads()
+        engine.takes()
+        engine.says(llama_lines("full14-np1"))
+        run.waits_for(Phase.READY)
+
+
+def test_an_engine_that_stops_answering_and_comes_back() -> None:
+    with life(ready_probe_s=0.01) as run:
+        run.serves()
+        run.machine.http.status = None
+        view = run.waits_for(Phase.UNRESPONSIVE)
+        assert view.endpoint is not None
+        run.machine.http.status = 200
+        run.waits_for(Phase.READY)
+        assert run.heard.phases == [*SERVED, Phase.UNRESPONSIVE, Phase.READY]
+
+
+# --- the load deadline ------------------------------------------------------------------------------------------------
+
+
+def test_an_engine_that_hangs_while_it_loads_is_ended() -> None:
+    with life(load_s=0.05) as run:
+        engine = run.loads()
+        view = run.waits_for(Phase.FAILED)
+        assert code(view) == "run.load_timeout"
+        assert engine.calls == ["stop 10"]
+
+
+class Looks:
+    """Stands before the prover's look at VRAM, which the actor takes each time the load deadline has passed."""
+
+    def __init__(self, run: Life, on_look: Callable[[int], object]) -> None:
+        self.count = 0
+        used = run.context.prover.used
+
+        def look(index: int) -> int | None:
+            self.count += 1
+            on_look(self.count)
+            return used(index)
+
+        run.context.prover.used = look  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("what", ["log", "vram"])
+def test_the_load_deadline_moves_with_the_log_and_with_vram(what: str) -> None:
+    """As long as something moves from look to look, the load goes on; then it ends."""
+    with life(load_s=0.02) as run:
+
+        def move(look: int) -> None:
+            if look < 5:
+                run.engine.says(["still loading"]) if what == "log" else run.engine.takes(look * 500 * MIB)
+
+        looks = Looks(run, move)
+        run.actor.start()
+        run.engine.says(["loading"])
+        run.engine.starts()
+        assert code(run.waits_for(Phase.FAILED)) == "run.load_timeout"
+        assert looks.count >= 6
+
+
+def test_the_comings_and_goings_of_the_desktop_do_not_move_the_load_deadline() -> None:
+    """Windows takes and gives back a few MiB all the time: an engine that hangs must not live on that."""
+    machine = Machine()
+
+    def flicker(look: int) -> None:
+        machine.gpu.used = (900 + 10 * (look % 2)) * MIB
+
+    with life(machine=machine, load_s=0.02) as run:
+        looks = Looks(run, flicker)
+        run.loads()
+        assert code(run.waits_for(Phase.FAILED)) == "run.load_timeout"
+        assert looks.count == 2  # at the deadline, and after the end
+
+
+# --- stop -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_stop_of_a_resting_run_changes_nothing() -> None:
+    with life() as run:
+        run.actor.stop()
+        run.serves()
+        assert run.heard.phases == SERVED
+
+
+def test_a_stop_while_checking_spawns_nothing() -> None:
+    machine = Machine()
+    asked, answer = threading.Event(), threading.Event()
+
+    def slow_probe(*_: object) -> object:
+        asked.set()
+        answer.wait(DEADLINE_S)
+        return machine.target.facts
+
+    machine.target.probe = slow_probe  # type: ignore[assignment,method-assign]
+    with life(machine=machine) as run:
+        run.actor.start()
+        assert asked.wait(DEADLINE_S)
+        run.actor.stop()
+        run.waits_for(Phase.STOPPED)
+        answer.set()
+    assert run.heard.phases == [Phase.CHECKING, Phase.STOPPED]
+    assert machine.target.launches == []
+
+
+def test_a_stop_before_the_engine_has_said_that_it_started() -> None:
+    with life() as run:
+        run.actor.start()
+        engine = run.engine
+        run.actor.stop()
+        assert run.waits_for(Phase.STOPPED).problem is None
+        assert engine.calls == ["stop 10"]
+        assert run.heard.phases == [*START, Phase.STOPPING, Phase.STOPPED]
+
+
+def test_a_stop_while_loading() -> None:
+    with life() as run:
+        engine = run.loads()
+        run.actor.stop()
+        run.waits_for(Phase.STOPPED)
+        assert engine.calls == ["stop 10"]
+
+
+def test_a_stop_while_proving() -> None:
+    machine = Machine()
+    asked, answer = threading.Event(), threading.Event()
+
+    def hangs() -> None:
+        asked.set()
+        answer.wait(DEADLINE_S)
+
+    machine.http.on_warm_up = hangs
+    with life(machine=machine) as run:
+        run.answers()
+        assert asked.wait(DEADLINE_S)
+        run.actor.stop()
+        run.waits_for(Phase.STOPPED)
+        answer.set()
+    assert run.heard.phases == [*PROVED, Phase.STOPPING, Phase.STOPPED]
+
+
+def test_a_second_stop_is_not_a_second_term() -> None:
+    with life() as run:
+        engine = run.serves()
+        engine.obeys = False
+        run.actor.stop()
+        run.actor.stop()
+        run.waits_for(Phase.STOPPING)
+        run.actor.stop()
+        engine.exits()
+        run.waits_for(Phase.STOPPED)
+        assert engine.calls == ["stop 10"]
+
+
+def test_an_engine_that_ignores_the_stop_is_killed_and_then_abandoned() -> None:
+    with life(grace_s=0.0, stop_margin_s=0.01, kill_s=0.01) as run:
+        engine = run.serves()
+        engine.obeys = False
+        run.actor.stop()
+        engine.was_asked("stop 0", "kill", "abandon")
+        engine.loses_channel()
+        run.waits_for(Phase.STOPPED, Phase.ORPHANED)  # an orphan if the look at VRAM came before the end
+        assert Phase.KILLING in run.heard.phases
+
+
+# --- stop and time-outs around the spawn ------------------------------------------------------------------------------
+
+
+def held_launch(machine: Machine, run: Life) -> None:
+    """A start whose launch hangs in the operating system."""
+    machine.target.open.clear()
+    run.actor.start()
+    assert machine.target.entered.wait(DEADLINE_S)
+
+
+def test_a_stop_while_spawning_reaches_the_engine_once_there_is_one() -> None:
+    machine = Machine()
+    with life(machine=machine) as run:
+        held_launch(machine, run)
+        run.actor.stop()
+        run.waits_for(Phase.STOPPING)
+        machine.target.open.set()
+        run.waits_for(Phase.STOPPED)
+        assert run.engine.calls == ["stop 10"]
+
+
+def test_a_launch_that_never_reports_is_abandoned() -> None:
+    with life(launch_s=0.5) as run:
+        run.actor.start()
+        view = run.waits_for(Phase.FAILED)
+        assert code(view) == "run.launch_timeout"
+        assert run.engine.calls == ["abandon"]
+        assert run.heard.phases == [*START, Phase.KILLING, Phase.FAILED]
+
+
+def test_an_engine_that_comes_after_its_run_was_given_up_is_not_kept() -> None:
+    """The launch hangs beyond its deadline and comes back later: nobody would ever watch or stop that engine."""
+    machine = Machine()
+    with life(machine=machine, launch_s=0.02, kill_s=0.02) as run:
+        held_launch(machine, run)
+        assert code(run.waits_for(Phase.FAILED)) == "run.launch_timeout"
+        machine.target.open.set()
+        run.engine.was_asked("abandon")
+        assert run.actor.view.phase is Phase.FAILED
+
+
+def test_an_engine_of_an_earlier_generation_is_not_kept_beside_the_new_one() -> None:
+    machine = Machine()
+    with life(machine=machine, launch_s=0.02, kill_s=0.02) as run:
+        held_launch(machine, run)
+        run.waits_for(Phase.FAILED)
+        machine.distros = problem("wsl.hangs")  # the second start ends at the gate
+        run.actor.start()
+        run.waits_for(Phase.REFUSED)
+        machine.target.open.set()
+        run.engine.was_asked("abandon")
+
+
+def test_a_spawn_whose_run_ended_before_its_turn_spawns_nothing() -> None:
+    machine = Machine()
+    with life(machine=machine) as run:
+        released = threading.Event()
+        pool = run.context.pool
+        check = run.context.gatekeeper.check
+
+        def check_and_fill(*arguments: object) -> object:
+            for _ in range(4):
+                pool.submit(released.wait, DEADLINE_S)
+            return check(LLAMA)
+
+        run.context.gatekeeper.check = check_and_fill  # type: ignore[assignment,method-assign]
+        run.actor.start()
+        run.waits_for(Phase.LAUNCHING)
+        run.actor.stop()
+        run.waits_for(Phase.STOPPING)
+        released.set()
+        assert run.waits_for(Phase.STOPPED).problem is None
+    assert machine.target.launches == []
+
+
+def test_a_closed_actor_keeps_no_engine_that_comes_late() -> None:
+    machine = Machine()
+    with life(machine=machine) as run:
+        held_launch(machine, run)
+        assert run.actor.close(DEADLINE_S)
+        machine.target.open.set()
+        run.engine.was_asked("abandon")
+
+
+# --- the end is confirmed ---------------------------------------------------------------------------------------------
+
+
+def test_processes_that_stay_make_an_orphan_which_is_tried_again() -> None:
+    machine = Machine()
+    with life(machine=machine, retry_s=0.01) as run:
+        run.serves()
+        machine.target.left = (4711, 4712)
+        run.actor.stop()
+        view = run.waits_for(Phase.ORPHANED)
+        assert code(view) == "stop.processes_left"
+        assert view.problem is not None
+        assert view.problem.params["pids"] == "4711, 4712"
+        run.actor.start()  # not beside an orphan
+        machine.target.left = (4712,)
+        run.until(lambda view: view.problem is not None and view.problem.params.get("pids") == "4712")
+        machine.target.left = ()
+        view = run.waits_for(Phase.FAILED)
+        assert code(view) == "stop.orphan_gone"
+        assert run.heard.phases == [*SERVED, Phase.STOPPING, Phase.ORPHANED, Phase.FAILED]
+        assert len(machine.target.launches) == 1
+
+
+def test_a_stop_looks_for_an_orphan_at_once() -> None:
+    machine = Machine()
+    with life(machine=machine) as run:
+        run.serves()
+        machine.target.left = problem("wsl.hangs")
+        run.actor.stop()
+        assert code(run.waits_for(Phase.ORPHANED)) == "wsl.hangs"
+        machine.target.left = ()
+        run.actor.stop()
+        run.waits_for(Phase.FAILED)
+
+
+def test_memory_that_stays_makes_an_orphan() -> None:
+    machine = Machine()
+    with life(machine=machine) as run:
+        engine = run.serves()
+        engine.obeys = False
+        run.actor.stop()
+        engine.was_asked("stop 10")
+        engine.exits(frees=False)
+        view = run.waits_for(Phase.ORPHANED)
+        assert code(view) == "stop.vram_left"
+        assert view.problem is not None
+        assert dict(view.problem.params) == {"before_bytes": 900 * MIB, "used_bytes": machine.gpu.used}
+        machine.gpu.used = None
+        run.actor.stop()
+        run.until(lambda view: code(view) == "stop.vram_unknown")
+        machine.gpu.used = 1100 * MIB  # others took something meanwhile
+        run.actor.stop()
+        run.waits_for(Phase.FAILED)
+
+
+# --- late answers, defects, the end of the actor ----------------------------------------------------------------------
+
+
+def test_late_reports_of_an_earlier_generation_are_dropped() -> None:
+    with life() as run:
+        first = run.serves()
+        run.actor.stop()
+        run.waits_for(Phase.STOPPED)
+        run.machine.http.status = 503
+        run.actor.start()
+        second = run.machine.target.engine(2)
+        first.event(Exited(1, None))
+        first.event(ChannelClosed(1, False, ()))
+        first.says(["load_tensors: offloaded 1/49 layers to GPU"])
+        second.starts()
+        run.waits_for(Phase.LOADING)
+        run.actor.stop()
+        run.waits_for(Phase.STOPPED)
+        assert run.heard.phases[-5:] == [*LOADED, Phase.STOPPING, Phase.STOPPED]
+
+
+@INTERNAL
+@pytest.mark.parametrize("where", ["gate", "spawn", "proof", "confirm"])
+def test_a_defect_in_the_pool_ends_the_run_with_a_reason(where: str, caplog: pytest.LogCaptureFixture) -> None:
+    machine = Machine()
+    defect = RuntimeError("a defect")
+    with life(machine=machine) as run:
+        if where == "gate":
+            machine.target.facts = defect
+            run.actor.start()
+            view = run.waits_for(Phase.REFUSED)
+        elif where == "spawn":
+            machine.target.failure = defect
+            run.actor.start()
+            view = run.waits_for(Phase.FAILED)
+        elif where == "proof":
+            machine.http.warm = defect
+            run.answers()
+            view = run.waits_for(Phase.FAILED)
+        else:
+            machine.target.left = defect
+            run.serves()
+            run.actor.stop()
+            view = run.waits_for(Phase.ORPHANED)
+        assert code(view) == "run.internal"
+        assert view.problem is not None
+        assert view.problem.evidence == ("RuntimeError('a defect')",)
+    assert "a defect" in caplog.text
+
+
+@INTERNAL
+def test_a_defect_in_the_actor_itself_ends_the_run_with_a_reason() -> None:
+    machine = Machine()
+    with life(machine=machine, load_s=0.02) as run:
+        engine = run.loads()
+        machine.gpu.failure = RuntimeError("a defect")
+        run.waits_for(Phase.STOPPING, Phase.ORPHANED, Phase.FAILED)
+        machine.gpu.failure = None
+        engine.was_asked("stop 10")
+        run.actor.stop()
+        stopping = next(change.view for change in run.heard.changes if change.view.phase is Phase.STOPPING)
+        assert code(stopping) == "run.internal"
+
+
+def test_a_timer_that_was_set_again_does_not_fire_at_its_first_time() -> None:
+    """The ready line asks for health before the timer does; the answer sets the timer to a later time."""
+    with life(first_probe_s=0.5, probe_s=3600.0, load_s=0.35) as run:
+        engine = run.loads()
+        engine.says([line for line in llama_lines("full14-np1") if "listening" in line.text])
+        run.waits_for(Phase.FAILED)
+        assert run.machine.http.health_asked == 1  # for the line, and not once more after half a second
+
+
+def test_close_abandons_an_engine_that_still_lives() -> None:
+    with life() as run:
+        engine = run.serves()
+        engine.obeys = False
+        assert run.actor.close(DEADLINE_S)
+        assert engine.calls == ["abandon"]
+
+
+def test_waiting_ends_with_the_time_too() -> None:
+    with life() as run:
+        assert run.actor.wait(lambda view: view.phase is Phase.READY, 0.0).phase is Phase.IDLE
