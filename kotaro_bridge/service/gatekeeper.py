@@ -88,9 +88,9 @@ class Gatekeeper:
         probe = ask(_answer, partial(launcher.probe, profile.executable, wanted, profile.projector, profile.port))
         forwarding = None if profile.is_local else _answer(self._forwarding)
         windows_port = _answer(partial(self._machine.port_free, profile.port))
-        wsl_answer, probed = wsl.result(), probe.result()
-        if isinstance(wsl_answer, Problem):
-            probed = wsl_answer  # what a distro that cannot be reached says of itself is no answer
+        wsl_answer = wsl.result()
+        # What a distro that cannot be reached says of itself is no answer, and is not waited for.
+        probed = wsl_answer if isinstance(wsl_answer, Problem) else probe.result()
         size = self._model(probed, profile)
         model = self._header(profile, launcher, size)
         need = self._need(profile, model, probed)

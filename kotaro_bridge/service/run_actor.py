@@ -355,7 +355,9 @@ class RunActor:
         tail = tuple(line.text for line in self.ring.since(session.first_line, _TAIL).lines)
         cause = session.log.failure if session.log is not None else None
         if cause is not None:
-            return replace(reason_problem(cause), evidence=tail)
+            # vLLM prints a hundred lines of tracebacks behind the cause.
+            proof = (cause.line,) if cause.line and cause.line not in tail else ()
+            return replace(reason_problem(cause), evidence=(*proof, *tail))
         if event.signal == 9:
             return problem("engine.killed", *tail, signal=9)
         if event.signal is not None:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import PurePath
 
 from kotaro_bridge.domain import run_state as rs
 from kotaro_bridge.domain.engine_log import Engine
@@ -73,10 +74,13 @@ class Supervisor:
         return self._problems
 
     def profile(self, profile_id: str) -> Profile:
-        """One profile. Raises ProblemError for an unknown id, with the known ones."""
+        """One profile. Raises ProblemError for an unknown id, with the known ones, or what is wrong with its file."""
         for profile in self._profiles:
             if profile.id == profile_id:
                 return profile
+        for broken in self._problems:
+            if PurePath(str(broken.params.get("file", ""))).stem == profile_id:
+                raise ProblemError(broken)
         known = ", ".join(profile.id for profile in self._profiles)
         raise ProblemError(problem("profile.unknown", id=profile_id, known=known))
 
