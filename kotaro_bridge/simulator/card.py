@@ -40,6 +40,12 @@ class Usage:
         self.busy = min(1.0, sum(claim["busy"] for claim in claims))
 
 
+def cuda_total_mib(state: State) -> int:
+    """What CUDA says the card has: all but the driver's reserve (captures: 81,079 of 81,559 MiB)."""
+    gpu: dict[str, Any] = state.scenario["gpu"]
+    return int(gpu["total_mib"] - gpu["reserved_mib"])
+
+
 def desktop_processes(state: State) -> list[dict[str, Any]]:
     """The Windows processes that hold VRAM: name, pid, mib."""
     gpu: dict[str, Any] = state.scenario["gpu"]

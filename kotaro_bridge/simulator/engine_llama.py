@@ -17,7 +17,7 @@ from typing import Any
 from kotaro_bridge.domain.errors import ProblemError
 from kotaro_bridge.domain.gguf import GgufModel, read_gguf
 from kotaro_bridge.simulator import behaviour as words
-from kotaro_bridge.simulator.card import MIB, Claim, Usage
+from kotaro_bridge.simulator.card import MIB, Claim, Usage, cuda_total_mib
 from kotaro_bridge.simulator.http_base import Server
 from kotaro_bridge.simulator.llama_args import WrongArgument, parse
 from kotaro_bridge.simulator.llama_http import LlamaApi, LlamaHandler, Slot
@@ -143,7 +143,7 @@ class Engine:
         self.values = {
             "gpu_name": gpu["name"],
             "gpu_short": gpu["name"].removeprefix("NVIDIA GeForce "),
-            "gpu_total": gpu["total_mib"] - 1,
+            "gpu_total": cuda_total_mib(self.state),
             "gpu_free": max(free, 0),
             "pci": gpu["pci_bus"].removeprefix("0000").lower(),
             "host_total": self.state.scenario["host_ram_gib"] * 512,
@@ -316,7 +316,7 @@ NO_GPU = (
 def _list_devices(state: State, devices: list[str]) -> int:
     gpu = state.scenario["gpu"]
     free = Usage(state).free // MIB - gpu["cuda_context_mib"]
-    shown = [f"{name}: {gpu['name']} ({gpu['total_mib'] - 1} MiB, {max(free, 0)} MiB free)" for name in devices]
+    shown = [f"{name}: {gpu['name']} ({cuda_total_mib(state)} MiB, {max(free, 0)} MiB free)" for name in devices]
     os.write(1, ("Available devices:\n" + "".join(f"  {line}\n" for line in shown or ["(none)"])).encode())
     return 0
 

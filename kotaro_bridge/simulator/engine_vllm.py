@@ -17,7 +17,7 @@ from typing import Any
 
 from kotaro_bridge.simulator import behaviour as words
 from kotaro_bridge.simulator import models, procs
-from kotaro_bridge.simulator.card import MIB, Usage
+from kotaro_bridge.simulator.card import MIB, Usage, cuda_total_mib
 from kotaro_bridge.simulator.http_base import Server
 from kotaro_bridge.simulator.replay import fill, read_parts
 from kotaro_bridge.simulator.state import State
@@ -90,7 +90,7 @@ class ApiServer:
             return 1
         gpu = self.state.scenario["gpu"]
         free = Usage(self.state).free - gpu["cuda_context_mib"] * MIB
-        budget = Budget(shape, self.options, (gpu["total_mib"] - 1) * MIB, max(free, 0))
+        budget = Budget(shape, self.options, cuda_total_mib(self.state) * MIB, max(free, 0))
         self.values |= budget.values()
         self.say("start", {})
         return self._serve(server, shape, budget)
@@ -150,16 +150,15 @@ class ApiServer:
         os.close(ready_write)
         stop = threading.Event()
         wakeup = Wakeup()
-        self._handle_signals()
-        while ready_read not in wakeup.wait(ready_read):
-            pass
-        if not os.read(ready_read, 1):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN if "ignore-term" in self.behaviour else lambda *_: stop.set())
+        loaded = self._wait_for_core(ready_read, stop, wakeup)
+        if loaded is None:
+            return self._interrupted()
+        if not loaded:
             return self._core_failed()
-        while "never-ready" in self.behaviour:
-            wakeup.wait()
         api = self._api(shape, budget, busy_write)
         VllmHandler.api = api
-        signal.signal(signal.SIGTERM, signal.SIG_IGN if "ignore-term" in self.behaviour else lambda *_: stop.set())
         signal.signal(signal.SIGINT, lambda *_: stop.set())
         threading.Thread(target=self._watch_core, args=(api, stop, wakeup), daemon=True).start()
         threading.Thread(target=self._tell_stats, args=(api,), daemon=True).start()
@@ -168,15 +167,15 @@ class ApiServer:
         threading.Thread(target=server.serve_forever, args=(0.2,), daemon=True).start()
         return self._until_stopped(stop, wakeup, api)
 
-    def _handle_signals(self) -> None:
-        """While loading, SIGTERM and SIGINT interrupt."""
-
-        def interrupt(*_: object) -> None:
-            os._exit(self._interrupted())
-
-        ignored = "ignore-term" in self.behaviour
-        signal.signal(signal.SIGTERM, signal.SIG_IGN if ignored else interrupt)
-        signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else interrupt)
+    def _wait_for_core(self, ready: int, stop: threading.Event, wakeup: Wakeup) -> bool | None:
+        """Whether the engine has loaded; None when a signal came first."""
+        while not stop.is_set():
+            if ready in wakeup.wait(ready):
+                loaded = bool(os.read(ready, 1))
+                while loaded and "never-ready" in self.behaviour and not stop.is_set():
+                    wakeup.wait()
+                return None if stop.is_set() else loaded
+        return None
 
     def _interrupted(self) -> int:
         procs.kill(self.core, signal.SIGTERM)

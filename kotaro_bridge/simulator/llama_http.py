@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from kotaro_bridge.simulator.generation import PROMPT_SPEED, Pace, Prompt
 from kotaro_bridge.simulator.http_base import Handler
+from kotaro_bridge.simulator.llama_metrics import metrics_text
 
 JSON = "application/json; charset=utf-8"
 PROGRESS_AFTER_TOKENS = 100
@@ -182,57 +183,26 @@ class LlamaApi:
         sag = self.sag()
         gone = {name: now[name] - self._since[name] for name in now}
         self._since = now
-        lines = [
-            *_metric("prompt_tokens_total", "counter", max(0, now["prompt_tokens"] - sag)),
-            *_metric("prompt_tokens_cached_total", "counter", 0),
-            *_metric("prompt_seconds_total", "counter", now["prompt_seconds"]),
-            *_metric("tokens_predicted_total", "counter", max(0, now["predicted"] - sag)),
-            *_metric("tokens_predicted_seconds_total", "counter", now["predicted_seconds"]),
-            *_metric("n_decode_total", "counter", max(0, now["decodes"] - sag)),
-            *_metric("n_tokens_max", "counter", now["longest"]),
-            *_metric("spec_decode_num_draft_tokens_total", "counter", 0),
-            *_metric("spec_decode_num_accepted_tokens_total", "counter", 0),
-            *_metric("spec_decode_num_drafts_total", "counter", 0),
-            *_metric("prompt_tokens_seconds", "gauge", _average(gone, "prompt_tokens", "prompt_seconds")),
-            *_metric("predicted_tokens_seconds", "gauge", _average(gone, "predicted", "predicted_seconds")),
-            *_metric("requests_processing", "gauge", sum(slot.busy for slot in self.slots)),
-            *_metric("requests_deferred", "gauge", self._waiting),
-            *_metric("n_busy_slots_per_decode", "gauge", 1),
-        ]
-        return "".join(f"{line}\n" for line in lines)
+        values = {
+            "prompt_tokens_total": max(0, now["prompt_tokens"] - sag),
+            "prompt_tokens_cached_total": 0,
+            "prompt_seconds_total": now["prompt_seconds"],
+            "tokens_predicted_total": max(0, now["predicted"] - sag),
+            "tokens_predicted_seconds_total": now["predicted_seconds"],
+            "n_decode_total": max(0, now["decodes"] - sag),
+            "n_tokens_max": now["longest"],
+            "prompt_tokens_seconds": _average(gone, "prompt_tokens", "prompt_seconds"),
+            "predicted_tokens_seconds": _average(gone, "predicted", "predicted_seconds"),
+            "requests_processing": sum(slot.busy for slot in self.slots),
+            "requests_deferred": self._waiting,
+            "n_busy_slots_per_decode": 1,
+        }
+        return metrics_text(values)
 
     @property
     def started_us(self) -> int:
         """What the server puts into `Process-Start-Time-Unix`: microseconds of a monotonic clock."""
         return self._started_us
-
-
-HELP = {
-    "prompt_tokens_total": "Number of prompt tokens processed, excluding cached tokens",
-    "prompt_tokens_cached_total": "Number of prompt tokens reused from the cache",
-    "prompt_seconds_total": "Total time spent processing prompts",
-    "tokens_predicted_total": "Number of generation tokens processed",
-    "tokens_predicted_seconds_total": "Total time spent generating tokens",
-    "n_decode_total": "Total number of llama_decode() calls, excluding speculative decoding and multimodal decoding",
-    "n_tokens_max": "Largest observed sequence length (prompt + generation)",
-    "spec_decode_num_draft_tokens_total": "Speculative: Total draft tokens generated",
-    "spec_decode_num_accepted_tokens_total": "Speculative: Total draft tokens accepted by the target model",
-    "spec_decode_num_drafts_total": "Speculative: Total speculative decoding verification steps",
-    "prompt_tokens_seconds": "Average prompt throughput in tokens/s",
-    "predicted_tokens_seconds": "Average generation throughput in tokens/s",
-    "requests_processing": "Number of requests processing",
-    "requests_deferred": "Number of requests deferred",
-    "n_busy_slots_per_decode": "Average number of busy slots per llama_decode() call",
-}
-
-
-def _metric(name: str, kind: str, value: float) -> tuple[str, str, str]:
-    full = f"llamacpp:{name}"
-    return (
-        f"# HELP {full} {HELP[name]}",
-        f"# TYPE {full} {kind}",
-        f"{full} {value:g}" if value % 1 else f"{full} {value:.0f}",
-    )
 
 
 def _average(gone: dict[str, float], amount: str, seconds: str) -> float:

@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,11 @@ from kotaro_bridge.simulator.scenario import Scenario, load
 from kotaro_bridge.simulator.state import State, python_environment, read_json, write_json
 
 CLOSE_S = 10.0
+NVML_FAILURES = {  # switch `nvml`: code, NVML's words
+    "missing": ("gpu.no_driver", "NVML Shared Library Not Found"),
+    "lost": ("gpu.driver_lost", "GPU is lost"),
+    "failed": ("gpu.nvml_failed", "Unknown Error"),
+}
 VMMEM = ("vmmemWSL", 3988)  # what Windows shows for everything inside WSL2
 
 
@@ -44,16 +50,24 @@ class SimulatedPC:
 
     @classmethod
     def open(cls, scenario_name: str, folder: Path) -> SimulatedPC:
-        """The PC in `folder`: a new one from the scenario, or the one that is there already, as it is.
+        """The PC in `folder`: the one that another process has open, as it is, or else a fresh one from the scenario.
+
+        A PC that nobody had open was switched off: its switches and its clock start anew, its files (`.wslconfig` and
+        the home folders) are those of last time.
 
         Raises:
             ProblemError: no such scenario, or a broken one.
         """
         folder.mkdir(parents=True, exist_ok=True)
         path = str(folder.resolve())
-        if not os.path.exists(os.path.join(path, "scenario.json")):
-            _make(path, load(scenario_name))
-        return cls(State(path))
+        with _alone(path):
+            if not owners.anybody(State(path)):
+                _make(path, load(scenario_name))
+            pc = cls(State(path))
+        for distro in pc.scenario.distros:
+            if distro.running and distro.name not in pc.running():
+                pc.boot(distro.name)
+        return pc
 
     @property
     def folder(self) -> Path:
@@ -120,7 +134,10 @@ class SimulatedPC:
 
     def boot(self, distro: str) -> None:
         """Somebody else uses a distro: it runs until it is stopped."""
-        _boot(self._state, distro)
+        conn, _ = vm_client.start(self._state)
+        if conn is not None:
+            conn.close()
+        vm_client.request(self._state, {"op": "boot", "distro": distro})
 
     def restart_vm(self) -> None:
         """Somebody else shuts WSL down and starts it again; everything that ran is gone."""
@@ -161,12 +178,9 @@ class SimulatedGpu:
             ProblemError: `gpu.no_driver`, `gpu.driver_lost` or `gpu.nvml_failed`, as the switch `nvml` says.
         """
         mode = self._state.switches()["nvml"]
-        if mode == "missing":
-            raise ProblemError(problem("gpu.no_driver"))
-        if mode == "lost":
-            raise ProblemError(problem("gpu.driver_lost"))
-        if mode == "failed":
-            raise ProblemError(problem("gpu.nvml_failed", detail="Unknown Error"))
+        if mode in NVML_FAILURES:
+            code, detail = NVML_FAILURES[mode]
+            raise ProblemError(problem(code, detail=detail))
         gpu = self._state.scenario["gpu"]
         usage = card.Usage(self._state)
         idle_w, busy_w = gpu["power_limit_w"] * 0.07, gpu["power_limit_w"] * 0.92
@@ -207,17 +221,31 @@ class SimulatedCounters:
         return GpuCounters(usage.shared, tuple(holders))
 
 
+@contextlib.contextmanager
+def _alone(path: str) -> Iterator[None]:
+    """Only one process at a time looks whether a PC is open, makes it, and opens it."""
+    with open(os.path.join(path, "open.lock"), "wb") as lock:
+        if sys.platform != "win32":
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def _make(path: str, scenario: Scenario) -> None:
     """Lay a PC out; `scenario.json` comes last, so that nobody opens half of one."""
     plain = msgspec.to_builtins(scenario)
     state = State(path)
     state.scenario = plain
+    for name in ("clock.json", "switches.json", "vm.json"):
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(state.path(name))
     os.makedirs(state.path("gpu", "claims"), exist_ok=True)
     for folder in ("bin", "wsl-lib"):
         os.makedirs(state.path(folder), exist_ok=True)
     state.change(**scenario.switches)
     os.makedirs(os.path.dirname(state.wslconfig_path), exist_ok=True)
-    if scenario.wslconfig is not None:
+    if scenario.wslconfig is not None and not os.path.exists(state.wslconfig_path):
         Path(state.wslconfig_path).write_text(scenario.wslconfig.lstrip("\n"), encoding="utf-8")
     if sys.platform != "win32":
         _program(state, "bin/wslinfo", "wslinfo")
@@ -225,16 +253,6 @@ def _make(path: str, scenario: Scenario) -> None:
         for distro in plain["distros"]:
             _make_distro(state, distro)
     write_json(state.path("scenario.json"), plain)
-    for distro in plain["distros"]:
-        if distro["running"]:
-            _boot(State(path), distro["name"])
-
-
-def _boot(state: State, distro: str) -> None:
-    conn, _ = vm_client.start(state)
-    if conn is not None:
-        conn.close()
-    vm_client.request(state, {"op": "boot", "distro": distro})
 
 
 def _make_distro(state: State, distro: dict[str, Any]) -> None:

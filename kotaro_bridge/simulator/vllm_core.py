@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -53,6 +54,7 @@ class Core:
         self.say = say
         self.channel = channel
         self.ready = ready
+        self.stop = threading.Event()
 
     def run(self) -> int:
         """The exit code; 1 when loading failed."""
@@ -67,17 +69,20 @@ class Core:
             self.say(failed, {"held": claim.bytes / 1024 / MIB})
             return 1
         if "ignore-term" not in self.behaviour:
-            signal.signal(signal.SIGTERM, self._on_term)
+            # Prints nothing itself: a second TERM in the middle of `say` would wait for its own lock.
+            signal.signal(signal.SIGTERM, lambda *_: self.stop.set())
         os.write(self.ready, READY)
         os.close(self.ready)
         self._follow(claim, wakeup)
-        while True:
+        while not self.stop.is_set():
             wakeup.wait()
+        self.say("stop_core", {})
+        return 0
 
     def _follow(self, claim: Claim, wakeup: Wakeup) -> None:
         """Work as the API server says; nobody tells when the server is gone, there is just nothing to do any more."""
         share = b"\0"
-        while share:
+        while share and not self.stop.is_set():
             claim.work(share[0] / 100)
             if self.channel in wakeup.wait(self.channel):
                 share = os.read(self.channel, 1)
@@ -126,9 +131,3 @@ class Core:
             claim.grow(size * (step + 1) // STEPS - size * step // STEPS)
             time.sleep(seconds / STEPS)
         return True
-
-    def _on_term(self, *_: object) -> None:
-        # Both the group and the API server send it; a second one in the middle of `say` would wait for its own lock.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        self.say("stop_core", {})
-        os._exit(0)

@@ -32,6 +32,7 @@ USER_NOT_FOUND = 67
 TTY_LIMIT = 87
 KEY_PROMPT_S = 60.0
 STUB_STATUS = 50
+COMMAND_LINE_LIMIT = 32_767  # UTF-16 units with the closing NUL: CreateProcess (reference wsl-exe §3.1)
 
 
 class WslExe:
@@ -215,7 +216,12 @@ def _answers_without_service(request: Launch | Manage) -> bool:
 def main() -> int:
     """Run one call; on Windows itself a launch ends with the problem `simulator.no_linux_side`."""
     raw = os.environ.get("KOTARO_SIM_RAW_COMMAND_LINE")
-    return WslExe(State.from_environment()).run(subprocess.list2cmdline(sys.argv[1:]) if raw is None else raw)
+    line = subprocess.list2cmdline(sys.argv[1:]) if raw is None else raw
+    size = len(f"wsl.exe {line}".encode("utf-16-le")) // 2 + 1
+    if size > COMMAND_LINE_LIMIT:
+        sys.stderr.write(f"simulated PC: Windows starts nothing with a command line of {size} UTF-16 units\n")
+        return FAILED
+    return WslExe(State.from_environment()).run(line)
 
 
 if __name__ == "__main__":

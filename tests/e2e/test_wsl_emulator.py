@@ -290,6 +290,13 @@ def test_arguments_given_as_a_list_survive(pc: SimulatedPC) -> None:
     assert text(result).split("\0")[:-1] == words
 
 
+def test_a_command_line_that_windows_would_not_start(pc: SimulatedPC) -> None:
+    words = ["--exec", "/bin/echo"]
+    whole = 32_767 - len("wsl.exe --exec /bin/echo ") - 1
+    assert len(wsl(pc, *words, "x" * whole).stdout) == whole + 1
+    assert wsl(pc, *words, "x" * (whole + 1)).returncode == FAILED
+
+
 def test_a_script_on_stdin(pc: SimulatedPC) -> None:
     result = wsl(pc, "-d", "Ubuntu", "--cd", "~", "--exec", "/bin/sh", "-s", "--", "x", stdin=b'pwd; echo "$1"\n')
     assert text(result) == f"{pc.home}\nx\n"

@@ -10,13 +10,16 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from kotaro_bridge.domain.errors import ProblemError
 from kotaro_bridge.domain.gpu import GpuCounters
 from kotaro_bridge.simulator import nvidia_smi, wslinfo
+from kotaro_bridge.simulator import pc as pc_module
 from kotaro_bridge.simulator.card import MIB, Claim, Usage, live_claims
 from kotaro_bridge.simulator.pc import SimulatedPC
+from kotaro_bridge.simulator.scenario import load
 from kotaro_bridge.simulator.state import State
 from tests.helpers.simulated import processes_of, running, simulated_pc, until
 
@@ -146,6 +149,30 @@ def test_closing_twice_and_a_pc_whose_distro_runs_from_the_start(tmp_path: Path)
         assert again.running() == ["docker-desktop"]
         assert processes_of(again.folder)
     until(lambda: not processes_of(tmp_path / "pc"), what="the VM ends")
+
+
+def test_a_pc_that_nobody_has_open_starts_anew_with_its_files(tmp_path: Path) -> None:
+    with simulated_pc(tmp_path / "pc", nvml="lost") as first:
+        first.advance(100)
+        first.wslconfig_path.write_text("[wsl2]\n", encoding="utf-8")
+        scenario = first.folder / "scenario.json"
+    scenario.write_text('{"title": "of an older version"}', encoding="utf-8")
+    with simulated_pc(tmp_path / "pc", "rtx4090-24gb") as again:
+        assert again.scenario.title == "RTX 4090, 24 GB"
+        assert again.gpu.snapshot()[0].total == 24564 * MIB
+        assert again.wslconfig_path.read_text(encoding="utf-8") == "[wsl2]\n"
+        assert not (again.folder / "clock.json").exists()
+
+
+def test_a_distro_that_somebody_else_uses_runs_from_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scenario = load("rtx4070-12gb")
+    docker = msgspec.structs.replace(scenario.distros[0], running=True)
+    busy = msgspec.structs.replace(scenario, distros=(docker, *scenario.distros[1:]), vm_boot_s=0.0, distro_boot_s=0.0)
+    monkeypatch.setattr(pc_module, "load", lambda name: busy)
+    with simulated_pc(tmp_path / "pc", "any") as pc:
+        assert pc.running() == ["docker-desktop"]
+        pc.advance(3600)
+        assert pc.running() == ["docker-desktop"]
 
 
 def test_closing_ends_engines_that_were_started_without_wsl(tmp_path: Path) -> None:
