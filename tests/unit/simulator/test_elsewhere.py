@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from kotaro_bridge.domain.errors import ProblemError
-from kotaro_bridge.simulator import procs, vm_client
+from kotaro_bridge.simulator import vm_client
 from kotaro_bridge.simulator.state import State, write_json
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -46,12 +46,10 @@ def test_every_module_imports_without_what_windows_lacks() -> None:
 
 
 def test_there_is_no_linux_side_on_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (vm_client, procs):
-        monkeypatch.setattr(module, "sys", SimpleNamespace(platform="win32"))
+    monkeypatch.setattr(vm_client, "sys", SimpleNamespace(platform="win32"))
     write_json(str(tmp_path / "scenario.json"), {})
     state = State(str(tmp_path))
     assert vm_client.running_distros(state) == []
-    assert procs.start_ticks(1) == 0
     with pytest.raises(ProblemError) as caught:
         vm_client.start(state)
     assert caught.value.problem.code == "simulator.no_linux_side"
