@@ -236,6 +236,8 @@ def stop(
     answer = ask(session.paths.state, {"verb": "stop", "profile": profile})
     if answer is None:
         with product(owner=True) as made:
+            if profile is not None:
+                made.supervisor.profile(profile)
             answer = {"stopped": [], "owner": False}
             made.supervisor.stop_all()
     _raise_if_error(answer)
@@ -281,9 +283,10 @@ def logs(
 ) -> None:
     """The last lines of an engine's log, of a run under way or of the newest one on disk."""
     answer = ask(session.paths.state, {"verb": "logs", "profile": profile, "lines": lines})
-    if answer is None or not any(answer.get("logs", {"": ()}).values()):
+    if answer is not None:
+        _raise_if_error(answer)
+    if answer is None or not any(answer["logs"].values()):
         answer = {"logs": _stored_logs(profile, lines)}
-    _raise_if_error(answer)
     if as_json:
         print_json(answer)
         return

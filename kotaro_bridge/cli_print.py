@@ -12,7 +12,7 @@ from kotaro_bridge.domain import run_state as rs
 from kotaro_bridge.domain.errors import Problem
 from kotaro_bridge.domain.gate import GateReport, Status
 from kotaro_bridge.domain.run_state import Phase
-from kotaro_bridge.domain.run_view import Notice, PhaseChanged, Sample
+from kotaro_bridge.domain.run_view import Notice, PhaseChanged, RunView, Sample
 from kotaro_bridge.domain.units import format_gib
 from kotaro_bridge.service.owner_desk import gpu_document
 from kotaro_bridge.texts import Texts
@@ -66,7 +66,14 @@ class RunPrinter:
             self._phase(message)
 
     def _phase(self, message: PhaseChanged) -> None:
-        view, text = message.view, self._texts.text
+        try:
+            self._print_phase(message.view)
+        finally:  # nobody may read any more (`run | head`), and the command has to end all the same
+            if message.view.phase in (*rs.RESTING, Phase.ORPHANED):
+                self._ended.set()
+
+    def _print_phase(self, view: RunView) -> None:
+        text = self._texts.text
         typer.echo(text(f"ui.phase.{view.phase.value}"))
         if view.phase is Phase.READY and view.endpoint is not None:
             typer.echo(text("cli.endpoint", url=view.endpoint.base_url, model=view.endpoint.model))
@@ -74,8 +81,6 @@ class RunPrinter:
                 limit = view.speed.of_limit
                 share = text("cli.of_limit", percent=round(limit * 100)) if limit else ""
                 typer.echo(text("cli.warm_up", speed=f"{view.speed.tokens_per_s:.1f}", share=share))
-        if view.phase in (*rs.RESTING, Phase.ORPHANED):
-            self._ended.set()
 
     def _sample(self, sample: Sample) -> None:
         rate = next((t for t in sample.throughput if t.profile_id == self._profile_id), None)
