@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from typing import Any
@@ -61,14 +62,11 @@ class RunPrinter:
 
     def __call__(self, message: PhaseChanged | Sample | Notice) -> None:
         if isinstance(message, Sample):
-            self._sample(message)
+            with contextlib.suppress(BrokenPipeError):  # `run | head`: nobody reads any more, and the run goes on
+                self._print_sample(message)
         elif isinstance(message, PhaseChanged) and message.view.profile_id == self._profile_id:
-            self._phase(message)
-
-    def _phase(self, message: PhaseChanged) -> None:
-        try:
-            self._print_phase(message.view)
-        finally:  # nobody may read any more (`run | head`), and the command has to end all the same
+            with contextlib.suppress(BrokenPipeError):
+                self._print_phase(message.view)
             if message.view.phase in (*rs.RESTING, Phase.ORPHANED):
                 self._ended.set()
 
@@ -82,7 +80,7 @@ class RunPrinter:
                 share = text("cli.of_limit", percent=round(limit * 100)) if limit else ""
                 typer.echo(text("cli.warm_up", speed=f"{view.speed.tokens_per_s:.1f}", share=share))
 
-    def _sample(self, sample: Sample) -> None:
+    def _print_sample(self, sample: Sample) -> None:
         rate = next((t for t in sample.throughput if t.profile_id == self._profile_id), None)
         if rate is None or rate.generation_tps is None or not rate.generation_tps + (rate.prompt_tps or 0):
             return
