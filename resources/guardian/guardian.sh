@@ -5,7 +5,7 @@
 #        sh -c "$(cat guardian.sh)" kotaro-guardian reap RUN_ID GRACE_S
 #
 # run   starts PROGRAM in a session of its own and passes its output through. Reports one line each on stdout, tagged
-#       "@kotaro RUN_ID": start, exit, clean. Takes "stop GRACE_S" and "kill" on stdin; end-of-file, HUP and TERM mean
+#       "@kotaro RUN_ID": start, exit, clean; and "drained" on stderr when the engine has ended. Takes "stop GRACE_S" and "kill" on stdin; end-of-file, HUP and TERM mean
 #       stop. UNSET and KEEP are comma lists of variable names, a trailing * for a prefix. Ends when nothing is left.
 # list  prints the ids of runs that still live, one "@kotaro RUN_ID alive" line each.
 # reap  ends a run that lost its guardian, and prints its clean line.
@@ -54,14 +54,16 @@ term_all() {
     done
 }
 
-# end_all GRACE_S: TERM, wait up to the grace, KILL, wait up to 5 s; $pids holds what is left.
-end_all() {
-    term_all
+# wait_all GRACE_S: wait up to the grace, KILL, wait up to 5 s; $pids holds what is left.
+wait_all() {
     tries=$(($1 * 10))
     while members; [ -n "$pids" ] && [ "$tries" -gt 0 ]; do sleep 0.1; tries=$((tries - 1)); done
     tries=50
     while [ -n "$pids" ] && [ "$tries" -gt 0 ]; do kill_all; sleep 0.1; members; tries=$((tries - 1)); done
 }
+
+# end_all GRACE_S: TERM first.
+end_all() { term_all; wait_all "$1"; }
 
 # end_once GRACE_S: whoever comes first ends the engine: end-of-file and HUP arrive together when wsl.exe is killed.
 end_once() { mkdir "$runs/$run_id.ending" 2>/dev/null && end_all "$1"; }
@@ -95,7 +97,8 @@ list() {
 
 reap() {
     run_id=$1
-    if load_run; then end_all "$2"; else pids=; fi
+    # A guardian that was cut off may be ending the run at this moment: it has sent the TERM already.
+    if load_run; then end_once "$2" || wait_all "$2"; else pids=; fi
     report_clean
 }
 
@@ -181,6 +184,7 @@ run() {
     wait "$sid" 2>/dev/null
     again=$?
     [ "$again" -eq 127 ] || code=$again
+    say drained >&2
     if [ "$code" -gt 128 ]; then say "exit signal=$((code - 128))"; else say "exit code=$code"; fi
     end_all 2
     kill -KILL "$reader_pid" 2>/dev/null

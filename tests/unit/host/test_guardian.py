@@ -266,3 +266,20 @@ def test_lines_are_cut_at_both_ends_and_inside_characters() -> None:
     assert [line.text for line in cut.feed(b"\xe8\x99") + cut.finish()] == ["\ufffd"]
     assert len(LineSplitter(Stream.STDOUT).feed(b"x" * 200_000)) == 1
     assert LineSplitter(Stream.STDOUT).feed("ab\n".encode("utf-16-le"))[0].text == "ab"
+
+
+def test_all_lines_of_stderr_are_taken_before_the_end_is_told(engine: Engine) -> None:
+    """The cause of an end stands on stderr, the end is told on stdout: another pump reads that."""
+    for number in range(3):
+        taken: list[int] = []
+
+        def on_event(event: ProcessEvent, taken: list[int] = taken) -> None:
+            if isinstance(event, Exited):
+                taken.append(len(engine.lines))
+            engine.events.put(event)
+
+        engine.lines.clear()
+        command = EngineCommand(("/bin/sh", "-c", "seq 1 50000 >&2; exit 3"), {}, (), ())
+        engine.process = engine.launcher.launch(f"run-{number}", command, engine._line, on_event)
+        engine.end()
+        assert taken == [50000]
