@@ -15,8 +15,9 @@ import secrets
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
-from multiprocessing.connection import Client, Connection, Listener
+from multiprocessing.connection import Client, Connection, Listener, answer_challenge, deliver_challenge
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
@@ -28,6 +29,11 @@ Document: TypeAlias = dict[str, Any]
 Handler: TypeAlias = Callable[[Document], Document]
 
 _KEY_BYTES = 32
+_BACKLOG = 16
+_PATIENCE_S = 5.0  # for the next word of a client, or of an owner that only has to know its key
+_ANSWER_S = 60.0  # a stop is answered when the engine has ended
+_LONGEST_REQUEST = 1 << 16
+_PAUSE_S = 0.2
 
 
 class OwnerLock:
@@ -72,57 +78,107 @@ def _lock(file: IO[str]) -> None:
 
 
 class ControlServer:
-    """Answers other processes of this user, one request per connection, on a thread of its own."""
+    """Answers other processes of this user, one request per connection.
 
-    def __init__(self, folder: Path, handler: Handler) -> None:
+    One thread accepts and each connection has its own: a client that connects and says nothing (a suspended process)
+    keeps neither the others nor the end of the owner waiting.
+
+    Args:
+        patience_s: how long a client may take for its next word.
+    """
+
+    def __init__(self, folder: Path, handler: Handler, patience_s: float = _PATIENCE_S) -> None:
         self._folder = folder
         self._handler = handler
-        key = secrets.token_bytes(_KEY_BYTES)
-        address = _address(folder)
+        self._patience_s = patience_s
+        self._key = secrets.token_bytes(_KEY_BYTES)
+        self._address = _address(folder)
         if sys.platform != "win32":
-            Path(address).unlink(missing_ok=True)
-        self._listener = Listener(address, authkey=key)
-        _write_private(folder / "control.key", key)
-        self._closed = False
+            Path(self._address).unlink(missing_ok=True)
+        # The listener asks for no key itself: it would do so while it accepts, and wait for the answer for ever.
+        self._listener = Listener(self._address, backlog=_BACKLOG)
+        _write_private(folder / "control.key", self._key)
+        self._closed = threading.Event()
+        self._guests: list[threading.Thread] = []
         self._thread = threading.Thread(target=self._loop, name="control", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Stop answering."""
-        self._closed = True
-        with contextlib.suppress(OSError, ProblemError):
-            ask(self._folder, {"verb": "wake"})
-        self._thread.join()
+        """Stop answering; a request that is being answered gets its answer, if that does not take long."""
+        self._closed.set()
+        with contextlib.suppress(OSError):
+            Client(self._address).close()  # wakes the thread that accepts
+        deadline = time.monotonic() + self._patience_s
+        for thread in (self._thread, *self._guests):
+            thread.join(max(0.0, deadline - time.monotonic()))
         self._listener.close()
         (self._folder / "control.key").unlink(missing_ok=True)
 
     def _loop(self) -> None:
-        while not self._closed:
+        while not self._closed.is_set():
             try:
-                with self._listener.accept() as connection:
-                    self._answer(connection)
-            except Exception as error:  # a stranger, or one who left in the middle: never the end of the channel
+                connection = self._listener.accept()
+            except OSError as error:  # one who left at once, or no descriptors left: never the end of the channel
+                log.info("control channel: %r", error)
+                self._closed.wait(_PAUSE_S)
+                continue
+            guest = threading.Thread(target=self._serve, args=(connection,), name="control-guest", daemon=True)
+            self._guests = [*(thread for thread in self._guests if thread.is_alive()), guest]
+            guest.start()
+
+    def _serve(self, connection: Connection) -> None:
+        with connection:
+            try:
+                self._answer(connection)
+            except Exception as error:  # a stranger, or one who left in the middle
                 log.info("control channel: %r", error)
 
     def _answer(self, connection: Connection) -> None:
-        request = json.loads(connection.recv_bytes())
-        answer: Document = {} if self._closed else self._handler(request)
-        connection.send_bytes(json.dumps(answer).encode())
+        bounded: Any = _Bounded(connection, self._patience_s)
+        deliver_challenge(bounded, self._key)
+        answer_challenge(bounded, self._key)
+        request = json.loads(bounded.recv_bytes(_LONGEST_REQUEST))
+        if not isinstance(request, dict):
+            raise TypeError(f"a request is an object, not {type(request).__name__}")
+        if not self._closed.is_set():
+            connection.send_bytes(json.dumps(self._handler(request)).encode())
 
 
-def ask(folder: Path, request: Document) -> Document | None:
-    """The owner's answer; None if there is no owner.
+class _Bounded:
+    """A connection as the handshake uses it, on which no answer is waited for without end."""
+
+    def __init__(self, connection: Connection, patience_s: float) -> None:
+        self._connection = connection
+        self._patience_s = patience_s
+        self.send_bytes = connection.send_bytes
+
+    def recv_bytes(self, maxlength: int | None = None) -> bytes:
+        if not self._connection.poll(self._patience_s):
+            raise TimeoutError(f"no answer within {self._patience_s} s")
+        return self._connection.recv_bytes(maxlength)
+
+
+def ask(
+    folder: Path, request: Document, *, patience_s: float = _PATIENCE_S, answer_s: float = _ANSWER_S
+) -> Document | None:
+    """The owner's answer; None if there is no owner, or it ended while it was asked.
+
+    Args:
+        patience_s: how long the owner may take to show that it has the key; answer_s: to answer the request.
 
     Raises:
         ProblemError: the owner does not answer as it should.
     """
     try:
         key = (folder / "control.key").read_bytes()
-        with Client(_address(folder), authkey=key) as connection:
+        with Client(_address(folder)) as connection:
+            bounded: Any = _Bounded(connection, patience_s)
+            answer_challenge(bounded, key)
+            deliver_challenge(bounded, key)
             connection.send_bytes(json.dumps(request).encode())
-            answer: Document = json.loads(connection.recv_bytes())
+            answer: Document = json.loads(_Bounded(connection, answer_s).recv_bytes())
             return answer
-    except (FileNotFoundError, ConnectionRefusedError):
+    except (FileNotFoundError, ConnectionError, EOFError):
         return None
     except Exception as error:
         raise ProblemError(problem("control.broken", repr(error))) from error

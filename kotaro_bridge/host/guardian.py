@@ -27,7 +27,7 @@ _CHUNK = 1 << 16
 _LONGEST_LINE = 1 << 16
 _TAIL_LINES = 20
 _DRAIN_S = 1.0
-_TAG = re.compile(r"@kotaro (\S+) (start|exit|clean|alive)\b(.*)\Z")
+_TAG = re.compile(r"@kotaro (\S+) (start|drained|exit|clean|alive)\b(.*)\Z")
 _FIELD = re.compile(r"(\w+)=(\S*)")
 
 
@@ -87,6 +87,7 @@ class GuardedProcess:
         self._cleaned = False
         self._taken = 0
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
+        self._stderr_drained = threading.Event()
         self._job = JobObject()
         try:
             self._popen = subprocess.Popen(
@@ -151,9 +152,11 @@ class GuardedProcess:
                     self._take(line)
         for line in splitter.finish():
             self._take(line)
+        if stream is Stream.STDERR:
+            self._stderr_drained.set()
 
     def _take(self, line: LogLine) -> None:
-        if line.stream is Stream.STDOUT and line.text.startswith("@kotaro "):
+        if line.text.startswith("@kotaro "):
             tag = _TAG.match(line.text)
             if tag and tag.group(1) == self._run_id:
                 self._tagged(tag.group(2), tag.group(3))
@@ -166,7 +169,11 @@ class GuardedProcess:
         fields = dict(_FIELD.findall(rest))
         if word == "start":
             self._on_event(Started(int(fields["pid"])))
+        elif word == "drained":
+            self._stderr_drained.set()
         elif word == "exit":
+            # The cause stands on stderr, which another thread reads: it must be known before the end is told.
+            self._stderr_drained.wait(_DRAIN_S)
             code, signal = fields.get("code"), fields.get("signal")
             self._on_event(Exited(int(code) if code else None, int(signal) if signal else None))
         elif word == "clean":

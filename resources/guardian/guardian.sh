@@ -54,12 +54,16 @@ term_all() {
     done
 }
 
+# clock: hundredths of a second since boot, in $now. A look at all processes takes its time: tries are no measure of it.
+clock() { read -r now rest </proc/uptime && now=${now%.*}${now#*.}; }
+
 # wait_all GRACE_S: wait up to the grace, KILL, wait up to 5 s; $pids holds what is left.
 wait_all() {
-    tries=$(($1 * 10))
-    while members; [ -n "$pids" ] && [ "$tries" -gt 0 ]; do sleep 0.1; tries=$((tries - 1)); done
-    tries=50
-    while [ -n "$pids" ] && [ "$tries" -gt 0 ]; do kill_all; sleep 0.1; members; tries=$((tries - 1)); done
+    clock
+    end=$((now + $1 * 100))
+    while members; clock; [ -n "$pids" ] && [ "$now" -lt "$end" ]; do sleep 0.1; done
+    end=$((now + 500))
+    while [ -n "$pids" ] && [ "$now" -lt "$end" ]; do kill_all; sleep 0.1; members; clock; done
 }
 
 # end_all GRACE_S: TERM first.

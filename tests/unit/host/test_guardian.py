@@ -110,7 +110,7 @@ def test_arguments_arrive_whole_and_the_home_folder_is_that_of_the_target(engine
 
 
 def test_stop_is_one_term_and_waits_for_the_engine(engine: Engine) -> None:
-    process = engine.start('trap "echo term" TERM; echo up; sleep 30 & wait; echo bye; exit 0')
+    process = engine.start('trap "echo term" TERM; sleep 30 & echo up; wait; echo bye; exit 0')
     engine.hears("up")
     process.stop(5)
     assert Exited(0, None) in engine.end()
@@ -151,7 +151,7 @@ def test_a_child_without_the_mark_is_found_by_its_session(engine: Engine) -> Non
 
 
 def test_the_launching_process_killed_ends_the_engine(engine: Engine) -> None:
-    process = engine.start('trap "exit 0" TERM; echo up; sleep 300 & wait')
+    process = engine.start('trap "exit 0" TERM; sleep 300 & echo up; wait')
     started = engine.next()
     assert isinstance(started, Started)
     engine.hears("up")
@@ -161,7 +161,7 @@ def test_the_launching_process_killed_ends_the_engine(engine: Engine) -> None:
 
 
 def test_an_orphan_is_found_and_ended_by_the_next_owner(engine: Engine) -> None:
-    process = engine.start('trap "exit 0" TERM; echo up; sleep 300 & wait')
+    process = engine.start('trap "exit 0" TERM; sleep 300 & echo up; wait')
     started = engine.next()
     assert isinstance(started, Started)
     engine.hears("up")
@@ -175,7 +175,7 @@ def test_an_orphan_is_found_and_ended_by_the_next_owner(engine: Engine) -> None:
 
 
 def test_end_of_file_on_the_guardians_stdin_ends_the_engine(engine: Engine) -> None:
-    process = engine.start('trap "exit 0" TERM; echo up; sleep 300 & wait')
+    process = engine.start('trap "exit 0" TERM; sleep 300 & echo up; wait')
     engine.hears("up")
     process._close_stdin()
     assert Exited(0, None) in engine.end()
@@ -183,7 +183,7 @@ def test_end_of_file_on_the_guardians_stdin_ends_the_engine(engine: Engine) -> N
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
 def test_a_signal_to_the_guardian_ends_the_engine_once(engine: Engine, number: signal.Signals) -> None:
-    process = engine.start('trap "echo term" TERM; echo up; sleep 300 & wait; exit 0')
+    process = engine.start('trap "echo term" TERM; sleep 300 & echo up; wait; exit 0')
     engine.hears("up")
     process._popen.send_signal(number)
     assert Exited(0, None) in engine.end()
