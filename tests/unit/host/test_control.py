@@ -27,6 +27,9 @@ from tests.helpers.simulated import alive, until
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and the guardian are POSIX")
 
+# Processes of a run are known by its id: two runs of the tests on one machine must not have the same.
+RUN = f"orphan-{os.getpid()}"
+
 
 def echo(request: dict[str, Any]) -> dict[str, Any]:
     return {"you said": request}
@@ -330,7 +333,7 @@ assert OwnerLock(folder).acquire()
 launcher = LocalLauncher(env={**os.environ, "HOME": str(folder), "XDG_STATE_HOME": str(folder / "state")})
 script = 'trap "" TERM HUP; echo "$$" >"$1"; while :; do sleep 1; done'
 command = EngineCommand(("/bin/sh", "-c", script, "engine", str(folder / "engine.pid")), {}, (), ())
-engine = launcher.launch("orphan-1", command, print, lambda event: None)
+engine = launcher.launch(sys.argv[2], command, print, lambda event: None)
 print(engine._popen.pid, flush=True)
 time.sleep(60)
 """
@@ -340,7 +343,7 @@ time.sleep(60)
 def test_the_next_owner_ends_the_engine_of_a_killed_one(tmp_path: Path) -> None:
     """Owner and guardian die at once (the worst case); the engine lives on and ignores TERM."""
     launcher = LocalLauncher(env={**os.environ, "HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path / "state")})
-    with other_process(OWNER_WITH_ENGINE, tmp_path) as owner:
+    with other_process(OWNER_WITH_ENGINE, tmp_path, RUN) as owner:
         guardian = int(first_line(owner))
         until(lambda: (tmp_path / "engine.pid").exists() and (tmp_path / "engine.pid").read_text(), what="the engine")
         engine = int((tmp_path / "engine.pid").read_text())
@@ -350,8 +353,8 @@ def test_the_next_owner_ends_the_engine_of_a_killed_one(tmp_path: Path) -> None:
     assert alive(engine)
     lock = OwnerLock(tmp_path)
     assert lock.acquire()
-    assert launcher.leftovers() == ("orphan-1",)
-    assert launcher.reap("orphan-1", 0) == ()
+    assert launcher.leftovers() == (RUN,)
+    assert launcher.reap(RUN, 0) == ()
     assert not alive(engine)
     assert launcher.leftovers() == ()
     lock.release()
@@ -369,11 +372,11 @@ def test_a_run_that_its_guardian_is_ending_gets_no_second_term(tmp_path: Path) -
     terms = tmp_path / "terms"
     command = EngineCommand(("/bin/sh", "-c", script, "engine", str(terms)), {}, (), ())
     events: list[ProcessEvent] = []
-    process = launcher.launch("run-1", command, lambda _: None, events.append)
+    process = launcher.launch(RUN, command, lambda _: None, events.append)
     until(terms.exists, what="the engine")
     process.abandon()
     until(lambda: terms.read_text(), what="the first TERM")
-    assert launcher.reap("run-1", 5) == ()
+    assert launcher.reap(RUN, 5) == ()
     assert terms.read_text() == "term\n"
     assert process.join(20)
     assert isinstance(events[0], Started)

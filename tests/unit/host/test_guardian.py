@@ -22,6 +22,9 @@ from kotaro_bridge.host.launcher_local import LocalLauncher
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the guardian runs on the Linux side")
 
+# Processes of a run are known by its id: two runs of the tests on one machine must not have the same.
+RUN = f"run-{os.getpid()}"
+
 
 class Engine:
     """A guarded shell script with everything it reported."""
@@ -35,7 +38,7 @@ class Engine:
         self.said = threading.Condition()
         self.process: GuardedProcess | None = None
 
-    def start(self, script: str, *arguments: str, run_id: str = "run-1") -> GuardedProcess:
+    def start(self, script: str, *arguments: str, run_id: str = RUN) -> GuardedProcess:
         command = EngineCommand(("/bin/sh", "-c", script, "engine", *arguments), {"A": "1"}, ("LLAMA_*", "GGML_*"), ())
         self.process = self.launcher.launch(run_id, command, self._line, self.events.put)
         return self.process
@@ -168,8 +171,8 @@ def test_an_orphan_is_found_and_ended_by_the_next_owner(engine: Engine) -> None:
     os.killpg(process._popen.pid, signal.SIGKILL)  # the guardian with all its helpers, as when the whole VM side is cut
     engine.end()
     assert alive(started.pid)
-    assert engine.launcher.leftovers() == ("run-1",)
-    assert engine.launcher.reap("run-1", 2) == ()
+    assert engine.launcher.leftovers() == (RUN,)
+    assert engine.launcher.reap(RUN, 2) == ()
     assert not alive(started.pid)
     assert engine.launcher.leftovers() == ()
 
@@ -209,7 +212,7 @@ def test_a_run_file_of_another_boot_or_of_a_reused_pid_kills_nobody(engine: Engi
 
 def test_a_program_that_is_missing_ends_with_127(engine: Engine) -> None:
     command = EngineCommand(("/nowhere/engine",), {}, (), ())
-    engine.process = engine.launcher.launch("run-2", command, engine._line, engine.events.put)
+    engine.process = engine.launcher.launch(RUN, command, engine._line, engine.events.put)
     assert Exited(127, None) in engine.end()
 
 
@@ -280,6 +283,6 @@ def test_all_lines_of_stderr_are_taken_before_the_end_is_told(engine: Engine) ->
 
         engine.lines.clear()
         command = EngineCommand(("/bin/sh", "-c", "seq 1 50000 >&2; exit 3"), {}, (), ())
-        engine.process = engine.launcher.launch(f"run-{number}", command, engine._line, on_event)
+        engine.process = engine.launcher.launch(f"{RUN}-{number}", command, engine._line, on_event)
         engine.end()
         assert taken == [50000]
