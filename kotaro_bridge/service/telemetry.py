@@ -1,7 +1,7 @@
 """Telemetry: one thread that reads cards, counters and token rates, tells the bus, and watches runs that serve.
 
-Owns the pace (slow while nobody looks), the history, and the watch over READY runs: spill into shared memory and a lost
-driver end a run. Must not touch engines other than through `RunActor.disqualify`.
+Owns the pace (slow while nobody looks, at once when a run changes), the history, and the watch over READY runs: spill
+into shared memory and a lost driver end a run. Must not touch engines other than through `RunActor.disqualify`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.gpu import GpuCounters, GpuSnapshot
 from kotaro_bridge.domain.metrics import LlamaRates, VllmRates
 from kotaro_bridge.domain.run_state import Phase
-from kotaro_bridge.domain.run_view import RunView, Sample, Throughput
-from kotaro_bridge.service.bus import Bus
+from kotaro_bridge.domain.run_view import PhaseChanged, RunView, Sample, Throughput
+from kotaro_bridge.service.bus import Bus, Message
 from kotaro_bridge.service.machine import Machine
 from kotaro_bridge.service.prover import shared_allowed
 from kotaro_bridge.service.run_actor import RunActor
@@ -67,15 +67,18 @@ class Telemetry:
         self._history: deque[Sample] = deque(maxlen=round(HISTORY_S / WATCHED_S))
         self._watched = False
         self._closed = False
+        self._unsubscribe: Callable[[], None] = lambda: None
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="telemetry", daemon=True)
 
     def start(self) -> None:
         """Begin sampling."""
+        self._unsubscribe = self._bus.subscribe(self._hear)
         self._thread.start()
 
     def close(self) -> None:
         """Stop sampling and wait for the thread."""
+        self._unsubscribe()
         self._closed = True
         self._wake.set()
         if self._thread.ident is not None:
@@ -95,9 +98,10 @@ class Telemetry:
         self._watched = watched
         self._wake.set()
 
-    def nudge(self) -> None:
-        """Sample now: something changed."""
-        self._wake.set()
+    def _hear(self, message: Message) -> None:
+        """A run that changes is looked at now, not at the end of a pause that was chosen before."""
+        if isinstance(message, PhaseChanged):
+            self._wake.set()
 
     def _loop(self) -> None:
         while not self._closed:
