@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kotaro_bridge import __version__
-from kotaro_bridge.domain.errors import Problem, ProblemError, problem
+from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.ports import Launcher
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.host.control import ControlServer, OwnerLock
@@ -92,7 +92,8 @@ def simulated_setting(scenario: str) -> Setting:
 
     folder = Paths.of_user().simulated(scenario)
     pc: SimulatedPC = SimulatedPC.open(scenario, folder / "pc")
-    environment = {**os.environ, **pc.env}
+    # Runs on a simulated PC are not those of this machine: its owner must not end what the real one started.
+    environment = {**os.environ, **pc.env, "XDG_STATE_HOME": str(folder / "pc" / "local-state")}
     machine = Machine(
         gpu=pc.gpu,
         counters=pc.counters,
@@ -115,10 +116,13 @@ def setting_for(scenario: str | None) -> Setting:
 
 
 def _read_if_there(path: Path) -> bytes | None:
+    """The file's bytes; None if there is no such file. Raises ProblemError if it cannot be read."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise ProblemError(problem("storage.unusable", path=str(path), detail=str(error))) from error
 
 
 class Product:
@@ -161,9 +165,7 @@ class Product:
         self.telemetry.close()
         if self._control is not None:
             self._control.close()
-        # A simulated PC that another process is the owner of goes on.
-        if self._lock.acquire():
-            self.setting.close()
+        self.setting.close()  # a simulated PC goes on as long as another process has it open
         self._lock.release()
         return clean
 
