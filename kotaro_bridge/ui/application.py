@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from PySide6.QtCore import QSocketNotifier
+from PySide6.QtCore import QSocketNotifier, Qt
 from PySide6.QtWidgets import QApplication, QSystemTrayIcon
 
 from kotaro_bridge.ui.desk import Desk
@@ -54,7 +54,8 @@ def run_application(
     has_tray = QSystemTrayIcon.isSystemTrayAvailable()
     shell = Shell(desk, Theme(app, theme), tray_visible=has_tray)
     # Not `quit`: it asks the windows to close first, and ours hides instead, which would call the end off.
-    shell.ended.connect(lambda: app.exit(0))
+    # Queued: a TERM that comes before the loop runs would be lost, and the program would stay for ever.
+    shell.ended.connect(app.exit, Qt.ConnectionType.QueuedConnection)
     with _signals(shell.quit):
         if on_ready is not None:
             on_ready(

@@ -80,6 +80,17 @@ def test_ctrl_c_quits_in_order(world: FakeWorld) -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_a_signal_before_the_loop_runs_is_not_lost(world: FakeWorld) -> None:
+    too_late = threading.Timer(10, QApplication.exit, (1,))
+    too_late.start()
+    try:
+        early = run_application(world.desk, theme="light", on_ready=lambda *_: signal.raise_signal(signal.SIGTERM))
+        assert early == 0
+    finally:
+        too_late.cancel()
+        too_late.join()
+
+
 def test_the_tray_alone_brings_in_neither_pyqtgraph_nor_windows() -> None:
     ran = subprocess.run([sys.executable, "-c", TRAY_ALONE], capture_output=True, text=True, timeout=60, check=False)
     assert ran.stdout.strip() == "[]", ran.stderr
