@@ -6,6 +6,6 @@ programs that meet in that folder: `wsl` (wsl.exe), `vm` (the WSL2 virtual machi
 
 Limits. Windows and Linux share one loopback here, so localhost forwarding has no delay and cannot be missed by itself;
 `windows_ports_taken` tells the Windows-side check that a port is taken. Process ids and the boot id are those of this
-machine. The Linux side (programs started by the emulated wsl.exe, the VM, the engines) needs Linux: on Windows every
-module imports, and starting something there ends with the problem `simulator.no_linux_side`.
+machine. The Linux side (programs started by the emulated wsl.exe, the VM) needs Linux: on Windows `linux_stand_in`
+answers for the few programs that the product asks for, and `vm_stand_in` for the VM; the engines run there as here.
 """

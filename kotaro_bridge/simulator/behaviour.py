@@ -6,6 +6,7 @@ Words are separated by commas; a value follows a colon. Words that only one engi
 from __future__ import annotations
 
 import os
+import sys
 
 from kotaro_bridge.simulator.state import State
 
@@ -62,11 +63,11 @@ def before_start(behaviour: Behaviour) -> None:
     """What a misbehaving engine does before its first line."""
     if "exit-at-once" in behaviour:
         os._exit(1)
-    if "fork-child-keeps-pipe" in behaviour and os.fork() == 0:
-        import signal
+    if "fork-child-keeps-pipe" in behaviour:
+        import subprocess
 
-        while True:
-            signal.pause()
+        idle = [sys.executable, "-c", "import threading; threading.Event().wait()"]
+        subprocess.Popen(idle, stdin=subprocess.DEVNULL, stdout=1, stderr=2)
 
 
 def while_loading(behaviour: Behaviour, stream: int, filler: str) -> None:

@@ -8,15 +8,16 @@ ends with 0 (reference llama-server §6). Misbehaves as `behaviour.py` says.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
 import time
-from typing import Any
+from functools import partial
+from typing import Any, BinaryIO
 
 from kotaro_bridge.domain.errors import ProblemError
 from kotaro_bridge.domain.gguf import GgufModel, read_gguf
 from kotaro_bridge.simulator import behaviour as words
+from kotaro_bridge.simulator import procs, signals
 from kotaro_bridge.simulator.card import MIB, Claim, Usage, cuda_total_mib
 from kotaro_bridge.simulator.http_base import Server
 from kotaro_bridge.simulator.llama_args import WrongArgument, parse
@@ -126,9 +127,9 @@ class Engine:
                 self.say(part, failure.values)
             return 1
         if "never-ready" in self.behaviour:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN if "ignore-term" in self.behaviour else signal.SIG_DFL)
-            while True:
-                signal.pause()
+            if "ignore-term" in self.behaviour:
+                signals.ignore(signals.TERM)
+            threading.Event().wait()
         return self._serve()
 
     def _prepare(self, host: str, port: int) -> None:
@@ -209,10 +210,10 @@ class Engine:
     def _header(self) -> GgufModel:
         with open(self.model_path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
-            magic = "".join(chr(byte) if 32 <= byte < 127 else "?" for byte in os.pread(file.fileno(), 4, 0))
+            magic = "".join(chr(byte) if 32 <= byte < 127 else "?" for byte in _read_at(file, 0, 4))
             try:
                 # Data that the file lacks is found out later than a broken header, so the size is not told here.
-                model = read_gguf(lambda offset, count: os.pread(file.fileno(), count, offset), sys.maxsize)
+                model = read_gguf(partial(_read_at, file), sys.maxsize)
             except ProblemError as error:
                 part = "junk" if error.problem.code == "model.not_gguf" else "broken"
                 raise Failed(part, magic=magic) from None
@@ -244,7 +245,7 @@ class Engine:
             self.say(before, {})
         for step in range(STEPS):
             if "host-oom" in self.behaviour and step == STEPS // 2 and before:
-                os.kill(os.getpid(), signal.SIGKILL)
+                procs.die(procs.KILL)
             if wanted:
                 self.claim.grow(wanted * (step + 1) // STEPS - wanted * step // STEPS)
             time.sleep(seconds / STEPS)
@@ -253,27 +254,33 @@ class Engine:
         stop = threading.Event()
         wakeup = Wakeup()
         if "ignore-term" in self.behaviour:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            signals.ignore(signals.TERM)
         else:
-            signal.signal(signal.SIGTERM, lambda *_: self._on_signal(stop))
-        signal.signal(signal.SIGINT, lambda *_: self._on_signal(stop))
+            signals.handle(lambda: self._on_signal(stop, wakeup), signals.TERM)
+        signals.handle(lambda: self._on_signal(stop, wakeup), signals.INT)
         self.api.load(self.slots, self.model_info)
         self.say("ready", {})
         crash = self.behaviour.value("crash", 1) if "crash" in self.behaviour else None
         while not stop.is_set():
             if not wakeup.wait(timeout_s=crash):
                 self.say("crash", {})
-                os.abort()
+                procs.die(procs.ABORT)
         gpu_now = Usage(self.state)
         unaccounted = round(self.claim.bytes / MIB) - self.values["self"]
         self.say("stop", {"free_now": gpu_now.free // MIB, "unaccounted": unaccounted})
         return 0
 
-    def _on_signal(self, stop: threading.Event) -> None:
+    def _on_signal(self, stop: threading.Event, wakeup: Wakeup) -> None:
         if stop.is_set():
             os.write(2, b"Received second interrupt, terminating immediately.\n")
             os._exit(1)
         stop.set()
+        wakeup.wake()
+
+
+def _read_at(file: BinaryIO, offset: int, size: int) -> bytes:
+    file.seek(offset)
+    return file.read(size)
 
 
 def _keys(options: dict[str, str]) -> frozenset[str]:
@@ -286,7 +293,8 @@ def _keys(options: dict[str, str]) -> frozenset[str]:
 
 
 def main(arguments: list[str]) -> int:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signals.default(signals.INT)
+    signals.listen()
     state = State.from_environment()
     behaviour = words.Behaviour.read(state)
     words.before_start(behaviour)

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import threading
 import time
 from typing import Any
 
 from kotaro_bridge.simulator import behaviour as words
-from kotaro_bridge.simulator import models, procs
+from kotaro_bridge.simulator import models, procs, signals
 from kotaro_bridge.simulator.card import MIB, Usage, cuda_total_mib
 from kotaro_bridge.simulator.http_base import Server
 from kotaro_bridge.simulator.replay import fill, read_parts
@@ -24,10 +23,13 @@ from kotaro_bridge.simulator.state import State
 from kotaro_bridge.simulator.vllm_args import Options
 from kotaro_bridge.simulator.vllm_core import KEPT_WHEN_OFFLOADED, Core
 from kotaro_bridge.simulator.vllm_http import VllmApi, VllmHandler
+from kotaro_bridge.simulator.vllm_link import CoreProcess
 from kotaro_bridge.simulator.vllm_memory import Budget, Shape
 from kotaro_bridge.simulator.wakeup import Wakeup
 
 INTERRUPTED = 130
+CORE = "core"
+"""First word of the command line of the second process, which ends in three numbers: see `run_core`."""
 STATS_EVERY_S = 10.0
 DEAD_ENGINE_S = 5.0
 EAGER_SPEED = 0.2  # captures: 29 of 142 tok/s
@@ -36,17 +38,18 @@ SPILLED_SPEED = 0.12
 
 
 class ApiServer:
-    """One run of `vllm serve`."""
+    """One run of `vllm serve`; its core makes one as well, for the same words in the same log."""
 
-    def __init__(self, state: State, behaviour: words.Behaviour, options: Options) -> None:
+    def __init__(self, state: State, behaviour: words.Behaviour, arguments: list[str]) -> None:
         self.state = state
         self.behaviour = behaviour
+        self.arguments = arguments
+        options = Options(arguments)
         self.options = options
         self.parts = read_parts("vllm.log")
         self.conditions = set("-")
         self.host = str(options.get("host", "0.0.0.0"))  # noqa: S104 - vLLM's own default, printed and bound as it does
         self.port = int(options.get("port", 8000))
-        self.core = 0
         self.values: dict[str, Any] = {
             "api": os.getpid(),
             "core": 0,
@@ -89,11 +92,27 @@ class ApiServer:
             self.say("port_used", {})
             return 1
         gpu = self.state.scenario["gpu"]
-        free = Usage(self.state).free - gpu["cuda_context_mib"] * MIB
-        budget = Budget(shape, self.options, cuda_total_mib(self.state) * MIB, max(free, 0))
-        self.values |= budget.values()
+        budget = self._budget(shape, Usage(self.state).free - gpu["cuda_context_mib"] * MIB)
         self.say("start", {})
         return self._serve(server, shape, budget)
+
+    def run_core(self, api: int, free: int, port: int) -> int:
+        """Be the core of the API server `api`, which saw `free` bytes and has the line on `port`; the exit code."""
+        shape = self._shape()
+        if shape is None:
+            return 1
+        budget = self._budget(shape, free)
+        self.values |= {"api": api, "core": os.getpid()}
+        return Core(self.state, self.behaviour, shape, budget, self._load_s(), self.say, port).run()
+
+    def _budget(self, shape: Shape, free: int) -> Budget:
+        budget = Budget(shape, self.options, cuda_total_mib(self.state) * MIB, max(free, 0))
+        seconds = self._load_s()
+        self.values |= {**budget.values(), "compile_s": seconds * 0.4, "init_s": seconds * 0.6}
+        return budget
+
+    def _load_s(self) -> float:
+        return self.state.scaled(self.state.scenario["engines"]["vllm_load_s"])
 
     def _shape(self) -> Shape | None:
         """The model's shape; None after the words for a start that cannot work."""
@@ -134,61 +153,53 @@ class ApiServer:
         self.conditions |= {"h"} if "kv-in-ram" in self.behaviour else {"k"}
 
     def _serve(self, server: Server, shape: Shape, budget: Budget) -> int:
-        seconds = self.state.scaled(self.state.scenario["engines"]["vllm_load_s"])
-        self.values |= {"compile_s": seconds * 0.4, "init_s": seconds * 0.6}
-        busy_read, busy_write = os.pipe()
-        ready_read, ready_write = os.pipe()
-        self.core = os.fork()
-        if self.core == 0:
-            server.server_close()
-            os.close(busy_write)
-            os.close(ready_read)
-            self.values["core"] = os.getpid()
-            core = Core(self.state, self.behaviour, shape, budget, seconds, self.say, busy_read, ready_write)
-            os._exit(core.run())
-        os.close(busy_read)
-        os.close(ready_write)
         stop = threading.Event()
         wakeup = Wakeup()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_IGN if "ignore-term" in self.behaviour else lambda *_: stop.set())
-        loaded = self._wait_for_core(ready_read, stop, wakeup)
+
+        def end() -> None:
+            stop.set()
+            wakeup.wake()
+
+        if "ignore-term" in self.behaviour:
+            signals.ignore(signals.TERM, signals.INT)
+        else:
+            signals.handle(end, signals.TERM, signals.INT)
+        command = [sys.executable, "-m", "kotaro_bridge.simulator.engine_vllm", CORE, *self.arguments]
+        core = CoreProcess([*command, str(os.getpid()), str(budget.free)], wakeup.wake)
+        self.values["core"] = core.pid
+        loaded = self._wait_for_core(core, stop, wakeup)
         if loaded is None:
-            return self._interrupted()
+            return self._interrupted(core)
         if not loaded:
-            return self._core_failed()
-        api = self._api(shape, budget, busy_write)
+            return self._core_failed(core)
+        api = self._api(shape, budget, core)
         VllmHandler.api = api
-        signal.signal(signal.SIGINT, lambda *_: stop.set())
-        threading.Thread(target=self._watch_core, args=(api, stop, wakeup), daemon=True).start()
+        signals.handle(end, signals.INT)
+        threading.Thread(target=self._watch_core, args=(core, api, stop, wakeup), daemon=True).start()
         threading.Thread(target=self._tell_stats, args=(api,), daemon=True).start()
         self.say("serve", {})
         server.server_activate()
         threading.Thread(target=server.serve_forever, args=(0.2,), daemon=True).start()
-        return self._until_stopped(stop, wakeup, api)
+        return self._until_stopped(core, stop, wakeup, api)
 
-    def _wait_for_core(self, ready: int, stop: threading.Event, wakeup: Wakeup) -> bool | None:
+    def _wait_for_core(self, core: CoreProcess, stop: threading.Event, wakeup: Wakeup) -> bool | None:
         """Whether the engine has loaded; None when a signal came first."""
-        while not stop.is_set():
-            if ready in wakeup.wait(ready):
-                loaded = bool(os.read(ready, 1))
-                while loaded and "never-ready" in self.behaviour and not stop.is_set():
-                    wakeup.wait()
-                return None if stop.is_set() else loaded
-        return None
+        while not stop.is_set() and (core.ready is None or (core.ready and "never-ready" in self.behaviour)):
+            wakeup.wait()
+        return None if stop.is_set() else core.ready
 
-    def _interrupted(self) -> int:
-        procs.kill(self.core, signal.SIGTERM)
+    def _interrupted(self, core: CoreProcess) -> int:
+        core.terminate()
         self.say("interrupted", {})
         return INTERRUPTED
 
-    def _core_failed(self) -> int:
-        _, status = os.waitpid(self.core, 0)
-        killed = f"{{'EngineCore_DP0': -{os.WTERMSIG(status)}}}" if os.WIFSIGNALED(status) else "{}"
+    def _core_failed(self, core: CoreProcess) -> int:
+        number = procs.ended_by(core.wait())
+        killed = "{}" if number is None else f"{{'EngineCore_DP0': -{number}}}"
         self.say("failed_parent", {"failed": killed})
         return 1
 
-    def _api(self, shape: Shape, budget: Budget, busy: int) -> VllmApi:
+    def _api(self, shape: Shape, budget: Budget, core: CoreProcess) -> VllmApi:
         key = self.options.get("api_key", os.environ.get("VLLM_API_KEY", ""))
         return VllmApi(
             name=self.options.served_name,
@@ -202,7 +213,7 @@ class ApiServer:
             counters_go_back="counters-go-back" in self.behaviour,
             rate=lambda: self._rate(shape),
             say=self.say,
-            busy=lambda share: _tell(busy, share),
+            busy=core.work,
         )
 
     def _rate(self, shape: Shape) -> float:
@@ -214,9 +225,9 @@ class ApiServer:
         slower *= SPILLED_SPEED if Usage(self.state).engine_shared > 0 else 1.0
         return float(bandwidth * gpu["efficiency"] / shape.weights * slower)
 
-    def _watch_core(self, api: VllmApi, stop: threading.Event, wakeup: Wakeup) -> None:
+    def _watch_core(self, core: CoreProcess, api: VllmApi, stop: threading.Event, wakeup: Wakeup) -> None:
         """An engine that dies takes the server with it after some seconds, with exit code 0 (reference vllm §1.10)."""
-        os.waitpid(self.core, 0)
+        core.wait()
         if not stop.is_set():
             api.dead = True
             self.say("died", {})
@@ -235,26 +246,20 @@ class ApiServer:
                 self.say("stats", {**shown, "usage": now[4] * 100})
             before = now
 
-    def _until_stopped(self, stop: threading.Event, wakeup: Wakeup, api: VllmApi) -> int:
+    def _until_stopped(self, core: CoreProcess, stop: threading.Event, wakeup: Wakeup, api: VllmApi) -> int:
         crash = self.behaviour.value("crash", 1) if "crash" in self.behaviour else None
         while not stop.is_set():
             if not wakeup.wait(timeout_s=crash):
-                self.say("crash", {"core": self.core})
-                procs.kill(self.core, signal.SIGKILL)
+                self.say("crash", {"core": core.pid})
+                core.kill()
                 crash = None
         self.say("stop", {})
         if not api.dead:
             self.say("stop_core_wait", {})
-            procs.kill(self.core, signal.SIGTERM)
-            while procs.start_ticks(self.core) is not None:
-                time.sleep(0.01)
+            core.terminate()
+            core.wait()
         self.say("stopped", {})
         return 0
-
-
-def _tell(channel: int, share: float) -> None:
-    """How busy the card is, in hundredths."""
-    os.write(channel, bytes([round(share * 100)]))
 
 
 def main(arguments: list[str]) -> int:
@@ -263,8 +268,12 @@ def main(arguments: list[str]) -> int:
         os.write(1, f"{state.scenario['engines']['vllm_version']}\n".encode())
         return 0
     behaviour = words.Behaviour.read(state)
+    if arguments[:1] == [CORE]:
+        api, free, port = map(int, arguments[-3:])
+        return ApiServer(state, behaviour, arguments[1:-3]).run_core(api, free, port)
     words.before_start(behaviour)
-    return ApiServer(state, behaviour, Options(arguments)).run()
+    signals.listen()
+    return ApiServer(state, behaviour, arguments).run()
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import socketserver
+import sys
 from http.server import BaseHTTPRequestHandler
 from typing import Any, ClassVar
 
@@ -15,7 +16,7 @@ class Server(socketserver.ThreadingTCPServer):
     """Accepts connections in threads that end with the program."""
 
     daemon_threads = True
-    allow_reuse_address = True
+    allow_reuse_address = sys.platform != "win32"  # there it would let two servers share a port
     request_queue_size = 64
 
 

@@ -6,12 +6,14 @@ sparse: they have their true size and take almost no room.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import struct
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from kotaro_bridge.domain.ggml_types import GGML_TYPES
 from kotaro_bridge.resources import resource
@@ -50,7 +52,22 @@ def write_gguf(path: Path, shape: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         file.write(header)
+        if sys.platform == "win32":
+            _make_sparse(file)
         file.truncate(data_at + offset)
+
+
+def _make_sparse(file: BinaryIO) -> None:
+    """Windows keeps room for every byte of a file unless it is told; a file system without holes takes the room."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        import pywintypes
+        import win32file
+        import winioctlcon
+
+        with contextlib.suppress(pywintypes.error):
+            win32file.DeviceIoControl(msvcrt.get_osfhandle(file.fileno()), winioctlcon.FSCTL_SET_SPARSE, b"", 0)
 
 
 def _size(dims: tuple[int, ...], kind: int) -> int:

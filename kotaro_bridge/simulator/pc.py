@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-import signal
-import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -21,9 +19,9 @@ import msgspec
 
 from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.gpu import GpuCounters, GpuProcess, GpuSnapshot
-from kotaro_bridge.simulator import card, models, owners, procs, vm_client
+from kotaro_bridge.simulator import card, loopback, models, owners, procs, vm_client, vm_stand_in
 from kotaro_bridge.simulator.scenario import Scenario, load
-from kotaro_bridge.simulator.state import State, python_environment, read_json, write_json
+from kotaro_bridge.simulator.state import ENGINES, State, python_environment, read_json, write_json
 
 CLOSE_S = 10.0
 NVML_FAILURES = {  # switch `nvml`: code, NVML's words
@@ -109,16 +107,7 @@ class SimulatedPC:
         """Whether 127.0.0.1:port can be bound on Windows. Both sides share one loopback here."""
         if port in self._state.switches()["windows_ports_taken"]:
             return False
-        with socket.socket() as probe:
-            if sys.platform != "win32":
-                probe.setsockopt(
-                    socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-                )  # a closed server's TIME_WAIT is no listener
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                return False
-        return True
+        return loopback.port_free(port)
 
     def set(self, **switches: Any) -> None:
         """Change switches (`state.SWITCHES`) while the PC runs."""
@@ -134,9 +123,9 @@ class SimulatedPC:
 
     def boot(self, distro: str) -> None:
         """Somebody else uses a distro: it runs until it is stopped."""
-        conn, _ = vm_client.start(self._state)
-        if conn is not None:
-            conn.close()
+        link, _ = vm_client.start(self._state)
+        if link is not None:
+            link.close()
         vm_client.request(self._state, {"op": "boot", "distro": distro})
 
     def restart_vm(self) -> None:
@@ -153,7 +142,7 @@ class SimulatedPC:
     def close(self) -> None:
         """Let go of the PC; the last one to do so ends everything in it. Safe to call twice."""
         owners.detach(self._state)
-        if owners.anybody(self._state) or sys.platform == "win32":
+        if owners.anybody(self._state):
             return
         vm_client.request(self._state, {"op": "shutdown"})
         deadline = time.monotonic() + CLOSE_S
@@ -161,7 +150,7 @@ class SimulatedPC:
         left = [*_vm_pids(self._state), *(pid for pid in holders if pid != os.getpid())]
         while (alive := [pid for pid in left if procs.start_ticks(pid) is not None]) and time.monotonic() < deadline:
             for pid in alive:
-                procs.kill(pid, signal.SIGKILL)
+                procs.kill(pid, procs.KILL)
             time.sleep(0.01)
 
 
@@ -225,7 +214,11 @@ class SimulatedCounters:
 def _alone(path: str) -> Iterator[None]:
     """Only one process at a time looks whether a PC is open, makes it, and opens it."""
     with open(os.path.join(path, "open.lock"), "wb") as lock:
-        if sys.platform != "win32":
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(lock.fileno(), msvcrt.LK_LOCK, 1)
+        else:
             import fcntl
 
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -247,11 +240,11 @@ def _make(path: str, scenario: Scenario) -> None:
     os.makedirs(os.path.dirname(state.wslconfig_path), exist_ok=True)
     if scenario.wslconfig is not None and not os.path.exists(state.wslconfig_path):
         Path(state.wslconfig_path).write_text(scenario.wslconfig.lstrip("\n"), encoding="utf-8")
-    if sys.platform != "win32":
-        _program(state, "bin/wslinfo", "wslinfo")
-        _place_nvidia_smi(state)
-        for distro in plain["distros"]:
-            _make_distro(state, distro)
+    vm_stand_in.forget(state)
+    _program(state, "bin/wslinfo", "wslinfo")
+    _place_nvidia_smi(state)
+    for distro in plain["distros"]:
+        _make_distro(state, distro)
     write_json(state.path("scenario.json"), plain)
 
 
@@ -265,8 +258,8 @@ def _make_distro(state: State, distro: dict[str, Any]) -> None:
         os.makedirs(folder, exist_ok=True)
     if distro["default"]:
         home = f"{inside}/home/{distro['user']}"
-        _program(state, f"{home}/llama.cpp/build/bin/llama-server", "engine_llama")
-        _program(state, f"{home}/vllm/bin/vllm", "engine_vllm")
+        for place, module in ENGINES.items():
+            _program(state, f"{home}/{place}", module)
         models.write_models(Path(state.path(home, "models")))
 
 

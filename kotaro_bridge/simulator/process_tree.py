@@ -50,7 +50,9 @@ def finder(run_id: str, leader: int | None) -> Callable[[], list[int]]:
             below = [] if leader is None else [leader, *procs.descendants(leader)]
             return [pid for pid in below if procs.start_ticks(pid) is not None]
         mark = f"{RUN_VARIABLE}={run_id}".encode()
-        return [pid for pid in procs.all_pids() if procs.session(pid) == leader or mark in procs.environment(pid)]
+        pids = procs.all_pids()
+        in_session = [pid for pid in pids if leader is not None and procs.session(pid) == leader]
+        return [*in_session, *(pid for pid in pids if pid not in in_session and mark in procs.environment(pid))]
 
     return find
 

@@ -10,9 +10,19 @@ import json
 import os
 import sys
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 VARIABLE = "KOTARO_SIM"
+PATIENCE_S = 2.0
+
+WSL_NVIDIA_SMI = "/usr/lib/wsl/lib/nvidia-smi"
+WSLINFO = ("/usr/bin/wslinfo", "/bin/wslinfo")
+PLAIN_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+ENGINES = {"llama.cpp/build/bin/llama-server": "engine_llama", "vllm/bin/vllm": "engine_vllm"}
+"""Engines in the home folder of the default distro's user, with the module that each one is."""
 
 SWITCHES: dict[str, Any] = {
     "wsl": "normal",  # normal, stub, hang, e_unexpected
@@ -21,6 +31,7 @@ SWITCHES: dict[str, Any] = {
     "nvml": "normal",  # normal, missing, lost, failed
     "engine": "",  # words of `behaviour.py`, separated by commas
     "windows_ports_taken": [],
+    "linux_side": "real",  # real, stand-in; always stood in for on Windows
     "time_scale": 1.0,
     "vram_limit_mib": None,
 }
@@ -51,16 +62,28 @@ def write_json(path: str, value: object) -> None:
     temporary = f"{path}.{os.getpid()}.tmp"
     with open(temporary, "w", encoding="utf-8") as file:
         json.dump(value, file, ensure_ascii=False)
-    os.replace(temporary, path)
+    _patiently(lambda: os.replace(temporary, path))
 
 
 def read_json(path: str) -> Any:
     """The value of a file, or None when it does not exist."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with _patiently(lambda: open(path, encoding="utf-8")) as file:
             return json.load(file)
     except FileNotFoundError:
         return None
+
+
+def _patiently(action: Callable[[], T]) -> T:
+    """On Windows a file that is open for reading cannot be replaced, and one that is being replaced not be opened."""
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return action()
+        except PermissionError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.002)
 
 
 class State:
@@ -128,3 +151,29 @@ class State:
         name = user or distro["user"]
         inside = ("root",) if name == "root" else ("home", name)
         return self.path("distros", distro["name"], *inside)
+
+
+def distro_environment(state: State, message: dict[str, Any], *, gpu: bool) -> dict[str, str]:
+    """What WSL gives a program: its own set, and the variables that WSLENV names.
+
+    Args:
+        message: a launch, with `distro`, `user` and `env`. gpu: whether the VM has the card.
+    """
+    distro = state.distro(message["distro"])
+    if distro is None:
+        raise AssertionError("a running distro is registered")
+    user = message["user"] or distro["user"]
+    card = [state.path("wsl-lib")] if gpu else []
+    return {
+        "HOME": state.home(distro, user),
+        "USER": user,
+        "LOGNAME": user,
+        "SHELL": login_shell(),
+        "PATH": os.pathsep.join([state.path("bin"), *card, *PLAIN_PATH]),
+        "TERM": "xterm-256color",
+        "LANG": "C.UTF-8",
+        "NAME": "SIMULATED-PC",
+        "WSL_DISTRO_NAME": distro["name"],
+        "KOTARO_NVIDIA_SMI": state.path("wsl-lib", "nvidia-smi"),
+        **message["env"],
+    }

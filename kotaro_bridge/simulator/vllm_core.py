@@ -6,33 +6,31 @@ Nobody watches its parent: it survives a SIGKILL of the API server and keeps the
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 from kotaro_bridge.simulator import behaviour as words
-from kotaro_bridge.simulator import procs
+from kotaro_bridge.simulator import procs, signals
 from kotaro_bridge.simulator.card import MIB, Claim, Usage
 from kotaro_bridge.simulator.state import State
+from kotaro_bridge.simulator.vllm_link import CoreLine
 from kotaro_bridge.simulator.vllm_memory import Budget, Shape
 from kotaro_bridge.simulator.wakeup import Wakeup
 
 TITLE = "VLLM::EngineCore"
 STEPS = 12
-READY = b"\xff"
 KEPT_WHEN_OFFLOADED = 0.6  # share of the weights that `partial` leaves on the GPU
 # Shares of the loading time, after captures p32awq_24g.
 START, WEIGHTS, COMPILE, GRAPHS, WARM = 0.2, 0.25, 0.25, 0.15, 0.15
 
 
 class Core:
-    """Loads and then waits; runs in the forked child.
+    """Loads and then waits.
 
     Args:
-        seconds: time that loading takes. channel: read end on which the API server tells how busy the card is; ready:
-            write end of a pipe for `READY`.
+        seconds: time that loading takes. port: of the line to the API server, which need not live as long as this.
     """
 
     def __init__(
@@ -43,8 +41,7 @@ class Core:
         budget: Budget,
         seconds: float,
         say: Callable[[str, dict[str, Any]], None],
-        channel: int,
-        ready: int,
+        port: int,
     ) -> None:
         self.state = state
         self.behaviour = behaviour
@@ -52,41 +49,34 @@ class Core:
         self.budget = budget
         self.seconds = seconds
         self.say = say
-        self.channel = channel
-        self.ready = ready
+        self.port = port
         self.stop = threading.Event()
 
     def run(self) -> int:
         """The exit code; 1 when loading failed."""
         procs.set_title(TITLE)
         wakeup = Wakeup()
-        terminated = signal.SIG_IGN if "ignore-term" in self.behaviour else signal.SIG_DFL
-        signal.signal(signal.SIGTERM, terminated)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if "ignore-term" in self.behaviour:
+            signals.ignore(signals.TERM)
+        signals.ignore(signals.INT)
         claim = Claim(self.state, TITLE)
+        line = CoreLine(self.port, claim.work)
         failed = self._load(claim)
         if failed is not None:
             self.say(failed, {"held": claim.bytes / 1024 / MIB})
             return 1
         if "ignore-term" not in self.behaviour:
             # Prints nothing itself: a second TERM in the middle of `say` would wait for its own lock.
-            signal.signal(signal.SIGTERM, lambda *_: self.stop.set())
-        os.write(self.ready, READY)
-        os.close(self.ready)
-        self._follow(claim, wakeup)
+            signals.handle(lambda: self._end(wakeup), signals.TERM)
+        line.ready()
         while not self.stop.is_set():
             wakeup.wait()
         self.say("stop_core", {})
         return 0
 
-    def _follow(self, claim: Claim, wakeup: Wakeup) -> None:
-        """Work as the API server says; nobody tells when the server is gone, there is just nothing to do any more."""
-        share = b"\0"
-        while share and not self.stop.is_set():
-            claim.work(share[0] / 100)
-            if self.channel in wakeup.wait(self.channel):
-                share = os.read(self.channel, 1)
-        claim.work(0.0)
+    def _end(self, wakeup: Wakeup) -> None:
+        self.stop.set()
+        wakeup.wake()
 
     def _load(self, claim: Claim) -> str | None:
         """Go through loading; the part of the log that tells of a failure, None if all went well."""
@@ -127,7 +117,7 @@ class Core:
             return False
         for step in range(STEPS):
             if "host-oom" in self.behaviour and step == STEPS // 2:
-                os.kill(os.getpid(), signal.SIGKILL)
+                procs.die(procs.KILL)
             claim.grow(size * (step + 1) // STEPS - size * step // STEPS)
             time.sleep(seconds / STEPS)
         return True

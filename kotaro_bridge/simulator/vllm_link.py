@@ -6,6 +6,7 @@ there are no signals, that it should end. The core does not end when the line do
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -17,7 +18,7 @@ from kotaro_bridge.simulator import procs, signals
 
 READY, TERM = b"\xff", b"\xfe"  # shares of work are 0 to 100
 PID_BYTES = 4
-CONNECT_S = 30.0
+LOOK_S = 0.2
 
 
 class CoreProcess:
@@ -31,23 +32,31 @@ class CoreProcess:
         self.ready: bool | None = None
         """None while it loads, False when it ended before it was ready."""
         self._wake = wake
+        self._line = socket.socket()
         with socket.create_server(("127.0.0.1", 0)) as listener:
-            listener.settimeout(CONNECT_S)
+            listener.settimeout(LOOK_S)
             # Not our stdin: its words are for us alone. Output handed over, not inherited: Windows needs that.
             self._popen = subprocess.Popen(
                 [*command, str(listener.getsockname()[1])], stdin=subprocess.DEVNULL, stdout=1, stderr=2
             )
-            self._line, _ = listener.accept()
+            while self._popen.poll() is None:
+                with contextlib.suppress(TimeoutError):
+                    self._line, _ = listener.accept()
+                    break
         self._line.settimeout(None)
-        self.pid = int.from_bytes(self._line.recv(PID_BYTES, socket.MSG_WAITALL), "big")
+        self.pid = int.from_bytes(self._receive(PID_BYTES), "big") or self._popen.pid
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
-        try:
-            self.ready = self._line.recv(1) == READY
-        except ConnectionError:
-            self.ready = False
+        self.ready = self._receive(1) == READY
         self._wake()
+
+    def _receive(self, size: int) -> bytes:
+        """Bytes of the core; none when it has ended."""
+        try:
+            return self._line.recv(size, socket.MSG_WAITALL)
+        except OSError:
+            return b""
 
     def work(self, share: float) -> None:
         """Tell how busy the card is, 0 to 1."""

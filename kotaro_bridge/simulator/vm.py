@@ -8,16 +8,20 @@ Waits in one poll; the processes of a distro belong to `vm_distro.Distro`.
 
 from __future__ import annotations
 
+import sys
+
+if sys.platform == "win32":
+    raise ImportError("the VM of a simulated PC needs Linux; on Windows it is stood in for")
+
 import contextlib
 import json
 import os
 import select
 import socket
-import sys
 import time
 from typing import Any
 
-from kotaro_bridge.simulator import owners, vm_client, vm_config, vm_distro
+from kotaro_bridge.simulator import owners, vm_config, vm_distro, vm_socket
 from kotaro_bridge.simulator.state import State, write_json
 
 LOOK_S = 1.0
@@ -62,7 +66,7 @@ class VirtualMachine:
             conn = self.connections.pop(fd)
             self.poll.unregister(conn)
             with conn, contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                data, fds, _, _ = socket.recv_fds(conn, vm_client.PACKET, 3)
+                data, fds, _, _ = socket.recv_fds(conn, vm_socket.PACKET, 3)
                 if data:
                     self._answer(conn, json.loads(data), fds)
                 for stream in fds:
@@ -145,7 +149,7 @@ def main() -> int:
     state = State.from_environment()
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     while not _bound(listener, state):
-        if (other := vm_client.connect(state)) is not None:
+        if (other := vm_socket.connect(state)) is not None:
             other.close()
             _report({})  # another call has just started the VM and got the warnings
             return 0
@@ -165,7 +169,7 @@ def main() -> int:
 
 def _bound(listener: socket.socket, state: State) -> bool:
     try:
-        listener.bind(vm_client.address(state.folder))
+        listener.bind(vm_socket.address(state.folder))
     except OSError:
         return False
     return True

@@ -9,6 +9,11 @@ everything in it.
 
 from __future__ import annotations
 
+import sys
+
+if sys.platform == "win32":
+    raise ImportError("the VM of a simulated PC needs Linux; on Windows it is stood in for")
+
 import contextlib
 import json
 import os
@@ -18,13 +23,10 @@ import time
 from typing import Any
 
 from kotaro_bridge.simulator import procs
-from kotaro_bridge.simulator.state import State, login_shell
-from kotaro_bridge.simulator.vm_client import PACKET
+from kotaro_bridge.simulator.state import WSL_NVIDIA_SMI, WSLINFO, State, distro_environment
 from kotaro_bridge.simulator.vm_config import VmConfig
+from kotaro_bridge.simulator.vm_socket import PACKET
 from kotaro_bridge.simulator.wakeup import Wakeup
-
-WSL_NVIDIA_SMI = "/usr/lib/wsl/lib/nvidia-smi"
-PLAIN_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Distro:
@@ -185,7 +187,7 @@ class _Relay:
             os.dup2(fd, target)
         os.closerange(3, 256)
         argv: list[str] = self.message["argv"]
-        environment = self._environment()
+        environment = distro_environment(self.init.state, self.message, gpu=self.init.config.gpu)
         directory = self.message["directory"]
         try:
             os.chdir(directory)
@@ -203,29 +205,7 @@ class _Relay:
         """Programs of a real distro that do not exist on this machine."""
         if program == WSL_NVIDIA_SMI:
             return environment["KOTARO_NVIDIA_SMI"] if self.init.config.gpu else program
-        return self.init.state.path("bin", "wslinfo") if program in ("/usr/bin/wslinfo", "/bin/wslinfo") else program
-
-    def _environment(self) -> dict[str, str]:
-        """What WSL gives a program: its own set, and the variables that WSLENV names."""
-        state = self.init.state
-        distro = state.distro(self.init.name)
-        if distro is None:
-            raise AssertionError("a running distro is registered")
-        user = self.message["user"] or distro["user"]
-        gpu = [state.path("wsl-lib")] if self.init.config.gpu else []
-        return {
-            "HOME": state.home(distro, user),
-            "USER": user,
-            "LOGNAME": user,
-            "SHELL": login_shell(),
-            "PATH": ":".join([state.path("bin"), *gpu, PLAIN_PATH]),
-            "TERM": "xterm-256color",
-            "LANG": "C.UTF-8",
-            "NAME": "SIMULATED-PC",
-            "WSL_DISTRO_NAME": self.init.name,
-            "KOTARO_NVIDIA_SMI": state.path("wsl-lib", "nvidia-smi"),
-            **self.message["env"],
-        }
+        return self.init.state.path("bin", "wslinfo") if program in WSLINFO else program
 
 
 def _complain(message: str) -> None:

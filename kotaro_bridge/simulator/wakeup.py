@@ -47,7 +47,7 @@ else:
             os.write(self._write, b"\0")
 
         def wait(self, *others: int, timeout_s: float | None = None) -> set[int]:
-            """Wait for a signal, `wake`, or other descriptors; those that are readable, empty at the end of the time."""
+            """Wait for a signal, `wake` or other descriptors: those that are readable, none at the end of the time."""
             poll = select.poll()
             for fd in (self._read, *others):
                 poll.register(fd, select.POLLIN)

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
-import socket
 import subprocess
 import sys
+import threading
 import time
 from typing import Any
 
@@ -79,7 +78,9 @@ class WslExe:
             return STUB_STATUS
         if word not in ("-l", "--list", "--version", "-v"):
             say("StubPrompt")
-            select.select([0], [], [], self.state.scaled(KEY_PROMPT_S))
+            key = threading.Thread(target=os.read, args=(0, 1), daemon=True)  # Windows cannot select on it
+            key.start()
+            key.join(self.state.scaled(KEY_PROMPT_S))
         return 1
 
     def _manage(self, request: Manage) -> int:
@@ -164,25 +165,24 @@ class WslExe:
         A VM that stops at this very moment is waited for, and a new one started.
         """
         while True:
-            conn = self._connected()
-            with conn, contextlib.suppress(ConnectionResetError):
-                return vm_client.Launched(conn, message).wait()
+            with contextlib.closing(self._linked()) as link, contextlib.suppress(ConnectionResetError):
+                return link.run(message)
 
-    def _connected(self) -> socket.socket:
-        conn, started = vm_client.start(self.state)
+    def _linked(self) -> vm_client.Link:
+        link, started = vm_client.start(self.state)
         warnings = started.get("warnings", [])
         if warnings and os.environ.get("WSL_DISABLE_WARNINGS") != "1":
             wsl_text.write(wsl_text.STDERR, wsl_text.warning_texts(self.language, warnings))
         if (failure := started.get("failure")) is not None:
             name, values, code = failure
             raise WslFailure(name, *values, code=code)
-        return conn if conn is not None else self._connected()
+        return link if link is not None else self._linked()
 
     def _exit_code(self, status: int | None) -> int:
         """The exit code for a raw wait status (reference wsl-exe §2.1): a signal gives N, not 128+N."""
         if status is None:
             return 1
-        code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else status & 0xFF
+        code = status & 0x7F or status >> 8
         if code == USER_NOT_FOUND:
             raise WslFailure("MessageUserNotFound", code="Wsl/WSL_E_USER_NOT_FOUND")
         if code == TTY_LIMIT:
@@ -214,7 +214,7 @@ def _answers_without_service(request: Launch | Manage) -> bool:
 
 
 def main() -> int:
-    """Run one call; on Windows itself a launch ends with the problem `simulator.no_linux_side`."""
+    """Run one call."""
     raw = os.environ.get("KOTARO_SIM_RAW_COMMAND_LINE")
     line = subprocess.list2cmdline(sys.argv[1:]) if raw is None else raw
     size = len(f"wsl.exe {line}".encode("utf-16-le")) // 2 + 1

@@ -13,7 +13,7 @@ size() {
 
 engine=$(real "$1")
 found=$(command -v "$engine" 2>/dev/null)
-if [ -n "$found" ] && [ -x "$found" ]; then
+if [ -f "$found" ] && [ -x "$found" ]; then
     echo "engine ok"
 elif [ -e "$engine" ]; then
     echo "engine unusable"

@@ -1,4 +1,4 @@
-"""The simulated PC on Windows itself: everything imports, and the missing Linux side is one clear problem."""
+"""The simulated PC on Windows itself: what is imported there, and who answers for the missing Linux side."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 
-from kotaro_bridge.domain.errors import ProblemError
-from kotaro_bridge.simulator import vm_client
+from kotaro_bridge.simulator import vm_client, vm_stand_in
+from kotaro_bridge.simulator.scenario import load
 from kotaro_bridge.simulator.state import State, write_json
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -45,14 +46,24 @@ def test_every_module_imports_without_what_windows_lacks() -> None:
     assert int(result.stdout) > 20
 
 
-def test_there_is_no_linux_side_on_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_windows_the_linux_side_is_stood_in_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vm_client, "sys", SimpleNamespace(platform="win32"))
-    write_json(str(tmp_path / "scenario.json"), {})
+    write_json(str(tmp_path / "scenario.json"), {**msgspec.to_builtins(load("rtx4070-12gb")), "vm_boot_s": 0})
     state = State(str(tmp_path))
     assert vm_client.running_distros(state) == []
-    with pytest.raises(ProblemError) as caught:
-        vm_client.start(state)
-    assert caught.value.problem.code == "simulator.no_linux_side"
+    link, report = vm_client.start(state)
+    assert isinstance(link, vm_stand_in.StandInLink)
+    assert report == {"warnings": []}
+
+
+def test_only_the_simulated_pc_reaches_the_stand_in() -> None:
+    folder = ROOT / "kotaro_bridge"
+    named = {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*.py")
+        if "stand_in" in path.read_text(encoding="utf-8") and "stand_in" not in path.name
+    }
+    assert named == {"simulator/pc.py", "simulator/vm_client.py"}
 
 
 def test_the_emulated_wsl_imports_little() -> None:

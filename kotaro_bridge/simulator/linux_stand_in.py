@@ -1,0 +1,144 @@
+"""Stands in for the Linux side of the simulated PC of a Windows machine, where nothing of Linux can run.
+
+THIS IS NO LINUX AND NO PART OF THE PRODUCT. On Linux the emulated wsl.exe really runs the scripts that the product
+sends; on Windows this module answers as those scripts would, for the handful of programs that the product asks for:
+`kotaro-guardian`, `kotaro-probe` and `read-at` behind `/bin/sh -c`, nvidia-smi and wslinfo. Everything else ends in
+one sentence. Only the emulated wsl.exe comes here (a test holds that); the tests compare its answers with those of the
+real scripts. On Linux the switch `linux_side` of the state folder puts it in the place of the real thing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from typing import IO, Any
+
+from kotaro_bridge.simulator import guardian_stand_in, loopback, nvidia_smi, procs, vm_stand_in, wslinfo
+from kotaro_bridge.simulator.guardian_stand_in import in_home
+from kotaro_bridge.simulator.state import WSL_NVIDIA_SMI, WSLINFO, State, distro_environment
+
+NOT_READABLE = 44
+CHUNK = 1 << 16
+DRAIN_S = 1.0
+NEEDED_BY_WINDOWS = ("SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "TEMP", "TMP", "USERPROFILE", "APPDATA", "LOCALAPPDATA")
+"""Without the first Windows opens no socket; Python finds folders with the others."""
+
+
+def run(state: State, message: dict[str, Any]) -> int | None:
+    """Do what the program of a launch does.
+
+    Returns:
+        The raw wait status; None when the distro was stopped under it.
+    """
+    argv: list[str] = message["argv"]
+    environment = distro_environment(state, message, gpu=vm_stand_in.gpu_inside(state))
+    environment |= {name: os.environ[name] for name in NEEDED_BY_WINDOWS if name in os.environ}
+    word, rest = (argv[3], argv[4:]) if argv[:2] == ["/bin/sh", "-c"] and len(argv) > 3 else (argv[0], argv[1:])
+    if word == "kotaro-guardian" and rest[0] == "run":
+        return _guarded(message, environment, rest[1:])
+    with vm_stand_in.client(state, message["distro"]):
+        return _answer(state, word, rest, environment) << 8
+
+
+def _answer(state: State, word: str, rest: list[str], environment: dict[str, str]) -> int:
+    """The exit code of a program that answers and ends."""
+    if word == "kotaro-guardian" and rest[0] == "list":
+        guardian_stand_in.list_runs(environment)
+    elif word == "kotaro-guardian" and rest[0] == "reap":
+        guardian_stand_in.reap(environment, rest[1], float(rest[2]))
+    elif word == "kotaro-probe":
+        os.write(1, "".join(f"{line}\n" for line in probe(rest, environment)).encode())
+    elif word == "read-at":
+        return read_at(rest, environment)
+    elif word == WSL_NVIDIA_SMI:
+        if state.switches()["nvidia_smi"] == "missing" or not vm_stand_in.gpu_inside(state):
+            return _missing(word)
+        return nvidia_smi.main(rest)
+    elif word in WSLINFO:
+        return wslinfo.main(rest)
+    else:
+        return _missing(word)
+    return 0
+
+
+def _missing(program: str) -> int:
+    """What WSL says of a program that it cannot start."""
+    told = f"<3>WSL ({os.getpid()} - Relay) ERROR: CreateProcessCommon:798: execvpe({program}) failed: "
+    os.write(2, f"{told}No such file or directory\n".encode())
+    return 1
+
+
+def probe(arguments: list[str], environment: dict[str, str]) -> list[str]:
+    """The lines of `probe.sh`."""
+    executable, model, projector, port = arguments
+    engine = in_home(executable, environment["HOME"])
+    found = shutil.which(engine, path=environment["PATH"])
+    lines = ["engine ok" if found else "engine unusable" if os.path.exists(engine) else "engine missing"]
+    lines += [
+        f"{name} {_size(in_home(path, environment['HOME']))}"
+        for name, path in (("model", model), ("projector", projector))
+        if path
+    ]
+    return [*lines, "port free" if loopback.port_free(int(port, 16)) else "port taken"]
+
+
+def _size(path: str) -> str:
+    if os.path.isfile(path) and os.access(path, os.R_OK):
+        return str(os.path.getsize(path))
+    return "0" if os.path.isdir(path) else "missing"
+
+
+def read_at(arguments: list[str], environment: dict[str, str]) -> int:
+    """Write a part of a file to stdout: PATH, first byte counted from 1, SIZE; the exit code."""
+    path, first, size = in_home(arguments[0], environment["HOME"]), int(arguments[1]), int(arguments[2])
+    if not (os.path.isfile(path) and os.access(path, os.R_OK)):
+        return NOT_READABLE
+    with open(path, "rb") as file:
+        file.seek(first - 1)
+        while data := file.read(min(size, CHUNK)):
+            size -= len(data)
+            _write(1, data)
+    return 0
+
+
+def _guarded(message: dict[str, Any], environment: dict[str, str], arguments: list[str]) -> int | None:
+    """Run the guardian as a program of its own, with our streams relayed: it outlives us, and notices."""
+    launch = {"environment": environment, "directory": message["directory"], "distro": message["distro"]}
+    command = [sys.executable, "-m", guardian_stand_in.__name__, json.dumps({**launch, "arguments": arguments})]
+    pipe = subprocess.PIPE
+    guardian = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True)
+    if guardian.stdin is None or guardian.stdout is None or guardian.stderr is None:
+        raise AssertionError("asked for with PIPE")
+    streams = ((guardian.stdout, 1), (guardian.stderr, 2))
+    pumps = [threading.Thread(target=_pump, args=pair, daemon=True) for pair in streams]
+    for thread in (threading.Thread(target=_pump_stdin, args=(guardian.stdin,), daemon=True), *pumps):
+        thread.start()
+    code = guardian.wait()
+    for pump in pumps:
+        pump.join(DRAIN_S)
+    return code << 8 if procs.ended_by(code) is None else None
+
+
+def _pump_stdin(target: IO[bytes]) -> None:
+    with contextlib.suppress(OSError):
+        while data := os.read(0, CHUNK):
+            _write(target.fileno(), data)
+    with contextlib.suppress(OSError):
+        target.close()
+
+
+def _pump(source: IO[bytes], target: int) -> None:
+    with contextlib.suppress(OSError), source:
+        while data := os.read(source.fileno(), CHUNK):
+            _write(target, data)
+
+
+def _write(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
