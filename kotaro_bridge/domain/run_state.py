@@ -33,6 +33,7 @@ class Phase(StrEnum):
 
 RESTING = frozenset({Phase.IDLE, Phase.REFUSED, Phase.STOPPED, Phase.FAILED})
 SPAWNED = frozenset({Phase.LAUNCHING, Phase.LOADING, Phase.PROVING, Phase.READY, Phase.UNRESPONSIVE})
+STARTING = frozenset({Phase.CHECKING, Phase.LAUNCHING, Phase.LOADING, Phase.PROVING})
 SERVING = frozenset({Phase.READY, Phase.UNRESPONSIVE})
 ENDING = frozenset({Phase.STOPPING, Phase.KILLING})
 

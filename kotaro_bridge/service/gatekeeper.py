@@ -16,7 +16,7 @@ from kotaro_bridge.domain.engine_log import Engine
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.gate import GateFacts, GateReport, Gpus, Need, judge
 from kotaro_bridge.domain.gguf import GgufModel, read_gguf
-from kotaro_bridge.domain.plan import gguf_need, vllm_utilization
+from kotaro_bridge.domain.plan import CUDA_CONTEXT_BYTES, gguf_need, vllm_utilization
 from kotaro_bridge.domain.ports import EngineCommand, Launcher, TargetFacts
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.wslconfig import parse
@@ -67,7 +67,6 @@ class Gatekeeper:
     def __init__(self, machine: Machine, pool: Executor) -> None:
         self._machine = machine
         self._pool = pool
-        self._headers: dict[tuple[str, str, int], GgufModel] = {}
 
     def check(self, profile: Profile | None = None, need: int | None = None) -> GateResult:
         """Read everything and judge it. Without a profile only driver and WSL side are checked, with `need` VRAM as
@@ -105,7 +104,7 @@ class Gatekeeper:
         late = _answer(self._machine.gpu.snapshot)
         counters = self._machine.counters.read()
         target_gpus = target.result()
-        command = _answer(partial(self._command, profile, need, target_gpus))
+        command = _answer(partial(self._command, profile, target_gpus))
         facts = GateFacts(
             gpu=profile.gpu,
             arguments=command if isinstance(command, Problem) else None,
@@ -176,22 +175,19 @@ class Gatekeeper:
         return probed.port_free
 
     def _header(self, profile: Profile, launcher: Launcher, size: int | Problem | None) -> GgufModel | Problem | None:
-        """The GGUF header, kept by path and size; None for vLLM; the problem if the file is no whole GGUF."""
+        """The GGUF header, read anew at every start; None for vLLM; the problem if the file is no whole GGUF."""
         if profile.engine is not Engine.LLAMA_SERVER or not isinstance(size, int):
             return None
-        key = (profile.target, profile.model, size)
-        if key not in self._headers:
-            read_at = BlockCache(partial(launcher.read_at, profile.model), _HEADER_BLOCK)
-            header = _answer(partial(read_gguf, read_at, size))
-            if isinstance(header, Problem):
-                return header
-            self._headers[key] = header
-        return self._headers[key]
+        read_at = BlockCache(partial(launcher.read_at, profile.model), _HEADER_BLOCK)
+        return _answer(partial(read_gguf, read_at, size))
 
     @staticmethod
     def _need(profile: Profile, model: GgufModel | Problem | None, probed: TargetFacts | Problem) -> Need | Problem:
-        """VRAM the start needs: the larger of what the header gives and what the profile states."""
-        stated = Need(profile.stated_need or 0, profile.need.source if profile.need else "")
+        """VRAM that has to be free: for GGUF files the larger of what header and profile say. vLLM makes its CUDA
+        context before it looks whether its budget is free, so that much more has to be.
+        """
+        ahead = CUDA_CONTEXT_BYTES if profile.engine is Engine.VLLM and profile.stated_need else 0
+        stated = Need((profile.stated_need or 0) + ahead, profile.need.source if profile.need else "")
         if not isinstance(model, GgufModel) or not isinstance(probed, TargetFacts):
             return stated if stated.vram else problem("gate.need.unknown")
         projector = max(0, probed.projector or 0)
@@ -200,15 +196,16 @@ class Gatekeeper:
             return stated if stated.vram else computed
         return stated if stated.vram >= computed.total else Need(computed.total, "header")
 
-    def _command(self, profile: Profile, need: Need | Problem, target: Gpus | Problem) -> EngineCommand:
+    def _command(self, profile: Profile, target: Gpus | Problem) -> EngineCommand:
         utilization = None
-        if profile.engine is Engine.VLLM and isinstance(need, Need) and isinstance(target, tuple):
+        budget = profile.stated_need
+        if profile.engine is Engine.VLLM and budget and isinstance(target, tuple):
             gpu = next((gpu for gpu in target if gpu.index == profile.gpu), None)
             # The engine's total leaves out what the driver reserves: free and used together (captures: 81,079 of
             # 81,559 MiB). A budget beyond the card is the VRAM check's business; the argument just has to be a share.
             if gpu is not None and gpu.free is not None and gpu.used is not None:
                 total = gpu.free + gpu.used
-                utilization = vllm_utilization(min(need.vram, total), total)
+                utilization = vllm_utilization(min(budget, total), total)
         return build_command(profile, utilization=utilization)
 
     def _forwarding(self) -> bool | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from kotaro_bridge.domain.engine_log import LogFacts
+from kotaro_bridge.domain.engine_log import Engine, LogFacts
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.placement import Expectation, Judgement, Verdict
 from kotaro_bridge.domain.plan import kv_bytes
@@ -76,6 +76,9 @@ class Prover:
             return Proof(judgement, failed)
         shared = [self._shared()]
         try:
+            failed = self._answers_as_asked(profile, http)
+            if failed is not None:
+                return Proof(judgement, failed)
             warm_up = http.warm_up(profile.served_name, max_tokens=_TOKENS, time_limit_s=_TIME_LIMIT_S)
         except ProblemError as error:
             return Proof(judgement, problem("proof.no_answer", *error.problem.evidence, cause=error.problem.code))
@@ -85,6 +88,18 @@ class Prover:
         # Memory that went to system RAM is missing on the card as well: the spill is the better explanation.
         failed = self._spill(profile, clearance, judgement.facts, shared) or short
         return Proof(judgement, failed, self._speed(profile, judgement.facts, warm_up), taken)
+
+    @staticmethod
+    def _answers_as_asked(profile: Profile, http: EngineHttp) -> Problem | None:
+        """Context per request and slots are those asked for. A stranger on the port (Windows skips forwarding without
+        a word where a port is taken, reference wsl-exe §5) gives itself away here too. Raises ProblemError.
+        """
+        props = http.props()
+        slots_right = props.slots == profile.parallel or profile.engine is Engine.VLLM
+        if props.n_ctx == profile.context and slots_right:
+            return None
+        said = {"context": props.n_ctx or 0, "slots": props.slots or 0}
+        return problem("proof.not_as_asked", **said, asked=profile.context, parallel=profile.parallel)
 
     def _growth(self, profile: Profile, clearance: Clearance, facts: LogFacts) -> tuple[int | None, Problem | None]:
         """VRAM must have grown by what the log claims. Growth alone proves nothing: a server on the CPU took 527
@@ -124,15 +139,19 @@ class Prover:
         share = warm_up.tokens_per_s * weights / bandwidth if bandwidth and weights else None
         return Speed(warm_up.tokens_per_s, share)
 
-    def vram_left(self, index: int, before: int | None, taken: int | None) -> Problem | None:
-        """What is left of a run on a card; None if it is as free as before, but for what other programs took.
+    def vram_left(self, index: int, before: int | None, at_end: int | None, taken: int | None) -> Problem | None:
+        """What is left of a run on a card. None if it is as free as before the start, or if what the run had taken
+        came back, whatever other programs took meanwhile.
 
         Args:
-            before: bytes in use just before the start; taken: bytes by which that grew. None where not known.
+            before, at_end: bytes in use just before the start, and when the end began.
+            taken: bytes that the run had taken. None where not known.
         """
         if before is None:
             return None
-        allowed = before + max(FREED_SLACK, round((taken or 0) * (1 - FREED_SHARE)))
+        allowed = before + FREED_SLACK
+        if at_end is not None and taken is not None:
+            allowed = max(allowed, at_end - round(taken * FREED_SHARE))
         deadline = time.monotonic() + self._freed_s
         while (used := self.used(index)) is None or used > allowed:
             if time.monotonic() >= deadline:

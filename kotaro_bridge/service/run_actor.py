@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Set
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from kotaro_bridge.domain import run_state as rs
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
@@ -31,6 +31,7 @@ from kotaro_bridge.domain.run_view import Endpoint, PhaseChanged, RunView, Speed
 from kotaro_bridge.domain.units import MIB
 from kotaro_bridge.service.bus import Bus
 from kotaro_bridge.service.gatekeeper import Clearance, Gatekeeper
+from kotaro_bridge.service.load_slot import LoadSlot
 from kotaro_bridge.service.log_ring import LogRing
 from kotaro_bridge.service.machine import Machine
 from kotaro_bridge.service.prover import Prover, expectation, reason_problem
@@ -60,6 +61,7 @@ class Context:
     open_log: Callable[[Profile, str], LogFile | None]
     limits: Callable[[Profile], rs.Limits]
     ready_line_s: float = 3.0
+    load_slot: LoadSlot = field(default_factory=LoadSlot)
 
 
 @dataclass(slots=True)
@@ -69,6 +71,7 @@ class _Session:
     Args:
         first_line: cursor of the ring where this run's lines begin.
         exited: the engine ended (by itself, or after it was told to).
+        used_at_end: bytes in use on the card when the end began.
         lines_seen, vram_seen: log lines, and the most VRAM in use, when it was last asked whether loading moves.
     """
 
@@ -82,6 +85,7 @@ class _Session:
     judgement: Judgement | None = None
     speed: Speed | None = None
     vram_taken: int | None = None
+    used_at_end: int | None = None
     first_line: int = 0
     exited: bool = False
     lines_seen: int = 0
@@ -223,11 +227,21 @@ class RunActor:
             self._timers.clear()
             self._deadlines.clear()
             self._end_session()
-        if self._run.phase in rs.ENDING and old in rs.SPAWNED and self._session.log is not None:
-            self._session.judgement = self._session.log.judge(ended=self._session.exited)
+        if self._run.phase in rs.ENDING and old in rs.SPAWNED:
+            self._context.pool.submit(self._note_used, self._session)  # not here: a driver may hang, a stop must not
+            if self._session.log is not None:
+                self._session.judgement = self._session.log.judge(ended=self._session.exited)
+        if self._run.phase not in rs.STARTING:
+            self._context.load_slot.release(self.profile.id)
         log.info("%s: %s -> %s %s", self.profile.id, old, self._run.phase, self._run.problem and self._run.problem.code)
         self._show(time.time())
         self._context.bus.publish(PhaseChanged(old, self._view))
+
+    def _note_used(self, session: _Session) -> None:
+        session.used_at_end = self._context.prover.used(self.profile.gpu)
+
+    def _note_end(self, session: _Session) -> None:
+        session.used_at_end = self._context.prover.used(self.profile.gpu)
 
     def _show(self, since: float) -> None:
         with self._changed:
@@ -267,6 +281,9 @@ class RunActor:
         if isinstance(effect, rs.Arm):
             self._arm(effect.timer, effect.seconds)
         elif isinstance(effect, rs.CheckGate):
+            if other := self._context.load_slot.take(self.profile):
+                self._queue.put(rs.GateAnswered(session.generation, problem("gate.another_loading", title=other)))
+                return
             self._pool(lambda: self._check_gate(session), lambda why: rs.GateAnswered(session.generation, why))
         elif isinstance(effect, rs.Spawn):
             self._pool(lambda: self._spawn(session), lambda why: rs.SpawnFailed(session.generation, why))
@@ -386,5 +403,6 @@ class RunActor:
         if left:
             return rs.Confirmed(session.generation, problem("stop.processes_left", pids=", ".join(map(str, left))))
         before = session.clearance.used_before if session.clearance else None
-        left_over = self._context.prover.vram_left(self.profile.gpu, before, session.vram_taken)
+        prover = self._context.prover
+        left_over = prover.vram_left(self.profile.gpu, before, session.used_at_end, session.vram_taken)
         return rs.Confirmed(session.generation, left_over)

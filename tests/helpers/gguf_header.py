@@ -58,7 +58,14 @@ def pack_header(
     return header + b"\0" * (-len(header) % alignment)
 
 
-def qwen2_shape(layers: int, hidden: int, feed_forward: int, heads: int, kv_heads: int) -> bytes:
+def qwen2_shape(
+    layers: int,
+    hidden: int,
+    feed_forward: int,
+    heads: int,
+    kv_heads: int,
+    more_values: Mapping[str, Value] | None = None,
+) -> bytes:
     """Header of the random-weight models of the captures: Q4_K with some matrices in Q6_K, vocabulary 152,064."""
     kv, vocab = hidden // heads * kv_heads, 152_064
     tensors: list[Tensor] = [("token_embd.weight", (hidden, vocab), "Q4_K")]
@@ -94,7 +101,7 @@ def qwen2_shape(layers: int, hidden: int, feed_forward: int, heads: int, kv_head
         "qwen2.attention.head_count_kv": kv_heads,
         "general.file_type": 15,
     }
-    return pack_header(values, tensors)
+    return pack_header(values | dict(more_values or {}), tensors)
 
 
 def reader(data: bytes, size: int | None = None) -> ReadAt:

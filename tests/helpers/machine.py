@@ -260,6 +260,7 @@ class Http(Scripted):
     def __init__(self) -> None:
         self.status: int | None = 503
         self.warm: WarmUp | Problem | Exception = WarmUp(38, 1.0, 38.0)
+        self.said: EngineProps | Problem | Exception = EngineProps(LLAMA.context, LLAMA.parallel, "0.5.0")
         self.rates: RatesSample | Problem | Exception = RatesSample(0.0, None)
         self.pieces: list[ChatPiece | Problem] = [ChatPiece("Hi"), ChatPiece("", True, 38.0, 0.1)]
         self.asked: list[tuple[str, str, bool]] = []
@@ -275,7 +276,7 @@ class Http(Scripted):
         return self.answer(self.rates)
 
     def props(self) -> EngineProps:
-        raise NotImplementedError
+        return self.answer(self.said)
 
     def warm_up(self, model: str, *, max_tokens: int = 64, time_limit_s: float = 1.0) -> WarmUp:
         self.on_warm_up()

@@ -452,7 +452,7 @@ def test_the_comings_and_goings_of_the_desktop_do_not_move_the_load_deadline() -
         looks = Looks(run, flicker)
         run.loads()
         assert code(run.waits_for(Phase.FAILED)) == "run.load_timeout"
-        assert looks.count == 2  # at the deadline, and after the end
+        assert 2 <= looks.count <= 3  # at the deadline, at the end and, if in time, as it begins
 
 
 # --- stop -------------------------------------------------------------------------------------------------------------

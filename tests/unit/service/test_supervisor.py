@@ -1,0 +1,439 @@
+"""All runs of one machine, what front ends and other processes ask of them, and the end of everything."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import pytest
+
+from kotaro_bridge.domain.errors import ProblemError, problem
+from kotaro_bridge.domain.ports_http import ChatPiece
+from kotaro_bridge.domain.run_state import Limits, Phase
+from kotaro_bridge.domain.run_view import Endpoint, Notice, RunView
+from kotaro_bridge.domain.units import MIB
+from kotaro_bridge.service.bus import Bus
+from kotaro_bridge.service.connect import Connect
+from kotaro_bridge.service.owner_desk import OwnerDesk
+from kotaro_bridge.service.supervisor import Supervisor, default_limits
+from kotaro_bridge.service.telemetry import Telemetry
+from tests.helpers.captures import llama_lines
+from tests.helpers.machine import DEADLINE_S, LLAMA, QUICK, VLLM, Heard, LogPart, Machine, Process
+
+PROFILES = (LLAMA, VLLM)
+BROKEN = (problem("profile.syntax", file="x.toml", line=1, detail="?"),)
+
+
+class House:
+    """A supervisor on a machine by hand, with those who work with it."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.bus = Bus()
+        self.heard = Heard(self.bus)
+        ports = machine.ports
+        self.supervisor = Supervisor(ports, self.bus, (PROFILES, BROKEN), lambda *_: LogPart(), lambda _: QUICK)
+        self.telemetry = Telemetry(ports, self.bus, self.supervisor.actors)
+        self.connect = Connect(ports, self.supervisor)
+        self.opened: list[None] = []
+        self.desk = OwnerDesk(self.supervisor, self.telemetry, lambda: self.opened.append(None))
+
+    def serves(self) -> Process:
+        self.supervisor.start("llama")
+        engine = self.machine.target.engine()
+        engine.starts()
+        engine.takes()
+        engine.says(llama_lines("full14-np1"))
+        self.machine.http.status = 200
+        self.heard.phase(Phase.READY)
+        return engine
+
+
+@contextmanager
+def house(machine: Machine | None = None) -> Iterator[House]:
+    made = House(machine or Machine())
+    try:
+        yield made
+    finally:
+        made.machine.target.open.set()
+        made.supervisor.close()
+
+
+# --- profiles and actors ----------------------------------------------------------------------------------------------
+
+
+def test_profiles_and_what_is_wrong_with_others() -> None:
+    with house() as all_runs:
+        supervisor = all_runs.supervisor
+        assert supervisor.profiles() == PROFILES
+        assert supervisor.profile_problems() == BROKEN
+        assert supervisor.profile("vllm") is VLLM
+        with pytest.raises(ProblemError) as caught:
+            supervisor.start("none")
+        assert caught.value.problem.code == "profile.unknown"
+        assert caught.value.problem.params["known"] == "llama, vllm"
+
+
+def test_a_profile_that_was_never_started_is_idle_and_costs_no_thread() -> None:
+    before = threading.active_count()
+    with house() as all_runs:
+        supervisor = all_runs.supervisor
+        assert supervisor.view("llama") == RunView("llama", Phase.IDLE, 0, 0.0)
+        assert supervisor.actors() == ()
+        assert supervisor.all_resting()
+        assert threading.active_count() == before
+        assert supervisor.actor("llama") is supervisor.actor("llama")
+        assert supervisor.view("llama").phase is Phase.IDLE
+
+
+def test_start_log_and_stop() -> None:
+    with house() as all_runs:
+        supervisor = all_runs.supervisor
+        all_runs.serves()
+        assert supervisor.view("llama").phase is Phase.READY
+        assert not supervisor.all_resting()
+        assert "listening" in "".join(line.text for line in supervisor.log("llama").tail(50))
+        supervisor.stop("llama")
+        all_runs.heard.phase(Phase.STOPPED)
+        assert supervisor.all_resting()
+
+
+def test_vllm_gets_more_time_to_load() -> None:
+    assert default_limits(VLLM) == Limits(load_s=600.0)
+    assert default_limits(LLAMA) == Limits()
+
+
+def test_a_check_without_a_start() -> None:
+    with house() as all_runs:
+        supervisor = all_runs.supervisor
+        assert supervisor.check("llama").clearance is not None
+        assert supervisor.check().report.ok
+        assert not supervisor.check(None, 64 << 30).report.ok
+        with pytest.raises(ProblemError):
+            supervisor.check("none")
+        assert all_runs.machine.target.launches == []
+
+
+def test_many_checks_at_once_do_not_wait_for_themselves() -> None:
+    with house() as all_runs:
+        machine = all_runs.machine
+        checks = [threading.Thread(target=all_runs.supervisor.check, args=("llama",)) for _ in range(12)]
+        for each in checks:
+            each.start()
+        for each in checks:
+            each.join(DEADLINE_S)
+        assert not any(each.is_alive() for each in checks)
+        assert machine.target.smi_asked == 12
+
+
+# --- work of front ends -----------------------------------------------------------------------------------------------
+
+
+def test_front_ends_do_not_keep_runs_waiting() -> None:
+    """Six chats that hang, and a run is started and stopped beside them."""
+    released = threading.Event()
+    with house() as all_runs:
+        for _ in range(6):
+            all_runs.supervisor.submit(partial(_wait, released))
+        all_runs.serves()
+        all_runs.supervisor.stop_all()
+        all_runs.heard.phase(Phase.STOPPED)
+        released.set()
+
+
+@pytest.mark.allow_log("work of a front end failed", reason="a defect is put in on purpose")
+def test_work_of_a_front_end_that_fails_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    def fails() -> None:
+        raise RuntimeError("a defect")
+
+    with house() as all_runs:
+        all_runs.supervisor.submit(fails)
+    assert "a defect" in caplog.text
+
+
+# --- what an earlier owner left ---------------------------------------------------------------------------------------
+
+
+def test_leftovers_are_ended_and_told() -> None:
+    machine = Machine()
+    machine.target.runs = ("old-1", "old-2")
+    answers = iter([(), (4711, 4712)])
+    machine.target.reap = lambda run, grace: next(answers)  # type: ignore[assignment,method-assign]
+    with house(machine) as all_runs:
+        all_runs.supervisor.announce_leftovers()
+        notices = [message.problem for message in all_runs.heard.messages if isinstance(message, Notice)]
+        assert [(told.code, told.params["run"], told.params["pids"]) for told in notices] == [
+            ("stop.leftover_ended", "old-1", ""),
+            ("stop.leftover_kept", "old-2", "4711, 4712"),
+        ]
+
+
+def test_a_target_is_asked_once_for_leftovers() -> None:
+    """Both profiles are of one distro."""
+    machine = Machine()
+    machine.target.runs = ("old",)
+    with house(machine) as all_runs:
+        assert len(all_runs.supervisor.reap_leftovers()) == 1
+        assert [run for run, _ in machine.target.reaped] == ["old"]
+
+
+def test_a_target_that_cannot_be_asked_is_no_obstacle() -> None:
+    machine = Machine()
+    machine.target.runs = problem("wsl.missing")
+    with house(machine) as all_runs:
+        assert all_runs.supervisor.reap_leftovers() == ()
+
+
+def test_our_own_run_is_no_leftover() -> None:
+    """The look for leftovers runs beside the windows: a model that is started meanwhile must live."""
+    with house() as all_runs:
+        engine = all_runs.serves()
+        ours = all_runs.supervisor.actor("llama").run_id
+        all_runs.machine.target.runs = ("old", ours)
+        assert [told.params["run"] for told in all_runs.supervisor.reap_leftovers()] == ["old"]
+        assert [run for run, _ in all_runs.machine.target.reaped] == ["old"]
+        assert engine.calls == []
+
+
+# --- the end ----------------------------------------------------------------------------------------------------------
+
+
+def test_close_stops_everything_and_ends_all_threads() -> None:
+    before = set(threading.enumerate())
+    with house() as all_runs:
+        engine = all_runs.serves()
+        assert all_runs.supervisor.close()
+        assert engine.calls == ["stop 10"]
+        assert all_runs.heard.phases[-1] is Phase.STOPPED
+    assert set(threading.enumerate()) <= before
+
+
+def test_close_says_when_something_is_left() -> None:
+    with house() as all_runs:
+        all_runs.serves()
+        all_runs.machine.target.left = (4711,)
+        assert not all_runs.supervisor.close()
+        assert all_runs.heard.phases[-1] is Phase.ORPHANED
+
+
+def test_close_waits_for_work_that_ends_with_the_engines() -> None:
+    """A chat ends when its engine is gone."""
+    gone = threading.Event()
+    with house() as all_runs:
+        all_runs.bus.subscribe(lambda message: gone.set() if all_runs.supervisor.all_resting() else None)
+        all_runs.serves()
+        ended: list[bool] = []
+        all_runs.supervisor.submit(lambda: ended.append(gone.wait(DEADLINE_S)))
+        all_runs.supervisor.close()
+        assert ended == [True]
+
+
+# --- the test chat ----------------------------------------------------------------------------------------------------
+
+
+def test_a_chat_goes_to_the_engine_that_offers_the_address() -> None:
+    with house() as all_runs:
+        all_runs.serves()
+        endpoint = all_runs.supervisor.view("llama").endpoint
+        assert endpoint is not None
+        http = all_runs.machine.http
+        assert list(all_runs.connect.test_chat(endpoint, with_image=False)) == http.pieces
+        assert len(list(all_runs.connect.test_chat(endpoint, with_image=True))) == 2
+        (model, question, image), (_, about_picture, with_image) = http.asked
+        assert (model, image, with_image) == ("q14", False, True)
+        assert question != about_picture
+        assert http.closed == 2
+
+
+def test_a_chat_that_fails_or_is_given_up_closes_its_connection() -> None:
+    with house() as all_runs:
+        all_runs.serves()
+        endpoint = all_runs.supervisor.view("llama").endpoint
+        assert endpoint is not None
+        http = all_runs.machine.http
+        http.pieces = [ChatPiece("Hi"), problem("http.broken", detail="?")]
+        pieces = all_runs.connect.test_chat(endpoint, with_image=False)
+        assert next(pieces) == ChatPiece("Hi")
+        with pytest.raises(ProblemError):
+            next(pieces)
+        assert http.closed == 1
+        given_up = all_runs.connect.test_chat(endpoint, with_image=False)
+        next(given_up)
+        given_up.close()  # type: ignore[attr-defined]
+        assert http.closed == 2
+
+
+def test_an_address_that_nobody_offers_is_not_asked() -> None:
+    with house() as all_runs:
+        with pytest.raises(ProblemError) as caught:
+            next(all_runs.connect.test_chat(Endpoint("http://127.0.0.1:1/v1", "q14", None, False), with_image=False))
+        assert caught.value.problem.code == "connect.not_ready"
+
+
+# --- requests of other processes --------------------------------------------------------------------------------------
+
+
+def test_status_of_an_owner_without_runs() -> None:
+    with house() as all_runs:
+        assert all_runs.desk.handle({"verb": "status"}) == {"owner": True, "runs": [], "gpus": []}
+
+
+def test_status_of_a_serving_run() -> None:
+    with house() as all_runs:
+        all_runs.serves()
+        all_runs.telemetry.tick()
+        answer = all_runs.desk.handle({"verb": "status"})
+        (run,) = answer["runs"]
+        assert run["since"] > 0
+        assert {**run, "since": 0, "of_limit": None} == {
+            "profile": "llama",
+            "state": "ready",
+            "since": 0,
+            "problem": None,
+            "verdict": "gpu",
+            "base_url": "http://127.0.0.1:8080/v1",
+            "model": "q14",
+            "warm_up_tokens_per_s": 38.0,
+            "of_limit": None,
+            "vram_taken": 10_279_599_473 + 525 * MIB,
+            "tokens_per_s": None,
+        }
+        card = all_runs.machine.gpu.card
+        assert answer["gpus"] == [
+            {
+                "index": 0,
+                "uuid": "GPU-1",
+                "name": "RTX",
+                "total": card.total,
+                "free": card.free,
+                "used": card.used,
+                "driver": "580",
+                "compute_cap": "8.9",
+            }
+        ]
+
+
+def test_status_of_a_run_that_was_refused() -> None:
+    with house() as all_runs:
+        all_runs.machine.taken_ports.add(8080)
+        all_runs.supervisor.start("llama")
+        all_runs.heard.phase(Phase.REFUSED)
+        (run,) = all_runs.desk.handle({"verb": "status"})["runs"]
+        assert (run["state"], run["base_url"], run["verdict"], run["warm_up_tokens_per_s"]) == (
+            "refused",
+            None,
+            None,
+            None,
+        )
+        assert run["problem"] == {"code": "gate.port_windows.failed", "params": {"port": 8080}, "evidence": []}
+
+
+@pytest.mark.parametrize("profile", ["llama", None])
+def test_a_stop_is_answered_when_the_run_has_ended(profile: str | None) -> None:
+    with house() as all_runs:
+        all_runs.serves()
+        (view,) = all_runs.desk.handle({"verb": "stop", "profile": profile})["stopped"]
+        assert (view["profile"], view["state"]) == ("llama", "stopped")
+        assert all_runs.desk.handle({"verb": "stop", "profile": profile}) == {"stopped": []}
+
+
+def test_a_stop_that_leaves_something_says_so() -> None:
+    with house() as all_runs:
+        all_runs.serves()
+        all_runs.machine.target.left = (4711,)
+        (view,) = all_runs.desk.handle({"verb": "stop"})["stopped"]
+        assert (view["state"], view["problem"]["code"]) == ("orphaned", "stop.processes_left")
+        assert view["problem"]["params"] == {"pids": "4711"}
+
+
+def test_logs_of_one_run_and_of_all() -> None:
+    with house() as all_runs:
+        engine = all_runs.serves()
+        engine.says(["one more"])
+        assert all_runs.desk.handle({"verb": "logs", "profile": "llama", "lines": 1}) == {
+            "logs": {"llama": ["stderr: one more"]}
+        }
+        assert len(all_runs.desk.handle({"verb": "logs"})["logs"]["llama"]) == len(llama_lines("full14-np1")) + 1
+
+
+def test_the_window_is_opened() -> None:
+    with house() as all_runs:
+        assert all_runs.desk.handle({"verb": "open"}) == {}
+        assert all_runs.desk.handle({"verb": "what?"}) == {}
+        assert len(all_runs.opened) == 1
+
+
+def test_an_unknown_profile_is_a_problem_in_the_answer() -> None:
+    with house() as all_runs:
+        for verb in ("stop", "logs"):
+            error = all_runs.desk.handle({"verb": verb, "profile": "none"})["error"]
+            assert (error["code"], error["params"]["id"]) == ("profile.unknown", "none")
+
+
+@pytest.mark.allow_log("request", reason="a request that is none")
+def test_a_request_that_is_none_is_answered_too() -> None:
+    with house() as all_runs:
+        error = all_runs.desk.handle({"verb": "logs", "lines": "many"})["error"]
+        assert error["code"] == "run.internal"
+
+
+def test_one_model_at_a_time_between_gate_and_proof() -> None:
+    """Two that load together would count on the same free memory; one that serves keeps nobody waiting."""
+    machine = Machine()
+    with house(machine) as all_runs:
+        supervisor = all_runs.supervisor
+        supervisor.start("llama")
+        machine.target.engine()
+        supervisor.start("vllm")
+        view = supervisor.actor("vllm").wait(lambda view: view.phase is Phase.REFUSED, DEADLINE_S)
+        assert view.problem is not None
+        assert (view.problem.code, dict(view.problem.params)) == ("gate.another_loading", {"title": "14B"})
+        supervisor.stop("llama")
+        supervisor.actor("llama").wait(_ended, DEADLINE_S)
+        supervisor.start("vllm")
+        assert machine.target.engine(2).command.argv[0] == "~/vllm"
+
+
+def test_each_profile_has_its_own_run() -> None:
+    """Two runs side by side: an end of one is not the end of the other."""
+    machine = Machine()
+    with house(machine) as all_runs:
+        all_runs.serves()
+        machine.gpu.used = machine.gpu.total - 25_000 * MIB
+        all_runs.supervisor.start("vllm")
+        second = machine.target.engine(2)
+        assert second.command.argv[0] == "~/vllm"
+        all_runs.supervisor.stop("vllm")
+        all_runs.supervisor.actor("vllm").wait(_ended, DEADLINE_S)
+        assert all_runs.supervisor.view("llama").phase is Phase.READY
+
+
+def _ended(view: RunView) -> bool:
+    return view.phase in (Phase.STOPPED, Phase.ORPHANED)
+
+
+def _wait(event: threading.Event) -> None:
+    event.wait(DEADLINE_S)
+
+
+def test_one_model_is_loaded_at_a_time() -> None:
+    """Two that load together would each count on the same free memory."""
+    with house() as all_runs:
+        supervisor = all_runs.supervisor
+        supervisor.start("llama")
+        engine = all_runs.machine.target.engine()
+        engine.starts()
+        supervisor.start("vllm")
+        refused = supervisor.actor("vllm").wait(lambda view: view.phase is Phase.REFUSED, DEADLINE_S)
+        assert refused.problem is not None
+        assert (refused.problem.code, refused.problem.params) == ("gate.another_loading", {"title": LLAMA.title})
+        assert len(all_runs.machine.target.launches) == 1
+        engine.takes()
+        engine.says(llama_lines("full14-np1"))
+        all_runs.machine.http.status = 200
+        all_runs.heard.phase(Phase.READY)
+        supervisor.start("vllm")
+        judged = supervisor.actor("vllm").wait(lambda view: view.generation == 2 and view.gate is not None, DEADLINE_S)
+        assert judged.gate is not None  # its turn came; whether it fits is the gate's business
