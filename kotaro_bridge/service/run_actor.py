@@ -240,9 +240,6 @@ class RunActor:
     def _note_used(self, session: _Session) -> None:
         session.used_at_end = self._context.prover.used(self.profile.gpu)
 
-    def _note_end(self, session: _Session) -> None:
-        session.used_at_end = self._context.prover.used(self.profile.gpu)
-
     def _show(self, since: float) -> None:
         with self._changed:
             self._view = self._make_view(since)

@@ -306,3 +306,15 @@ def test_a_server_that_is_not_as_asked_is_no_proof(said: EngineProps) -> None:
     machine = running()
     machine.http.said = said
     assert code(prove(machine)) == "proof.not_as_asked"
+
+
+def test_an_engine_that_does_not_say_what_it_is_is_no_proof() -> None:
+    machine = running()
+    machine.http.said = problem("http.status", status=404)
+    assert code(prove(machine)) == "proof.no_answer"
+
+
+def test_vllm_does_not_tell_its_slots() -> None:
+    machine = running(26_000 * MIB)
+    machine.http.said = EngineProps(8192, None, "0.25.0")
+    assert code(Prover(machine.ports).prove(VLLM, CLEARANCE, judged("q14", VLLM), machine.http)) is None

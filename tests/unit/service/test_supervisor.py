@@ -119,13 +119,13 @@ def test_a_check_without_a_start() -> None:
 def test_many_checks_at_once_do_not_wait_for_themselves() -> None:
     with house() as all_runs:
         machine = all_runs.machine
-        checks = [threading.Thread(target=all_runs.supervisor.check, args=("llama",)) for _ in range(12)]
+        checks = [threading.Thread(target=all_runs.supervisor.check, args=("llama",)) for _ in range(6)]
         for each in checks:
             each.start()
         for each in checks:
             each.join(DEADLINE_S)
         assert not any(each.is_alive() for each in checks)
-        assert machine.target.smi_asked == 12
+        assert machine.target.smi_asked == 6
 
 
 # --- work of front ends -----------------------------------------------------------------------------------------------
@@ -377,23 +377,6 @@ def test_a_request_that_is_none_is_answered_too() -> None:
     with house() as all_runs:
         error = all_runs.desk.handle({"verb": "logs", "lines": "many"})["error"]
         assert error["code"] == "run.internal"
-
-
-def test_one_model_at_a_time_between_gate_and_proof() -> None:
-    """Two that load together would count on the same free memory; one that serves keeps nobody waiting."""
-    machine = Machine()
-    with house(machine) as all_runs:
-        supervisor = all_runs.supervisor
-        supervisor.start("llama")
-        machine.target.engine()
-        supervisor.start("vllm")
-        view = supervisor.actor("vllm").wait(lambda view: view.phase is Phase.REFUSED, DEADLINE_S)
-        assert view.problem is not None
-        assert (view.problem.code, dict(view.problem.params)) == ("gate.another_loading", {"title": "14B"})
-        supervisor.stop("llama")
-        supervisor.actor("llama").wait(_ended, DEADLINE_S)
-        supervisor.start("vllm")
-        assert machine.target.engine(2).command.argv[0] == "~/vllm"
 
 
 def test_each_profile_has_its_own_run() -> None:
