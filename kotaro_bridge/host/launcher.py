@@ -101,6 +101,9 @@ class TargetLauncher(ABC):
                 popen.kill()
                 # A grandchild may hold the pipes; what came so far is enough.
                 return -1, error.stdout or b"", error.stderr or b"", True
+            except BaseException:
+                popen.kill()  # Ctrl-C: a wsl.exe that hangs must not stay behind
+                raise
 
     def not_started(self, program: str, error: OSError) -> Problem:
         """The problem of a launching program that could not be started at all."""
