@@ -1,0 +1,188 @@
+"""The command line as scripts use it: documents, exit codes, options anywhere, and streams of any kind."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import SCENARIO, Station
+from tests.helpers.cli import CommandLine
+from tests.helpers.words import sentence
+
+pytestmark = pytest.mark.e2e
+
+LLAMA = "qwen2.5-14b-q4_k_m"
+SECOND_S = 10.0
+STATUSES = {"passed", "failed", "unknown", "skipped"}
+GPU_KEYS = ["index", "uuid", "name", "total", "free", "used", "driver", "compute_cap"]
+CAPTURES = Path(__file__).parents[1] / "data" / "captures"
+
+
+def assert_gpus(gpus: list[dict[str, Any]]) -> None:
+    """The documented keys with bytes as plain numbers."""
+    (gpu,) = gpus
+    assert list(gpu) == GPU_KEYS
+    assert (gpu["index"], gpu["name"], gpu["total"]) == (0, "NVIDIA GeForce RTX 4070", 12282 << 20)
+    assert 0 < gpu["used"] < gpu["total"] - gpu["free"]
+
+
+# Usage and exit codes
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> CommandLine:
+    """This machine, with folders of its own."""
+    return CommandLine(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("chek",),
+        ("run",),
+        ("check", "--profile", LLAMA, "--need", "1GiB"),
+        ("check", "--need", "much"),
+        ("check", "--simulate"),
+        ("status", "--lang", "fr"),
+        ("logs", "-n", "0"),
+        ("verdict", "ollama", "log"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_code_2(alone: CommandLine, words: tuple[str, ...]) -> None:
+    done = alone.call(*words, deadline_s=SECOND_S)
+    assert (done.code, done.out) == (2, "")
+    assert done.err
+
+
+def test_simulate_stands_anywhere(station: Station) -> None:
+    for words in (
+        ("--simulate", SCENARIO, "status", "--json"),
+        ("status", "--json", f"--simulate={SCENARIO}"),
+        ("status", "--simulate", SCENARIO, "--json"),
+    ):
+        done = station.line.call(*words, deadline_s=SECOND_S)
+        assert (done.code, done.err) == (0, ""), words
+        assert (done.json["owner"], done.json["runs"]) == (False, [])
+        assert_gpus(done.json["gpus"])
+
+
+def test_check_without_a_profile(station: Station) -> None:
+    answers = {(): (True, "skipped"), ("--need", "10GiB"): (True, "passed"), ("--need", "12GiB"): (False, "failed")}
+    for words, (ok, vram) in answers.items():
+        done = station.line.call("check", *words, "--json", deadline_s=SECOND_S)
+        document = done.json
+        assert list(document) == ["ok", "checks", "gpus"]
+        assert (document["ok"], done.code) == (ok, 0 if ok else 1)
+        assert all(list(each) == ["id", "status", "detail", "remedy"] for each in document["checks"])
+        assert {each["status"] for each in document["checks"]} <= STATUSES
+        assert all(each["detail"] for each in document["checks"])
+        assert next(each for each in document["checks"] if each["id"] == "vram")["status"] == vram
+        assert_gpus(document["gpus"])
+
+
+def test_nothing_runs(station: Station) -> None:
+    line = station.line
+    stop = line.call("stop", "--json", deadline_s=SECOND_S)
+    assert (stop.code, stop.json, stop.err) == (0, {"stopped": [], "owner": False}, "")
+    unknown = line.call("stop", "nope", deadline_s=SECOND_S)
+    assert unknown.code == 1
+    assert sentence("profile.unknown", id="nope").what in unknown.err
+
+
+def test_no_log_yet(alone: CommandLine) -> None:
+    logs = alone.call("logs", LLAMA, deadline_s=SECOND_S)
+    assert (logs.code, logs.out) == (1, "")
+    assert sentence("cli.no_logs").what in logs.err
+    assert alone.call("logs", "--json", deadline_s=SECOND_S).json == {"logs": {}}
+
+
+@pytest.mark.parametrize(
+    ("engine", "files", "word", "code"),
+    [
+        ("llama-server", ("llama-server/full14-np1.log",), "gpu", 0),
+        ("llama-server", ("llama-server/nokvoffload.log",), "partial", 1),
+        ("vllm", ("vllm/tiny.stdout", "--stderr", "vllm/tiny.stderr"), "failed", 1),
+    ],
+)
+def test_verdict(alone: CommandLine, engine: str, files: tuple[str, ...], word: str, code: int) -> None:
+    words = [name if name.startswith("--") else str(CAPTURES / name) for name in files]
+    done = alone.call("verdict", engine, *words, "--json", deadline_s=SECOND_S)
+    document = done.json
+    assert list(document) == ["engine", "verdict", "reasons", "facts"]
+    assert (document["engine"], document["verdict"], done.code) == (engine, word, code)
+    assert bool(document["reasons"]) == bool(done.err) == (word != "gpu")
+
+
+@pytest.mark.parametrize("content", [b"", bytes(range(256)) * 64, b"\0" * 5000, b"x" * 3_000_000])
+@pytest.mark.parametrize("engine", ["llama-server", "vllm"])
+def test_verdict_of_what_is_no_log(alone: CommandLine, engine: str, content: bytes) -> None:
+    (alone.folder / "log").write_bytes(content)
+    done = alone.call("verdict", engine, str(alone.folder / "log"), "--json", deadline_s=SECOND_S)
+    assert (done.code, done.json["verdict"]) == (1, "unknown")
+    assert done.err
+
+
+def test_verdict_of_no_file(alone: CommandLine) -> None:
+    for path in (alone.folder / "none", alone.folder):
+        done = alone.call("verdict", "vllm", str(path), deadline_s=SECOND_S)
+        assert (done.code, done.out) == (1, "")
+        assert sentence("cli.file_unreadable", path=str(path)).what in done.err
+
+
+# Streams
+
+
+def test_japanese_into_a_pipe_is_utf_8_whatever_the_console_speaks(station: Station) -> None:
+    env = {"PYTHONIOENCODING": "cp932"}
+    done = station.line.call("check", "--need", "11GiB", "--lang", "ja", env=env, deadline_s=SECOND_S)
+    assert done.code == 1
+    assert sentence("gate.vram.failed", "ja").do in done.err
+    assert sentence("gate.wsl.skipped", "ja").what in done.out
+
+
+def test_a_cp932_console_gets_cp932(alone: CommandLine) -> None:
+    code, said = _in_terminal(alone, "check", "--lang", "ja", env={"PYTHONIOENCODING": "cp932"})
+    assert code == 1
+    assert sentence("gpu.no_driver", "ja").what in said.decode("cp932")
+
+
+def test_a_console_that_cannot_say_it_gets_question_marks(alone: CommandLine) -> None:
+    code, said = _in_terminal(alone, "check", "--lang", "ja", env={"PYTHONIOENCODING": "latin-1"})
+    assert code == 1
+    assert "NVIDIA" in said.decode("latin-1")
+    assert "???" in said.decode("latin-1")
+
+
+def _in_terminal(line: CommandLine, *words: str, env: dict[str, str]) -> tuple[int, bytes]:
+    """Exit code, and what a terminal was given."""
+    master, slave = pty.openpty()
+    try:
+        process = subprocess.Popen(
+            line.argv(*words), env={**line.env, **env}, stdin=slave, stdout=slave, stderr=slave, close_fds=True
+        )
+    finally:
+        os.close(slave)
+    said = b""
+    with os.fdopen(master, "rb", buffering=0) as terminal, suppress(OSError):  # EIO: the other end was closed
+        while chunk := terminal.read(4096):
+            said += chunk
+    return process.wait(SECOND_S), said
+
+
+@pytest.mark.parametrize("variable", ["XDG_CONFIG_HOME", "XDG_STATE_HOME"])
+@pytest.mark.parametrize("place", ["file", "/proc"])
+def test_a_folder_that_cannot_be_made(alone: CommandLine, variable: str, place: str) -> None:
+    (alone.folder / "file").write_text("no folder")
+    env = {variable: str(alone.folder / place)}  # even root makes no folder in /proc
+    done = alone.call("profiles", "list", env=env, deadline_s=SECOND_S)
+    assert (done.code, done.out) == (1, "")
+    assert "Traceback" not in done.err
+    assert sentence("storage.unusable").do in done.err
+    assert place in done.err

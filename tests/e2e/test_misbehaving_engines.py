@@ -1,0 +1,119 @@
+"""Engines that misbehave: each run ends in a named state, in bounded time, with its reason, and leaves nothing."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kotaro_bridge.app import simulated_setting
+from kotaro_bridge.domain import run_state as rs
+from kotaro_bridge.domain.run_state import Phase
+from kotaro_bridge.host.profile_store import load_profiles
+from kotaro_bridge.service.bus import Bus
+from kotaro_bridge.service.supervisor import Supervisor
+from tests.e2e.conftest import SCENARIO, Station
+from tests.helpers.cli import CommandLine, listens, started
+from tests.helpers.words import phase, sentence
+
+pytestmark = pytest.mark.e2e
+
+LLAMA, VLLM = "qwen2.5-14b-q4_k_m", "qwen2.5-7b-awq"
+RUN_S, STOP_S = 25.0, 8.0
+
+
+@pytest.mark.parametrize(
+    ("engine", "profile", "code", "line"),
+    [
+        ("exit-at-once", LLAMA, "engine.exited", ""),
+        ("exit-at-once", VLLM, "engine.exited", ""),
+        ("partial,flood:100000", LLAMA, "proof.layers_on_cpu", "offloaded 20/49 layers to GPU"),
+        ("partial,flood:100000", VLLM, "proof.offloader_active", "Offloader set to UVAOffloader"),
+        ("kv-in-ram,half-utf8", LLAMA, "proof.kv_on_cpu", "CPU KV buffer size =  1536.00 MiB"),
+        ("cpu,fork-child-keeps-pipe", LLAMA, "proof.weights_on_cpu", "CPU_Mapped model buffer size"),
+        ("oom,fork-child-keeps-pipe", VLLM, "proof.out_of_gpu_memory", "out of memory"),
+        ("crash:4", LLAMA, "engine.signalled", "CUDA error: an illegal memory access"),
+        ("crash:4", VLLM, "engine.exited", "API server: engine client stopped"),
+    ],
+)
+def test_a_run_that_must_fail(station: Station, engine: str, profile: str, code: str, line: str) -> None:
+    station.line.builtin(profile)
+    station.pc.set(engine=engine)
+    done = station.line.call("run", profile, deadline_s=RUN_S)
+    assert done.code == 1, done
+    assert done.out.splitlines()[-2:] == [phase("stopping"), phase("failed")]
+    message = sentence(code)
+    assert all(part in done.err for part in (*message.what.split("?"), *message.do.split("?"), line)), done.err
+    assert not listens(station.line.port_of(profile))
+
+
+@pytest.mark.parametrize(
+    ("engine", "profile"),
+    [
+        ("flood:200000,half-utf8", LLAMA),
+        ("flood:200000,half-utf8", VLLM),
+        ("fork-child-keeps-pipe", LLAMA),
+        ("fork-child-keeps-pipe", VLLM),
+    ],
+)
+def test_bad_manners_that_do_not_matter(station: Station, engine: str, profile: str) -> None:
+    station.line.builtin(profile)
+    station.pc.set(engine=engine)
+    with started(station.line, "run", profile) as running:
+        running.wait_for("/v1", RUN_S)
+        done = running.end(signal.SIGINT, STOP_S)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.splitlines()[-1] == phase("stopped")
+
+
+# With short limits, which the command line does not have: the same parts, in this process
+
+
+@pytest.fixture
+def hasty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Supervisor, CommandLine]]:
+    """All runs of a simulated PC, with limits of a second or two."""
+    line = CommandLine(tmp_path, SCENARIO)
+    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
+        monkeypatch.setenv(name, line.env[name])
+    with line.pc():
+        for profile in (LLAMA, VLLM):
+            line.builtin(profile)
+        setting = simulated_setting(SCENARIO)
+        limits = rs.Limits(load_s=1.5, grace_s=1.0, stop_margin_s=2.0)
+        profiles = load_profiles(setting.paths.profiles)
+        supervisor = Supervisor(setting.machine, Bus(), profiles, lambda *_: None, lambda _: limits)
+        yield supervisor, line
+        assert supervisor.close()
+        setting.close()
+        line.assert_quiet()
+
+
+def run_until(supervisor: Supervisor, profile: str, *phases: Phase) -> Phase:
+    """Start a profile and wait for one of the phases."""
+    supervisor.start(profile)
+    return supervisor.actor(profile).wait(lambda view: view.phase in phases, RUN_S).phase
+
+
+@pytest.mark.parametrize("profile", [LLAMA, VLLM])
+@pytest.mark.parametrize("engine", ["never-ready", "never-ready,ignore-term"])
+def test_an_engine_that_never_becomes_healthy(hasty: tuple[Supervisor, CommandLine], profile: str, engine: str) -> None:
+    supervisor, line = hasty
+    with line.pc(engine=engine):
+        assert run_until(supervisor, profile, Phase.FAILED, Phase.ORPHANED) is Phase.FAILED
+    why = supervisor.view(profile).problem
+    assert why is not None
+    assert why.code == "run.load_timeout"
+    assert sentence(why.code).do
+
+
+@pytest.mark.parametrize("profile", [LLAMA, VLLM])
+def test_an_engine_that_ignores_term_is_killed(hasty: tuple[Supervisor, CommandLine], profile: str) -> None:
+    supervisor, line = hasty
+    with line.pc(engine="ignore-term"):
+        assert run_until(supervisor, profile, Phase.READY, Phase.FAILED) is Phase.READY
+        supervisor.stop(profile)
+        view = supervisor.actor(profile).wait(lambda view: view.phase in rs.RESTING, STOP_S)
+    assert (view.phase, view.problem) == (Phase.STOPPED, None)
+    assert not listens(line.port_of(profile))

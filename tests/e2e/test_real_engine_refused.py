@@ -1,0 +1,139 @@
+"""The real llama-server on a machine without a GPU: it would be glad to run on the CPU, and must not get that far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Station
+from tests.helpers.cli import CommandLine, Done, free_port, listens
+from tests.helpers.simulated import processes_of
+from tests.helpers.tiny_gguf import Shape, write_tiny_gguf
+from tests.helpers.words import phase, sentence
+
+pytestmark = pytest.mark.e2e
+
+TARGETS = ["local", "wsl:"]
+RUN_S = 20.0
+
+# Takes arguments and their values out of our command line before the server sees it.
+WITHOUT = """\
+count=$#
+while [ "$count" -gt 0 ]; do
+    arg=$1
+    shift
+    count=$((count - 1))
+    case $arg in {names}) shift; count=$((count - 1)) ;; *) set -- "$@" "$arg" ;; esac
+done
+"""
+DEVICE_DROPPED = WITHOUT.format(names="--device")
+PLACEMENT_DROPPED = WITHOUT.format(names="--device | -ngl")
+
+
+@pytest.fixture(scope="module")
+def other_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twice the layers of the model that the profile names."""
+    return write_tiny_gguf(tmp_path_factory.mktemp("other") / "other.gguf", Shape(layers=4))
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[CommandLine]:
+    """The command line on this machine, nothing simulated."""
+    line = CommandLine(tmp_path)
+    yield line
+    assert not line.left()
+    assert not processes_of(tmp_path)
+
+
+def write_profile(line: CommandLine, executable: Path, model: Path, target: str) -> str:
+    """A profile for the tiny model."""
+    return line.profile(
+        "tiny",
+        title="Tiny",
+        engine="llama-server",
+        executable=str(executable),
+        model=str(model),
+        served_name="tiny",
+        context=4096,
+        port=free_port(),
+        target=target,
+    )
+
+
+def wrapper(folder: Path, server: Path, script: str) -> Path:
+    """An engine executable that changes the command line behind our back; leaves a mark that it ran."""
+    path = folder / "wrapped-llama-server"
+    path.write_text(f'#!/bin/sh\nserver="{server}"\n{script}\n', encoding="utf-8")
+    path.chmod(0o755)
+    return path
+
+
+def assert_failed(line: CommandLine, done: Done) -> None:
+    """FAILED, the address never shown, nothing behind it."""
+    assert done.code == 1, done
+    states = done.out.splitlines()
+    assert states[-1] == phase("failed")
+    assert phase("ready") not in states
+    assert "http://" not in done.out + done.err
+    assert not listens(line.port_of("tiny"))
+    assert not line.left()
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_without_a_gpu_the_gate_refuses(here: CommandLine, llama_server: Path, tiny_gguf: Path, target: str) -> None:
+    started = here.folder / "started"
+    engine = wrapper(here.folder, llama_server, f'touch "{started}"\nexec "$server" "$@"')
+    write_profile(here, engine, tiny_gguf, target)
+    check = here.call("check", "--profile", "tiny", deadline_s=RUN_S)
+    run = here.call("run", "tiny", deadline_s=RUN_S)
+    for done in (check, run):
+        assert done.code == 1
+        assert sentence("gpu.no_driver").what in done.err
+        assert sentence("gpu.no_driver").do in done.err
+        assert sentence("gpu.smi_missing", program="nvidia-smi").what in done.err or target == "wsl:"
+    assert run.out.splitlines()[:2] == [phase("checking"), phase("refused")]
+    assert not started.exists()
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_our_own_command_fails_with_the_engines_words(
+    station: Station, llama_server: Path, tiny_gguf: Path, target: str
+) -> None:
+    write_profile(station.line, llama_server, tiny_gguf, target)
+    done = station.line.call("run", "tiny", deadline_s=RUN_S)
+    assert_failed(station.line, done)
+    message = sentence("proof.device_invalid", device="CUDA0")
+    assert message.what in done.err
+    assert message.do in done.err
+    assert 'error while handling argument "--device": invalid device: CUDA0' in done.err
+
+
+# The server prints a warning of its own when it is given -ngl without a GPU; without it the list of its devices tells.
+WARNED, LISTED = "no usable GPU found", "common_param:   - CPU "
+LOADED_ON_THE_CPU = {
+    "device-dropped": (DEVICE_DROPPED, "", "proof.no_gpu_device", WARNED),
+    "no-layers": (DEVICE_DROPPED, "-ngl 0", "proof.no_gpu_device", WARNED),
+    "placement-dropped": (PLACEMENT_DROPPED, "", "proof.no_gpu_device", LISTED),
+    "kv-in-ram": (PLACEMENT_DROPPED, "-nkvo", "proof.no_gpu_device", LISTED),
+    "other-model": (PLACEMENT_DROPPED, '-m "$other"', "proof.no_gpu_device", LISTED),
+    "log-too-quiet": (PLACEMENT_DROPPED, "-lv 3", "proof.placement_not_logged", ""),
+}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("case", LOADED_ON_THE_CPU)
+def test_a_server_that_slips_onto_the_cpu_is_caught_and_stopped(
+    station: Station, llama_server: Path, tiny_gguf: Path, other_gguf: Path, tmp_path: Path, case: str, target: str
+) -> None:
+    drop, more, code, proof = LOADED_ON_THE_CPU[case]
+    mark = tmp_path / "started"
+    script = f'touch "{mark}"\nother="{other_gguf}"\n{drop}exec "$server" "$@" {more}'
+    write_profile(station.line, wrapper(tmp_path, llama_server, script), tiny_gguf, target)
+    done = station.line.call("run", "tiny", deadline_s=RUN_S)
+    assert_failed(station.line, done)
+    assert mark.exists()
+    assert sentence(code).what in done.err
+    assert proof in done.err
+    assert not processes_of(tmp_path)
