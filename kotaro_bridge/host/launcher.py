@@ -17,11 +17,9 @@ from kotaro_bridge.host.nvidia_smi import QUERY, parse_nvidia_smi
 from kotaro_bridge.host.winproc import popen_flags
 from kotaro_bridge.host.wsl_text import decode
 
-_LIST_S = 20.0
-_SMI_S = 20.0
+SHORT_S = 20.0
 _REAP_MARGIN_S = 15.0
 
-_PROBE_S = 20.0
 MISSING = -1
 
 # `tail -c +N` starts at byte N counted from 1 and seeks in regular files, so that far offsets cost nothing. The test
@@ -39,11 +37,13 @@ class TargetLauncher(ABC):
 
     Args:
         env: environment of the launching process itself; None inherits.
+        short_s: how long a short command may take; the first one starts WSL's virtual machine.
         grace_s: what the guardian waits after TERM when it loses its owner; below WSL's idle timer of 15 s.
     """
 
-    def __init__(self, env: dict[str, str] | None, grace_s: int = 10) -> None:
+    def __init__(self, env: dict[str, str] | None, short_s: float = SHORT_S, grace_s: int = 10) -> None:
         self._env = env
+        self._short_s = short_s
         self._grace_s = grace_s
 
     @abstractmethod
@@ -112,7 +112,7 @@ class TargetLauncher(ABC):
     def probe(self, executable: str, model: str, projector: str, port: int) -> TargetFacts:
         """What the target says about engine, model and port. See `domain.ports.Launcher.probe`."""
         argv = ["/bin/sh", "-c", target_script("probe.sh"), "kotaro-probe", executable, model, projector, f"{port:04X}"]
-        lines = self.run(argv, timeout_s=_PROBE_S).stdout.splitlines()
+        lines = self.run(argv, timeout_s=self._short_s).stdout.splitlines()
         said = dict(line.split(" ", 1) for line in lines if " " in line)
         engine = said.get("engine")
         return TargetFacts(
@@ -151,7 +151,7 @@ class TargetLauncher(ABC):
         """Run ids that still live though their owner is gone."""
         if not self.reachable_now():
             return ()
-        return alive_ids(self.run(guardian_argv("list"), timeout_s=_LIST_S).stdout)
+        return alive_ids(self.run(guardian_argv("list"), timeout_s=self._short_s).stdout)
 
     def reap(self, run_id: str, grace_s: float) -> tuple[int, ...]:
         """End a leftover run; returns pids still there. Nothing to do where the target is not running."""
@@ -167,7 +167,7 @@ class TargetLauncher(ABC):
     def nvidia_smi(self) -> tuple[GpuSnapshot, ...]:
         """The cards as nvidia-smi inside the target sees them."""
         try:
-            completed = self.run([*self.smi, *QUERY], timeout_s=_SMI_S)
+            completed = self.run([*self.smi, *QUERY], timeout_s=self._short_s)
         except ProblemError as error:
             if error.problem.code == "launch.not_started":
                 raise ProblemError(problem("gpu.smi_missing", program=self.smi[0])) from error

@@ -11,11 +11,9 @@ from collections.abc import Mapping, Sequence
 
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.ports import Completed
-from kotaro_bridge.host.launcher import TargetLauncher
+from kotaro_bridge.host.launcher import SHORT_S, TargetLauncher
 from kotaro_bridge.host.nvidia_smi import NVIDIA_SMI_WSL
 from kotaro_bridge.host.wsl_text import decode, failure
-
-_LIST_S = 20.0
 
 
 class WslLauncher(TargetLauncher):
@@ -25,12 +23,15 @@ class WslLauncher(TargetLauncher):
         wsl: wsl.exe as a command (a list, so that tests hand over the emulated one).
         distro: its name; None for the default distro.
         env: additions to the environment of wsl.exe.
+        short_s: how long a short command may take.
     """
 
-    def __init__(self, wsl: Sequence[str], distro: str | None, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, wsl: Sequence[str], distro: str | None, env: Mapping[str, str] | None = None, short_s: float = SHORT_S
+    ) -> None:
         # WSL_UTF8: one encoding for all its text. Warnings of WSL itself are shown by the .wslconfig dialog, not in
         # logs.
-        super().__init__({**os.environ, "WSL_UTF8": "1", **(env or {})})
+        super().__init__({**os.environ, "WSL_UTF8": "1", **(env or {})}, short_s)
         self._wsl = tuple(wsl)
         self._distro = distro
 
@@ -73,7 +74,7 @@ class WslLauncher(TargetLauncher):
 
     def _listed(self, *options: str) -> tuple[str, ...]:
         argv = [*self._wsl, "--list", "--quiet", *options]
-        code, out, err, timed_out = self.run_here(argv, timeout_s=_LIST_S)
+        code, out, err, timed_out = self.run_here(argv, timeout_s=self._short_s)
         completed = Completed(code, decode(out), decode(err), timed_out)
         failed = failure(completed, self._distro)
         if failed is not None:
