@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 import sys
-
-from kotaro_bridge.cli import run_command_line
+from collections.abc import Sequence
 
 
 def main() -> int:
-    """Run the command line; returns the exit code."""
+    """Run the command line; returns the exit code. Where windows are to open, their tray icon comes first."""
+    if opens_windows(sys.argv[1:]):
+        from kotaro_bridge.ui.first_icon import show_first_icon
+
+        show_first_icon()
+    from kotaro_bridge.cli import run_command_line
+
     return run_command_line(sys.argv[1:])
+
+
+def opens_windows(arguments: Sequence[str]) -> bool:
+    """True for a plain start of the tray application, real or simulated: no other command, and no option but those that
+    say which PC and language. The command line judges the rest.
+    """
+    words = list(arguments)
+    while words:
+        word = words.pop(0)
+        if word in ("--simulate", "--lang") and words:
+            words.pop(0)
+        elif word != "demo" and not word.startswith(("--simulate=", "--lang=")):
+            return False
+    return True
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ _BYTES_OF_32 = {KvType.AUTO: 64, KvType.F16: 64, KvType.BF16: 64, KvType.Q8_0: 3
 # for the 7B (memory.used less weights, KV and mask; captures full14, full14-32k, full7-8k, H100), 795 for a 32B (21,359
 # MiB used, 18,508 weights, 2,048 KV; H200, v0.5.0-dev, 2026-11-21), rounded up.
 OVERHEAD_BYTES = 800 * MIB
-# A CUDA context before the first weight: 525 MiB (6,143 free by nvidia-smi, 5,618 by the log; captures, H100), rounded up.
+# A CUDA context before the first weight: 525 MiB (6,143 free by nvidia-smi, 5,618 by the log; captures, H100), rounded
+# up.
 CUDA_CONTEXT_BYTES = 528 * MIB
 # The attention mask grows with the context: 512 rows of a micro batch x 2 bytes (119.01 MiB at 8,192 and 143.01 MiB at
 # 32,768 tokens in captures full14 and full14-32k).

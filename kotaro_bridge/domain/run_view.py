@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from kotaro_bridge.domain.errors import Problem
 from kotaro_bridge.domain.gate import GateReport
 from kotaro_bridge.domain.gpu import GpuCounters, GpuSnapshot
-from kotaro_bridge.domain.placement import Judgement
+from kotaro_bridge.domain.reasons import Judgement
 from kotaro_bridge.domain.run_state import Phase
 
 

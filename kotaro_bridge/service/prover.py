@@ -12,11 +12,10 @@ from dataclasses import dataclass
 
 from kotaro_bridge.domain.engine_log import Engine, LogFacts
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
-from kotaro_bridge.domain.placement import Expectation, Judgement, Verdict
 from kotaro_bridge.domain.plan import kv_bytes
 from kotaro_bridge.domain.ports_http import EngineHttp, WarmUp
 from kotaro_bridge.domain.profile import Profile
-from kotaro_bridge.domain.reasons import Reason
+from kotaro_bridge.domain.reasons import Expectation, Judgement, Reason, Verdict
 from kotaro_bridge.domain.run_view import Speed
 from kotaro_bridge.domain.units import MIB
 from kotaro_bridge.service.gatekeeper import Clearance

@@ -21,10 +21,10 @@ from dataclasses import dataclass, field, replace
 from kotaro_bridge.domain import run_state as rs
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.gate import GateReport
-from kotaro_bridge.domain.placement import Judgement
 from kotaro_bridge.domain.ports import ChannelClosed, EngineProcess, Exited, ProcessEvent, Started
 from kotaro_bridge.domain.ports_http import EngineHttp
 from kotaro_bridge.domain.profile import Profile
+from kotaro_bridge.domain.reasons import Judgement
 from kotaro_bridge.domain.run_state import Phase
 from kotaro_bridge.domain.run_transition import transition
 from kotaro_bridge.domain.run_view import Endpoint, PhaseChanged, RunView, Speed

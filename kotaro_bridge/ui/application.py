@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from PySide6.QtCore import QSocketNotifier, Qt
-from PySide6.QtWidgets import QApplication, QSystemTrayIcon
+from PySide6.QtWidgets import QSystemTrayIcon
 
 from kotaro_bridge.ui.desk import Desk
-from kotaro_bridge.ui.icons import app_icon
+from kotaro_bridge.ui.first_icon import make_application
 from kotaro_bridge.ui.shell import Shell
 from kotaro_bridge.ui.theme import Theme
 
-APP_ID = "KotaroBridge.KotaroBridge"
 OnReady = Callable[[Callable[[], None], Callable[[], None]], None]
 
 
@@ -46,7 +43,7 @@ def run_application(
     """
     if scale is not None:
         os.environ["QT_SCALE_FACTOR"] = str(scale)  # read when the application is made
-    app = make_application(desk.version)
+    app = make_application()
     if tour is not None:
         from kotaro_bridge.ui.tour import run_tour
 
@@ -67,22 +64,6 @@ def run_application(
         code = app.exec()
     shell.close()
     return code
-
-
-def make_application(version: str) -> QApplication:
-    """The one QApplication, or the one that is there already."""
-    there = QApplication.instance()
-    if isinstance(there, QApplication):
-        return there
-    if sys.platform == "win32":
-        # Without it the taskbar groups the window under python.exe and shows its icon.
-        ctypes.windll.shell32.SetCurrentProcessExplicitAppUserModelID(APP_ID)
-    app = QApplication(sys.argv[:1])
-    app.setApplicationName("Kotaro Bridge")
-    app.setApplicationVersion(version)
-    app.setWindowIcon(app_icon())
-    app.setQuitOnLastWindowClosed(False)
-    return app
 
 
 @contextmanager

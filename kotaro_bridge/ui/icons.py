@@ -11,7 +11,7 @@ from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtGui import QBrush, QColor, QIcon, QLinearGradient, QPainter, QPainterPath, QPen, QPixmap, QPolygonF
 
 from kotaro_bridge.ui.theme import LOOK_COLOURS
-from kotaro_bridge.ui.view_models.status import Look
+from kotaro_bridge.ui.view_models.look import Look
 
 SIZES = (16, 20, 24, 32, 48, 64)
 Drawing = Callable[[QPainter, QColor], None]

@@ -13,7 +13,7 @@ from PySide6.QtCore import QObject, Qt, Signal, Slot
 from PySide6.QtGui import QColor, QFont, QPalette
 from PySide6.QtWidgets import QApplication
 
-from kotaro_bridge.ui.view_models.status import Look
+from kotaro_bridge.ui.view_models.look import Look
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,8 @@ from kotaro_bridge.ui.main_window import USUAL, MainWindow
 from kotaro_bridge.ui.pages.dashboard import Dashboard
 from kotaro_bridge.ui.shell import Shell
 from kotaro_bridge.ui.theme import DARK, LIGHT, Theme
-from kotaro_bridge.ui.view_models.status import Look, card_of, is_blocked
+from kotaro_bridge.ui.view_models.look import Look
+from kotaro_bridge.ui.view_models.status import card_of, is_blocked
 
 TICK_MS = 40
 WHOLE_S = 36.0

@@ -15,11 +15,12 @@ from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.run_state import ENDING, Phase
 from kotaro_bridge.domain.run_view import RunView
 from kotaro_bridge.ui.desk import Desk
+from kotaro_bridge.ui.first_icon import take_first_icon
 from kotaro_bridge.ui.icons import state_icon
 from kotaro_bridge.ui.theme import Theme, style_sheet
 from kotaro_bridge.ui.view_models.grouping import by_engine, short_title
+from kotaro_bridge.ui.view_models.look import Look
 from kotaro_bridge.ui.view_models.status import (
-    Look,
     can_stop,
     leading,
     look_of,
@@ -66,7 +67,7 @@ class Tray(QObject):
         self.quit.triggered.connect(self.quit_wanted)
         self.menu.aboutToShow.connect(self._on_menu)
         theme.changed.connect(self._on_theme)
-        self.icon: QSystemTrayIcon | None = QSystemTrayIcon(self) if visible else None
+        self.icon: QSystemTrayIcon | None = (take_first_icon() or QSystemTrayIcon(self)) if visible else None
         self.tooltip = ""
         self.refresh()
         if self.icon is not None:

@@ -15,7 +15,7 @@ from PySide6.QtWidgets import QAbstractButton, QApplication, QLabel, QLineEdit, 
 
 from kotaro_bridge.domain.run_state import Phase
 from kotaro_bridge.texts import LANGUAGES
-from kotaro_bridge.ui.application import make_application
+from kotaro_bridge.ui.first_icon import make_application
 from kotaro_bridge.ui.main_window import SMALLEST, USUAL, MainWindow
 from kotaro_bridge.ui.shell import Shell
 from kotaro_bridge.ui.theme import Theme
@@ -130,7 +130,7 @@ class Studio:
 def main(folder: Path) -> int:
     """All languages and schemes at the scale of this process."""
     folder.mkdir(parents=True, exist_ok=True)
-    app = make_application("0.1.0")
+    app = make_application()
     faults: list[str] = []
     for language in LANGUAGES:
         for scheme in ("light", "dark"):

@@ -21,10 +21,10 @@ from tests.ui.fake_desk import Q14, FakeWorld
 TRAY_ALONE = """
 import sys
 from tests.ui.fake_desk import FakeWorld
-from kotaro_bridge.ui.application import make_application
+from kotaro_bridge.ui.first_icon import make_application
 from kotaro_bridge.ui.shell import Shell
 from kotaro_bridge.ui.theme import Theme
-app = make_application("0")
+app = make_application()
 shell = Shell(FakeWorld().desk, Theme(app), tray_visible=True)
 large = ("numpy", "pyqtgraph", "kotaro_bridge.ui.main_window", "kotaro_bridge.ui.dialogs.block", "PySide6.QtNetwork")
 print([name for name in large if name in sys.modules])

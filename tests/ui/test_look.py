@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QApplication
 
 from kotaro_bridge.ui.icons import SIZES, app_icon, state_icon, state_pixmap
 from kotaro_bridge.ui.theme import DARK, LIGHT, LOOK_COLOURS, Theme, Tokens
-from kotaro_bridge.ui.view_models.status import Look
+from kotaro_bridge.ui.view_models.look import Look
 
 TASKBARS = ("#f3f3f3", "#202020")
 

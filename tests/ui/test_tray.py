@@ -5,13 +5,16 @@ from __future__ import annotations
 import msgspec
 import pytest
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QSystemTrayIcon
+from PySide6.QtWidgets import QApplication, QSystemTrayIcon
 from pytestqt.qtbot import QtBot
 
 from kotaro_bridge.domain.run_state import Phase
 from kotaro_bridge.texts import LANGUAGES, Texts
+from kotaro_bridge.ui import first_icon
+from kotaro_bridge.ui.first_icon import show_first_icon, take_first_icon
 from kotaro_bridge.ui.tray import TOOLTIP_LENGTH
-from kotaro_bridge.ui.view_models.status import Look, look_of
+from kotaro_bridge.ui.view_models.look import Look
+from kotaro_bridge.ui.view_models.status import look_of
 from tests.ui.conftest import Opener
 from tests.ui.fake_desk import A14, A32, Q14, Q32
 
@@ -102,3 +105,20 @@ def test_a_left_click_opens_the_dashboard_and_a_right_click_does_not(opened: Ope
     shell.tray.icon.activated.emit(QSystemTrayIcon.ActivationReason.Trigger)
     assert shell.window is not None
     assert shell.window.isVisible()
+
+
+def test_the_first_icon_becomes_the_tray(opened: Opener, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(QSystemTrayIcon, "isSystemTrayAvailable", lambda: True)
+    show_first_icon()
+    (first,) = first_icon._shown
+    assert first.isVisible()
+    _, shell = opened(tray=True)
+    assert shell.tray.icon is first
+    assert first.contextMenu() is shell.tray.menu
+    assert take_first_icon() is None
+
+
+def test_without_a_tray_there_is_no_first_icon(qapp: QApplication, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(QSystemTrayIcon, "isSystemTrayAvailable", lambda: False)
+    show_first_icon()
+    assert take_first_icon() is None

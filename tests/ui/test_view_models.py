@@ -13,10 +13,11 @@ from kotaro_bridge.domain.run_state import Phase
 from kotaro_bridge.domain.run_view import RunView, Speed
 from kotaro_bridge.domain.units import GIB, MIB
 from kotaro_bridge.texts import Texts
+from kotaro_bridge.ui.view_models.look import Look
 from kotaro_bridge.ui.view_models.memory import shares
 from kotaro_bridge.ui.view_models.proof import proof_table
 from kotaro_bridge.ui.view_models.series import curves, nice_ceiling, window_s
-from kotaro_bridge.ui.view_models.status import Look, clock, leading, look_of, state_line, status_line
+from kotaro_bridge.ui.view_models.status import clock, leading, look_of, state_line, status_line
 from tests.ui.fake_desk import BAD, CARD, GOOD, Q14, FakeTelemetry, FakeWorld
 
 EN = Texts("en")

@@ -13,7 +13,8 @@ from kotaro_bridge.domain.run_state import Phase
 from kotaro_bridge.domain.run_view import RunView
 from kotaro_bridge.domain.units import format_mib
 from kotaro_bridge.texts import Message, Texts
-from kotaro_bridge.ui.view_models.status import Look, look_of, simulated_words
+from kotaro_bridge.ui.view_models.look import Look
+from kotaro_bridge.ui.view_models.status import look_of, simulated_words
 
 HOLDERS_SHOWN = 5
 

@@ -6,7 +6,6 @@ Owns which state the tray shows when there are several runs. Must not import Qt.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from enum import StrEnum
 
 from kotaro_bridge.domain.gpu import GpuSnapshot
 from kotaro_bridge.domain.profile import Profile
@@ -14,18 +13,7 @@ from kotaro_bridge.domain.run_state import RESTING, SERVING, Phase
 from kotaro_bridge.domain.run_view import RunView, Sample, Throughput
 from kotaro_bridge.domain.units import format_gib
 from kotaro_bridge.texts import Texts
-
-
-class Look(StrEnum):
-    """Pictures of states; each has its own shape, so that none is told by colour alone."""
-
-    IDLE = "idle"
-    WORKING = "working"
-    READY = "ready"
-    ALERT = "alert"
-    ATTENTION = "attention"
-    STOPPING = "stopping"
-
+from kotaro_bridge.ui.view_models.look import Look
 
 _LOOKS = {
     Phase.IDLE: Look.IDLE,

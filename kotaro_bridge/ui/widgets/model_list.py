@@ -13,7 +13,8 @@ from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.icons import glyph_pixmap, state_icon
 from kotaro_bridge.ui.theme import Theme
 from kotaro_bridge.ui.view_models.grouping import by_engine, short_title
-from kotaro_bridge.ui.view_models.status import Look, look_of, phase_word
+from kotaro_bridge.ui.view_models.look import Look
+from kotaro_bridge.ui.view_models.status import look_of, phase_word
 
 ID = Qt.ItemDataRole.UserRole
 SUB = Qt.ItemDataRole.UserRole + 1

@@ -11,7 +11,8 @@ from kotaro_bridge.domain.run_view import RunView
 from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.icons import state_pixmap
 from kotaro_bridge.ui.theme import UNIT, Theme
-from kotaro_bridge.ui.view_models.status import Look, can_stop, look_of, state_line
+from kotaro_bridge.ui.view_models.look import Look
+from kotaro_bridge.ui.view_models.status import can_stop, look_of, state_line
 from kotaro_bridge.ui.widgets.basics import Card, Elided, GlyphButton, button, label, put, row, set_property
 
 PICTURE = 40
