@@ -33,7 +33,8 @@ def test_only_a_plain_start_opens_windows(line: str, windows: bool) -> None:
 
 def test_the_first_icon_loads_little() -> None:
     """What it imports of ours is what the user waits for."""
-    code = "import sys, kotaro_bridge.ui.first_icon; print(*sorted(m for m in sys.modules if m.startswith('kotaro_bridge')))"
+    ours = "(m for m in sys.modules if m.startswith('kotaro_bridge'))"
+    code = f"import sys, kotaro_bridge.ui.first_icon; print(*sorted({ours}))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert loaded == [
         "kotaro_bridge",
