@@ -15,6 +15,9 @@ import threading
 import time
 from typing import IO
 
+LATE_S = 1.0
+"""The server may be gone before its TERM is seen here as well."""
+
 
 def without_device(arguments: list[str]) -> list[str]:
     """The arguments less `--device` and its value."""
@@ -30,14 +33,15 @@ def main() -> int:
     lines: list[tuple[int, str]] = []
     child = subprocess.Popen([server, *without_device(arguments)], stderr=subprocess.PIPE, bufsize=0)
     assert child.stderr
-    waited_for = {signal.SIGTERM, signal.SIGUSR1}
-    signal.pthread_sigmask(signal.SIG_BLOCK, waited_for)
-    threading.Thread(target=_pass_on, args=(child.stderr, lines)).start()
-    came = signal.sigwait(waited_for)  # USR1: the server has ended by itself
-    at = time.monotonic_ns()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    came: list[int] = []
+    waiting = threading.Thread(target=_wait_for_term, args=(came,), daemon=True)
+    waiting.start()
+    _pass_on(child.stderr, lines)
     code = child.wait()
+    waiting.join(LATE_S)
     with open(f"{notes}.new", "w", encoding="utf-8") as file:
-        json.dump({"term_ns": at if came is signal.SIGTERM else None, "lines": lines}, file)
+        json.dump({"term_ns": came[0] if came else None, "lines": lines}, file)
     os.replace(f"{notes}.new", notes)
     return code if code >= 0 else 128 - code
 
@@ -49,7 +53,11 @@ def _pass_on(log: IO[bytes], lines: list[tuple[int, str]]) -> None:
         os.write(2, chunk)
         *whole, rest = (rest + chunk).split(b"\n")
         lines += [(now, line.decode(errors="replace")) for line in whole]
-    os.kill(os.getpid(), signal.SIGUSR1)
+
+
+def _wait_for_term(came: list[int]) -> None:
+    signal.sigwait({signal.SIGTERM})
+    came.append(time.monotonic_ns())
 
 
 if __name__ == "__main__":

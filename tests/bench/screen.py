@@ -19,9 +19,10 @@ from tests.bench.measure import NotMeasured
 from tools import system_packages
 
 _PROGRAMS = {"Xvfb": "xvfb", "trayer": "trayer"}
-_CREATE, _MAP = 16, 19  # X.h: CreateNotify, MapNotify
+_CREATE, _MAP, _REPARENT = 16, 19, 21  # X.h: CreateNotify, MapNotify, ReparentNotify
 _SUBSTRUCTURE, _STRUCTURE = 1 << 19, 1 << 17  # X.h: SubstructureNotifyMask, StructureNotifyMask
 _EVENT_LONGS = 24  # Xlib.h: XEvent is padded to 24 longs
+_ATTRIBUTE_INTS, _MAP_STATE, _VIEWABLE = 40, 23, 2  # Xlib.h: XWindowAttributes on 64 bit, its map_state, IsViewable
 
 
 @contextmanager
@@ -85,8 +86,8 @@ class IconEye:
                     # XCreateWindowEvent: type, serial, send_event, display, parent, window
                     self._x.XSelectInput(self._display, event[5], _STRUCTURE)
                     self._x.XFlush(self._display)
-                elif kind == _MAP and event[4] != self._root and self._parent(event[5]) != self._root:
-                    # XMapEvent: type, serial, send_event, display, event, window
+                elif kind in (_MAP, _REPARENT) and self._is_icon(event[5]):
+                    # XMapEvent, XReparentEvent: type, serial, send_event, display, event, window
                     return time.monotonic()
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([fd], [], [], left)[0]:
@@ -100,6 +101,13 @@ class IconEye:
         """True if a program owns the tray of screen 0."""
         atom = self._x.XInternAtom(self._display, b"_NET_SYSTEM_TRAY_S0", 0)
         return bool(self._x.XGetSelectionOwner(self._display, atom))
+
+    def _is_icon(self, window: int) -> bool:
+        """True if the window is shown inside another one. Whichever of the two comes last is told by an event."""
+        attributes = (ctypes.c_int * _ATTRIBUTE_INTS)()
+        self._x.XSelectInput(self._display, window, _STRUCTURE)
+        told = self._x.XGetWindowAttributes(self._display, window, attributes)
+        return bool(told) and attributes[_MAP_STATE] == _VIEWABLE and self._parent(window) != self._root
 
     def _parent(self, window: int) -> int:
         root, parent, children, count = ctypes.c_ulong(), ctypes.c_ulong(), ctypes.c_void_p(), ctypes.c_uint()
@@ -123,6 +131,7 @@ def _xlib() -> ctypes.CDLL:
     x.XNextEvent.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
     x.XInternAtom.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int]
     x.XGetSelectionOwner.argtypes = [ctypes.c_void_p, ctypes.c_ulong]
+    x.XGetWindowAttributes.argtypes = [ctypes.c_void_p, ctypes.c_ulong, ctypes.c_void_p]
     x.XQueryTree.argtypes = [ctypes.c_void_p, ctypes.c_ulong, *[ctypes.c_void_p] * 4]
     x.XFree.argtypes = [ctypes.c_void_p]
     return x
