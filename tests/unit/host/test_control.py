@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -183,7 +184,8 @@ def test_a_wrong_key_is_refused(tmp_path: Path) -> None:
 def test_a_request_that_is_none_ends_its_own_connection_only(tmp_path: Path, words: bytes) -> None:
     with server(tmp_path) as owner:
         with Client(_address(tmp_path), authkey=owner._key) as stranger:
-            stranger.send_bytes(words)
+            with contextlib.suppress(ConnectionError):  # one that is too long is not read to its end
+                stranger.send_bytes(words)
             with pytest.raises((EOFError, ConnectionError)):
                 stranger.recv_bytes()
         assert ask(tmp_path, {}) == {"you said": {}}

@@ -25,6 +25,9 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the guardian ru
 # Processes of a run are known by its id: two runs of the tests on one machine must not have the same.
 RUN = f"run-{os.getpid()}"
 
+# Says "up" when its child is there: a TERM that meets a shell between fork and exec is lost.
+UP_AND_WAIT = "sleep 300 & until grep -q sleep /proc/$!/comm; do :; done; echo up; wait"
+
 
 class Engine:
     """A guarded shell script with everything it reported."""
@@ -113,7 +116,7 @@ def test_arguments_arrive_whole_and_the_home_folder_is_that_of_the_target(engine
 
 
 def test_stop_is_one_term_and_waits_for_the_engine(engine: Engine) -> None:
-    process = engine.start('trap "echo term" TERM; sleep 30 & echo up; wait; echo bye; exit 0')
+    process = engine.start('trap "echo term" TERM; ' + UP_AND_WAIT + "; echo bye; exit 0")
     engine.hears("up")
     process.stop(5)
     assert Exited(0, None) in engine.end()
@@ -154,7 +157,7 @@ def test_a_child_without_the_mark_is_found_by_its_session(engine: Engine) -> Non
 
 
 def test_the_launching_process_killed_ends_the_engine(engine: Engine) -> None:
-    process = engine.start('trap "exit 0" TERM; sleep 300 & echo up; wait')
+    process = engine.start('trap "exit 0" TERM; ' + UP_AND_WAIT)
     started = engine.next()
     assert isinstance(started, Started)
     engine.hears("up")
@@ -164,7 +167,7 @@ def test_the_launching_process_killed_ends_the_engine(engine: Engine) -> None:
 
 
 def test_an_orphan_is_found_and_ended_by_the_next_owner(engine: Engine) -> None:
-    process = engine.start('trap "exit 0" TERM; sleep 300 & echo up; wait')
+    process = engine.start('trap "exit 0" TERM; ' + UP_AND_WAIT)
     started = engine.next()
     assert isinstance(started, Started)
     engine.hears("up")
@@ -178,7 +181,7 @@ def test_an_orphan_is_found_and_ended_by_the_next_owner(engine: Engine) -> None:
 
 
 def test_end_of_file_on_the_guardians_stdin_ends_the_engine(engine: Engine) -> None:
-    process = engine.start('trap "exit 0" TERM; sleep 300 & echo up; wait')
+    process = engine.start('trap "exit 0" TERM; ' + UP_AND_WAIT)
     engine.hears("up")
     process._close_stdin()
     assert Exited(0, None) in engine.end()
@@ -186,7 +189,7 @@ def test_end_of_file_on_the_guardians_stdin_ends_the_engine(engine: Engine) -> N
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
 def test_a_signal_to_the_guardian_ends_the_engine_once(engine: Engine, number: signal.Signals) -> None:
-    process = engine.start('trap "echo term" TERM; sleep 300 & echo up; wait; exit 0')
+    process = engine.start('trap "echo term" TERM; ' + UP_AND_WAIT + "; exit 0")
     engine.hears("up")
     process._popen.send_signal(number)
     assert Exited(0, None) in engine.end()

@@ -129,8 +129,8 @@ def test_a_file_that_is_not_there(shared: SimulatedPC, path: str) -> None:
     assert refused(lambda: wsl(shared).read_at(path, 0, 4)) == ("model.missing", {"path": path})
 
 
-def test_the_header_of_a_model_through_wsl(shared: SimulatedPC) -> None:
-    facts = wsl(shared).probe(LLAMA, GGUF, "", 8080)
+def test_the_header_of_a_model_through_wsl(shared: SimulatedPC, port: int) -> None:
+    facts = wsl(shared).probe(LLAMA, GGUF, "", port)
     assert (facts.engine, facts.engine_unusable, facts.port_free, facts.projector) == (True, False, True, None)
     assert facts.model is not None
     launcher = wsl(shared)
@@ -359,7 +359,8 @@ def test_wsl_exe_killed_ends_the_engine_with_term_and_frees_its_memory(pc: Simul
 
 def test_wsl_exe_killed_sends_one_term(pc: SimulatedPC, engine: Run) -> None:
     """Hang-up and end-of-file reach the guardian together, and the look from outside follows."""
-    script = 'trap "echo term >>terms" TERM; sleep 300 & echo up; wait; sleep 0.5; exit 0'
+    child = "sleep 300 & until grep -q sleep /proc/$!/comm; do :; done"  # a TERM between fork and exec would be lost
+    script = f'trap "echo term >>terms" TERM; {child}; echo up; wait; sleep 0.5'
     process = engine.start("/bin/sh", "-c", script)
     engine.hears("up")
     os.kill(process._popen.pid, signal.SIGKILL)

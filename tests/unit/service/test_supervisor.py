@@ -74,6 +74,9 @@ def test_profiles_and_what_is_wrong_with_others() -> None:
             supervisor.start("none")
         assert caught.value.problem.code == "profile.unknown"
         assert caught.value.problem.params["known"] == "llama, vllm"
+        with pytest.raises(ProblemError) as caught:
+            supervisor.check("x")
+        assert caught.value.problem is BROKEN[0], "there is such a file: what is wrong with it is the answer"
 
 
 def test_a_profile_that_was_never_started_is_idle_and_costs_no_thread() -> None:
