@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import msgspec
 import pytest
@@ -366,3 +367,18 @@ def test_the_slow_reads_run_side_by_side(pool: ThreadPoolExecutor) -> None:
 
     object.__setattr__(ports, "installed_distros", installed)
     assert Gatekeeper(ports, pool).check(LLAMA).report.ok
+
+
+@pytest.mark.parametrize(("takes_s", "readings", "ok"), [((1,), 1, True), ((9, 1), 2, True), ((9, 9, 9), 3, False)])
+def test_facts_of_a_start_are_fresh(
+    pool: ThreadPoolExecutor, takes_s: tuple[int, ...], readings: int, ok: bool
+) -> None:
+    """The first look may start the VM and take ten seconds; what was read before that is read again."""
+    times = [at for number, took in enumerate(takes_s) for at in (100.0 * number, 100.0 * number + took)]
+    machine = Machine()
+    result = Gatekeeper(machine.ports, pool, clock=partial(next, iter(times))).check(LLAMA)
+    assert machine.target.smi_asked == readings
+    assert result.report.ok is ok
+    assert (result.clearance is not None) is ok
+    if not ok:
+        assert outcome(result, CheckId.VRAM) == (Status.UNKNOWN, "gate.slow.unknown")
