@@ -15,81 +15,27 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Set
-from concurrent.futures import Executor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from kotaro_bridge.domain import run_state as rs
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
-from kotaro_bridge.domain.gate import GateReport
-from kotaro_bridge.domain.ports import ChannelClosed, EngineProcess, Exited, ProcessEvent, Started
+from kotaro_bridge.domain.ports import ChannelClosed, Exited, ProcessEvent, Started
 from kotaro_bridge.domain.ports_http import EngineHttp
 from kotaro_bridge.domain.profile import Profile
-from kotaro_bridge.domain.reasons import Judgement
 from kotaro_bridge.domain.run_state import Phase
 from kotaro_bridge.domain.run_transition import transition
-from kotaro_bridge.domain.run_view import Endpoint, PhaseChanged, RunView, Speed
+from kotaro_bridge.domain.run_view import Endpoint, PhaseChanged, RunView
 from kotaro_bridge.domain.units import MIB
-from kotaro_bridge.service.bus import Bus
-from kotaro_bridge.service.gatekeeper import Clearance, Gatekeeper
-from kotaro_bridge.service.load_slot import LoadSlot
 from kotaro_bridge.service.log_ring import LogRing
-from kotaro_bridge.service.machine import Machine
-from kotaro_bridge.service.prover import Prover, expectation, reason_problem
-from kotaro_bridge.service.run_log import LogFile, RunLog
+from kotaro_bridge.service.prover import expectation, reason_problem
+from kotaro_bridge.service.run_log import RunLog
+from kotaro_bridge.service.run_session import Context, Session
 
 log = logging.getLogger(__name__)
 
 _VRAM_STEP = 64 * MIB  # less is the desktop's coming and going, no sign of a model that loads
 _HEALTH_S = 3.0
 _TAIL = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What all actors of a machine share.
-
-    Args:
-        open_log: opens the file of a run's log; None keeps no file.
-        ready_line_s: how long the ready line may come after the first good answer: it travels through a pipe or two.
-    """
-
-    machine: Machine
-    gatekeeper: Gatekeeper
-    prover: Prover
-    pool: Executor
-    bus: Bus
-    open_log: Callable[[Profile, str], LogFile | None]
-    limits: Callable[[Profile], rs.Limits]
-    ready_line_s: float = 3.0
-    load_slot: LoadSlot = field(default_factory=LoadSlot)
-
-
-@dataclass(slots=True)
-class _Session:
-    """Everything of one generation, from clearance to confirmation.
-
-    Args:
-        first_line: cursor of the ring where this run's lines begin.
-        exited: the engine ended (by itself, or after it was told to).
-        used_at_end: bytes in use on the card when the end began.
-        lines_seen, vram_seen: log lines, and the most VRAM in use, when it was last asked whether loading moves.
-    """
-
-    generation: int
-    run_id: str
-    report: GateReport | None = None
-    clearance: Clearance | None = None
-    log: RunLog | None = None
-    process: EngineProcess | None = None
-    http: EngineHttp | None = None
-    judgement: Judgement | None = None
-    speed: Speed | None = None
-    vram_taken: int | None = None
-    used_at_end: int | None = None
-    first_line: int = 0
-    exited: bool = False
-    lines_seen: int = 0
-    vram_seen: int = 0
 
 
 class RunActor:
@@ -101,7 +47,7 @@ class RunActor:
         self._context = context
         self._limits = context.limits(profile)
         self._run = rs.Run()
-        self._session = _Session(0, "")
+        self._session = Session(0, "")
         self._queue: queue.SimpleQueue[rs.Event | None] = queue.SimpleQueue()
         self._deadlines: dict[rs.Timer, tuple[float, int]] = {}
         self._timers: list[tuple[float, int, rs.Timer, int]] = []
@@ -220,7 +166,7 @@ class RunActor:
     def _begin(self) -> None:
         self._timers.clear()
         self._deadlines.clear()
-        self._session = _Session(self._run.generation, f"{self.profile.id}-{time.time_ns():x}")
+        self._session = Session(self._run.generation, f"{self.profile.id}-{time.time_ns():x}")
 
     def _enter(self, old: Phase) -> None:
         if self._run.phase in rs.RESTING:
@@ -237,7 +183,7 @@ class RunActor:
         self._show(time.time())
         self._context.bus.publish(PhaseChanged(old, self._view))
 
-    def _note_used(self, session: _Session) -> None:
+    def _note_used(self, session: Session) -> None:
         session.used_at_end = self._context.prover.used(self.profile.gpu)
 
     def _show(self, since: float) -> None:
@@ -315,7 +261,7 @@ class RunActor:
 
         self._context.pool.submit(guarded)
 
-    def _check_gate(self, session: _Session) -> rs.Event:
+    def _check_gate(self, session: Session) -> rs.Event:
         result = self._context.gatekeeper.check(self.profile)
         session.report, session.clearance = result.report, result.clearance
         if result.clearance is not None:
@@ -323,7 +269,7 @@ class RunActor:
         blocking = result.report.blocking
         return rs.GateAnswered(session.generation, blocking[0].message if blocking else problem("gate.incomplete"))
 
-    def _spawn(self, session: _Session) -> rs.Event:
+    def _spawn(self, session: Session) -> rs.Event:
         clearance, generation, profile = session.clearance, session.generation, self.profile
         if clearance is None or not self._is_in(session, {Phase.LAUNCHING}):
             return rs.Confirmed(generation, None)  # ended before its turn came: nothing was spawned
@@ -348,12 +294,12 @@ class RunActor:
             session.process.stop(self._limits.grace_s)
         return rs.Progress(generation)
 
-    def _is_in(self, session: _Session, phases: Set[Phase]) -> bool:
+    def _is_in(self, session: Session, phases: Set[Phase]) -> bool:
         """True if the run is still that of `session`, and in one of the phases. Any thread."""
         run = self._run
         return run.generation == session.generation and run.phase in phases
 
-    def _process_event(self, session: _Session, event: ProcessEvent) -> None:
+    def _process_event(self, session: Session, event: ProcessEvent) -> None:
         """From the pump threads: what the guardian reports, as events of the run."""
         generation = session.generation
         if isinstance(event, Started):
@@ -364,7 +310,7 @@ class RunActor:
         elif isinstance(event, ChannelClosed):
             self._queue.put(rs.Detached(generation, problem("launch.channel_lost", *event.tail[-5:], code=event.code)))
 
-    def _why_ended(self, session: _Session, event: Exited) -> Problem:
+    def _why_ended(self, session: Session, event: Exited) -> Problem:
         """Why an engine ended by itself: the cause that its log names, else how it ended."""
         tail = tuple(line.text for line in self.ring.since(session.first_line, _TAIL).lines)
         cause = session.log.failure if session.log is not None else None
@@ -378,14 +324,14 @@ class RunActor:
             return problem("engine.signalled", *tail, signal=event.signal)
         return problem("engine.exited", *tail, code=event.code or 0)
 
-    def _probe(self, session: _Session) -> rs.Event:
+    def _probe(self, session: Session) -> rs.Event:
         http, run_log = session.http, session.log
         if http is None or run_log is None:
             return rs.HealthAnswered(session.generation, False)  # ended meanwhile
         run_log.flush()
         return rs.HealthAnswered(session.generation, http.health(_HEALTH_S) == 200)
 
-    def _prove(self, session: _Session) -> rs.Event:
+    def _prove(self, session: Session) -> rs.Event:
         http, run_log, clearance = session.http, session.log, session.clearance
         if http is None or run_log is None or clearance is None:
             return rs.ProofAnswered(session.generation, problem("proof.not_proved", verdict="unknown"))
@@ -394,7 +340,7 @@ class RunActor:
         session.judgement, session.speed, session.vram_taken = proof.judgement, proof.speed, proof.vram_taken
         return rs.ProofAnswered(session.generation, proof.problem)
 
-    def _confirm(self, session: _Session) -> rs.Event:
+    def _confirm(self, session: Session) -> rs.Event:
         """No process and no VRAM of the run may be left. A survivor is ended here; one that stays is reported."""
         left = self._context.machine.launcher(self.profile).reap(session.run_id, self._limits.grace_s)
         if left:

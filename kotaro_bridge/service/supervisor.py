@@ -23,8 +23,9 @@ from kotaro_bridge.service.gatekeeper import Gatekeeper, GateResult
 from kotaro_bridge.service.log_ring import LogRing
 from kotaro_bridge.service.machine import Machine
 from kotaro_bridge.service.prover import Prover
-from kotaro_bridge.service.run_actor import Context, RunActor
+from kotaro_bridge.service.run_actor import RunActor
 from kotaro_bridge.service.run_log import LogFile
+from kotaro_bridge.service.run_session import Context
 
 log = logging.getLogger(__name__)
 

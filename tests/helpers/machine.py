@@ -36,8 +36,9 @@ from kotaro_bridge.service.bus import Bus, Message
 from kotaro_bridge.service.gatekeeper import Gatekeeper
 from kotaro_bridge.service.machine import Machine as Ports
 from kotaro_bridge.service.prover import Prover
-from kotaro_bridge.service.run_actor import Context, RunActor
+from kotaro_bridge.service.run_actor import RunActor
 from kotaro_bridge.service.run_log import LogFile
+from kotaro_bridge.service.run_session import Context
 from tests.helpers.captures import llama_lines, vllm_text
 from tests.helpers.gguf_header import Q14, qwen2_shape, reader
 

@@ -1,0 +1,69 @@
+"""What a run holds while it lasts (`Session`), and what all runs of a machine share (`Context`). Plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+
+from kotaro_bridge.domain import run_state as rs
+from kotaro_bridge.domain.gate import GateReport
+from kotaro_bridge.domain.ports import EngineProcess
+from kotaro_bridge.domain.ports_http import EngineHttp
+from kotaro_bridge.domain.profile import Profile
+from kotaro_bridge.domain.reasons import Judgement
+from kotaro_bridge.domain.run_view import Speed
+from kotaro_bridge.service.bus import Bus
+from kotaro_bridge.service.gatekeeper import Clearance, Gatekeeper
+from kotaro_bridge.service.load_slot import LoadSlot
+from kotaro_bridge.service.machine import Machine
+from kotaro_bridge.service.prover import Prover
+from kotaro_bridge.service.run_log import LogFile, RunLog
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What all actors of a machine share.
+
+    Args:
+        open_log: opens the file of a run's log; None keeps no file.
+        ready_line_s: how long the ready line may come after the first good answer: it travels through a pipe or two.
+    """
+
+    machine: Machine
+    gatekeeper: Gatekeeper
+    prover: Prover
+    pool: Executor
+    bus: Bus
+    open_log: Callable[[Profile, str], LogFile | None]
+    limits: Callable[[Profile], rs.Limits]
+    ready_line_s: float = 3.0
+    load_slot: LoadSlot = field(default_factory=LoadSlot)
+
+
+@dataclass(slots=True)
+class Session:
+    """Everything of one generation, from clearance to confirmation.
+
+    Args:
+        first_line: cursor of the ring where this run's lines begin.
+        exited: the engine ended (by itself, or after it was told to).
+        used_at_end: bytes in use on the card when the end began.
+        lines_seen, vram_seen: log lines, and the most VRAM in use, when it was last asked whether loading moves.
+    """
+
+    generation: int
+    run_id: str
+    report: GateReport | None = None
+    clearance: Clearance | None = None
+    log: RunLog | None = None
+    process: EngineProcess | None = None
+    http: EngineHttp | None = None
+    judgement: Judgement | None = None
+    speed: Speed | None = None
+    vram_taken: int | None = None
+    used_at_end: int | None = None
+    first_line: int = 0
+    exited: bool = False
+    lines_seen: int = 0
+    vram_seen: int = 0
