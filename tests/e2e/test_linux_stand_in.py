@@ -373,6 +373,7 @@ def test_the_product_runs_an_engine_to_ready_and_stops_it(tmp_path: Path, profil
         with started(line, "run", profile) as run:
             run.wait_for(f"http://127.0.0.1:{line.port_of(profile)}/v1")
             assert line.call("status", "--json").json["runs"][0]["state"] == "ready"
+            assert "Exception occurred" not in line.call("logs").out  # the warm-up leaves its stream early
             assert run.end(signal.SIGINT).code == 0
         line.assert_quiet()
     until(lambda: not processes_of(tmp_path), what="nothing is left")
