@@ -54,7 +54,7 @@ def measure(folder: Path) -> list[Result]:
     paced = [ours for _, ours in pairs]
     cat_s, own_s = (statistics.median(run.seconds for run in runs) for runs in zip(*pairs, strict=True))
     lost = sum(not run.caught for run in (*paced, *free))
-    short = sum(LINES - run.lines for run in paced) + sum(FREE_LINES - run.lines for run in free)
+    short = sum(abs(LINES - run.lines) for run in paced) + sum(abs(FREE_LINES - run.lines) for run in free)
     rate = statistics.median(FREE_LINES / run.seconds for run in free)
     figures: dict[str, Any] = {
         "seed": seed,
