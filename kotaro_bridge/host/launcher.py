@@ -103,6 +103,7 @@ class TargetLauncher(ABC):
                 return -1, error.stdout or b"", error.stderr or b"", True
             except BaseException:
                 popen.kill()  # Ctrl-C: a wsl.exe that hangs must not stay behind
+                popen.wait()
                 raise
 
     def not_started(self, program: str, error: OSError) -> Problem:

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -90,6 +91,21 @@ def test_a_grandchild_that_keeps_the_pipes_keeps_nobody_waiting() -> None:
     argv = ["/bin/sh", "-c", "sleep 5 & echo here; sleep 60"]
     assert refused(lambda: LocalLauncher().run(argv, timeout_s=0.3))[0] == "launch.hangs"
     assert time.monotonic() - begin < 4
+
+
+def test_ctrl_c_leaves_no_command_behind(tmp_path: Path) -> None:
+    said = tmp_path / "pid"
+
+    def interrupt() -> None:
+        until(lambda: said.exists() and said.read_text().strip(), what="the command")
+        os.kill(os.getpid(), signal.SIGINT)
+
+    hand = threading.Thread(target=interrupt)
+    hand.start()
+    with pytest.raises(KeyboardInterrupt):
+        LocalLauncher().run(["/bin/sh", "-c", 'echo $$ >"$1"; exec sleep 60', "x", str(said)], timeout_s=30)
+    hand.join()
+    assert not alive(int(said.read_text()))
 
 
 def test_names_of_distros(shared: SimulatedPC) -> None:
