@@ -181,6 +181,34 @@ def test_a_second_start_of_a_live_run_changes_nothing() -> None:
     assert walk(rs.StartRequested(), run=run) == (run, [])
 
 
+STOPPING = (*READY, rs.StopRequested())
+ORPHANED = (*STOPPING, rs.Detached(1, WHY), rs.Confirmed(1, WHY))
+
+
+@pytest.mark.parametrize(
+    ("before", "event"),
+    [
+        ((rs.StartRequested(),), rs.ReadyLine(1)),
+        (LAUNCHED, rs.ReadyLine(1)),
+        (LAUNCHED, rs.TimerFired(1, Timer.LOAD)),
+        (LOADING, rs.ProofAnswered(1, None)),
+        (LOADING, rs.TimerFired(1, Timer.STOP)),
+        (PROVING, rs.HealthAnswered(1, False)),
+        (PROVING, rs.TimerFired(1, Timer.LOAD)),
+        (READY, rs.ReadyLine(1)),
+        (READY, rs.TimerFired(1, Timer.LOAD)),
+        (STOPPING, rs.Disqualified(1, WHY)),
+        (STOPPING, rs.TimerFired(1, Timer.PROBE)),
+        (ORPHANED, rs.HealthAnswered(1, True)),
+        (ORPHANED, rs.TimerFired(1, Timer.STOP)),
+        ((rs.StartRequested(), rs.StopRequested()), rs.ProofAnswered(1, None)),
+    ],
+)
+def test_what_does_not_belong_to_a_phase_changes_nothing(before: tuple[rs.Event, ...], event: rs.Event) -> None:
+    run, _ = walk(*before)
+    assert walk(event, run=run) == (run, [])
+
+
 generations = st.integers(1, 3)
 reasons = st.sampled_from([WHY, problem("test.other")])
 maybe = st.one_of(st.none(), reasons)
