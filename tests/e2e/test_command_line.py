@@ -120,8 +120,16 @@ def test_verdict(alone: CommandLine, engine: str, files: tuple[str, ...], word: 
     assert bool(document["reasons"]) == bool(done.err) == (word != "gpu")
 
 
-@pytest.mark.parametrize("content", [b"", bytes(range(256)) * 64, b"\0" * 5000, b"x" * 3_000_000])
-@pytest.mark.parametrize("engine", ["llama-server", "vllm"])
+@pytest.mark.parametrize(
+    ("engine", "content"),
+    [
+        ("llama-server", b""),
+        ("vllm", bytes(range(256)) * 64),
+        ("llama-server", b"\0" * 5000),
+        ("vllm", b"x" * 3_000_000),
+    ],
+    ids=["empty", "binary", "zeros", "one-long-line"],
+)
 def test_verdict_of_what_is_no_log(alone: CommandLine, engine: str, content: bytes) -> None:
     (alone.folder / "log").write_bytes(content)
     done = alone.call("verdict", engine, str(alone.folder / "log"), "--json", deadline_s=SECOND_S)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,35 @@ from kotaro_bridge.host.profile_store import load_profiles
 from kotaro_bridge.service.bus import Bus
 from kotaro_bridge.service.supervisor import Supervisor
 from tests.e2e.conftest import SCENARIO, Station
-from tests.helpers.cli import CommandLine, listens, started
+from tests.helpers.cli import CommandLine, Done, Running, listens, started
 from tests.helpers.words import phase, sentence
 
 pytestmark = pytest.mark.e2e
 
 LLAMA, VLLM = "qwen2.5-14b-q4_k_m", "qwen2.5-7b-awq"
 RUN_S, STOP_S = 25.0, 8.0
+
+
+def assert_failed(done: Done, code: str, line: str) -> None:
+    """FAILED with this sentence, what to do, and the engine's own words."""
+    assert done.code == 1, done
+    assert done.out.splitlines()[-2:] == [phase("stopping"), phase("failed")]
+    message = sentence(code)
+    assert all(part in done.err for part in (*message.what.split("?"), *message.do.split("?"), line)), done.err
+
+
+@pytest.fixture(scope="module", autouse=True)
+def crashing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Running]]:
+    """Two runs whose engines will crash while they serve; waited for beside the other tests."""
+    with ExitStack() as stack:
+        runs = {}
+        for profile in (LLAMA, VLLM):
+            line = CommandLine(tmp_path_factory.mktemp("crash"), SCENARIO)
+            stack.callback(line.assert_quiet)
+            stack.enter_context(line.pc(engine="crash:8"))
+            line.builtin(profile)
+            runs[profile] = stack.enter_context(started(line, "run", profile))
+        yield runs
 
 
 @pytest.mark.parametrize(
@@ -34,28 +57,21 @@ RUN_S, STOP_S = 25.0, 8.0
         ("kv-in-ram,half-utf8", LLAMA, "proof.kv_on_cpu", "CPU KV buffer size =  1536.00 MiB"),
         ("cpu,fork-child-keeps-pipe", LLAMA, "proof.weights_on_cpu", "CPU_Mapped model buffer size"),
         ("oom,fork-child-keeps-pipe", VLLM, "proof.out_of_gpu_memory", "out of memory"),
-        ("crash:4", LLAMA, "engine.signalled", "CUDA error: an illegal memory access"),
-        ("crash:4", VLLM, "engine.exited", "API server: engine client stopped"),
     ],
 )
 def test_a_run_that_must_fail(station: Station, engine: str, profile: str, code: str, line: str) -> None:
     station.line.builtin(profile)
     station.pc.set(engine=engine)
     done = station.line.call("run", profile, deadline_s=RUN_S)
-    assert done.code == 1, done
-    assert done.out.splitlines()[-2:] == [phase("stopping"), phase("failed")]
-    message = sentence(code)
-    assert all(part in done.err for part in (*message.what.split("?"), *message.do.split("?"), line)), done.err
+    assert_failed(done, code, line)
     assert not listens(station.line.port_of(profile))
 
 
 @pytest.mark.parametrize(
     ("engine", "profile"),
     [
-        ("flood:200000,half-utf8", LLAMA),
-        ("flood:200000,half-utf8", VLLM),
-        ("fork-child-keeps-pipe", LLAMA),
-        ("fork-child-keeps-pipe", VLLM),
+        ("flood:200000,fork-child-keeps-pipe", LLAMA),
+        ("half-utf8,fork-child-keeps-pipe", VLLM),
     ],
 )
 def test_bad_manners_that_do_not_matter(station: Station, engine: str, profile: str) -> None:
@@ -66,6 +82,21 @@ def test_bad_manners_that_do_not_matter(station: Station, engine: str, profile: 
         done = running.end(signal.SIGINT, STOP_S)
     assert (done.code, done.err) == (0, "")
     assert done.out.splitlines()[-1] == phase("stopped")
+
+
+@pytest.mark.parametrize(
+    ("profile", "code", "line"),
+    [
+        (LLAMA, "engine.signalled", "CUDA error: an illegal memory access"),
+        (VLLM, "engine.exited", "API server: engine client stopped"),
+    ],
+)
+def test_an_engine_that_crashes_while_it_serves(
+    crashing: dict[str, Running], profile: str, code: str, line: str
+) -> None:
+    done = crashing[profile].end(deadline_s=RUN_S)
+    assert phase("ready") in done.out.splitlines()
+    assert_failed(done, code, line)
 
 
 # With short limits, which the command line does not have: the same parts, in this process
@@ -96,8 +127,7 @@ def run_until(supervisor: Supervisor, profile: str, *phases: Phase) -> Phase:
     return supervisor.actor(profile).wait(lambda view: view.phase in phases, RUN_S).phase
 
 
-@pytest.mark.parametrize("profile", [LLAMA, VLLM])
-@pytest.mark.parametrize("engine", ["never-ready", "never-ready,ignore-term"])
+@pytest.mark.parametrize(("engine", "profile"), [("never-ready", LLAMA), ("never-ready,ignore-term", VLLM)])
 def test_an_engine_that_never_becomes_healthy(hasty: tuple[Supervisor, CommandLine], profile: str, engine: str) -> None:
     supervisor, line = hasty
     with line.pc(engine=engine):

@@ -75,20 +75,18 @@ def test_stop_from_a_second_process(station: Station) -> None:
     assert ended.out.splitlines()[-1] == phase("stopped")
 
 
-@pytest.mark.parametrize(
-    ("profile", "number"), [(LLAMA, signal.SIGKILL), (VLLM, signal.SIGKILL), (LLAMA, signal.SIGHUP)]
-)
+@pytest.mark.parametrize(("profile", "number"), [(LLAMA, signal.SIGHUP), (VLLM, signal.SIGKILL)])
 def test_a_killed_owner_takes_the_engine_along(station: Station, profile: str, number: signal.Signals) -> None:
     line = station.line
     line.builtin(profile)
     with started(line, "run", profile) as running:
         ready(station, running, profile)
         running.end(number, END_S)
-    until(
-        lambda: not [each for each in line.left() if "control.key" not in each],
-        what="the engine ends",
-        deadline_s=GRACE_S,
-    )
+
+    def left() -> list[str]:
+        return [each for each in line.left() if "control.key" not in each]
+
+    until(lambda: not left(), what="the engine ends", deadline_s=GRACE_S)
     assert not listens(line.port_of(profile))
     status = line.call("status", "--json", deadline_s=END_S)
     assert (status.code, status.json["owner"], status.json["runs"]) == (0, False, [])

@@ -187,11 +187,12 @@ class CommandLine:
     def left(self) -> list[str]:
         """What a finished command should not have left behind."""
         found = [line for line in processes_of(self.folder) if "kotaro_bridge.simulator.vm" not in line]
-        for claims in self.folder.glob("**/gpu/claims"):
-            state = State(str(claims.parents[1]))
-            found += [f"VRAM claim of {claim['name']}" for claim in card.live_claims(state)]
-        found += [f"run file {path.name}" for path in self.folder.glob("**/kotaro-bridge/runs/*")]
-        found += [str(path) for path in self.folder.glob("**/control.key")]
+        pc = self.root / "pc"
+        if (pc / "gpu" / "claims").exists():
+            found += [f"VRAM claim of {claim['name']}" for claim in card.live_claims(State(str(pc)))]
+        states = [self.folder / "state", *pc.glob("distros/*/home/*/.local/state")]
+        found += [str(run) for state in states for run in (state / "kotaro-bridge" / "runs").glob("*")]
+        found += [str(key) for key in (self.root / "control.key", self.root / "state" / "control.key") if key.exists()]
         return found
 
 
