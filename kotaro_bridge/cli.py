@@ -302,8 +302,7 @@ def _stored_logs(profile: str | None, lines: int) -> dict[str, list[str]]:
     if not files:
         return {}
     kept = files[-1].read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
-    named = [f"{'stderr' if line.startswith('!') else 'stdout'}: {line[1:]}" for line in kept]
-    return {files[-1].stem: named}
+    return {files[-1].stem: kept}
 
 
 def _raise_if_error(answer: dict[str, Any]) -> None:

@@ -44,11 +44,18 @@ class OwnerLock:
         self._file: IO[str] | None = None
 
     def acquire(self) -> bool:
-        """True if this process is the owner now; asking again changes nothing."""
+        """True if this process is the owner now; asking again changes nothing.
+
+        Raises:
+            ProblemError: `storage.unusable`: the lock file cannot be made.
+        """
         if self._file is not None:
             return True
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        file = self._path.open("a+", encoding="ascii")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            file = self._path.open("a+", encoding="ascii")
+        except OSError as error:
+            raise ProblemError(problem("storage.unusable", path=str(self._path), detail=str(error))) from error
         try:
             _lock(file)
         except OSError:

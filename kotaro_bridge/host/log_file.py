@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
-from kotaro_bridge.domain.engine_log import LogLine, Stream
+from kotaro_bridge.domain.engine_log import LogLine
 
 log = logging.getLogger(__name__)
 
@@ -43,10 +43,10 @@ class RunLogFile:
         return self.path.open("wb", buffering=_BUFFER)
 
     def write(self, line: LogLine) -> None:
-        """Add a line; lines of stderr are marked with `!`."""
+        """Add a line as the engine wrote it, both streams in one file, so that `verdict` can judge it later."""
         if self._file is None:
             return
-        text = f"{'!' if line.stream is Stream.STDERR else ' '}{line.text}\n"
+        text = f"{line.text}\n"
         try:
             self._written += self._file.write(text.encode("utf-8", "replace"))
             now = time.monotonic()

@@ -79,9 +79,7 @@ class OwnerDesk:
 
     def _logs(self, profile_id: str | None, lines: int) -> dict[str, Any]:
         actors = [self._supervisor.actor(profile_id)] if profile_id else self._supervisor.actors()
-        return {
-            "logs": {a.profile.id: [f"{line.stream.value}: {line.text}" for line in a.ring.tail(lines)] for a in actors}
-        }
+        return {"logs": {a.profile.id: [line.text for line in a.ring.tail(lines)] for a in actors}}
 
 
 def problem_document(what: Problem) -> dict[str, Any]:

@@ -62,7 +62,9 @@ def test_logs_of_a_run(line: CommandLine, serving: Running) -> None:
     assert list(document) == ["logs"]
     kept = document["logs"][LLAMA]
     assert any("offloaded 49/49 layers to GPU" in row for row in kept)
-    assert all(row.startswith(("stdout: ", "stderr: ")) for row in kept)
+    stored = line.folder / "stored.log"
+    stored.write_text("\n".join(document["logs"][LLAMA]), encoding="utf-8")
+    assert line.call("verdict", "llama-server", str(stored)).out == "gpu\n"  # what is kept is what the engine wrote
     last = line.call("logs", LLAMA, "-n", "2", deadline_s=SECOND_S)
     assert (last.code, last.err) == (0, "")
     assert len(last.out.splitlines()) == 2

@@ -388,3 +388,10 @@ def test_a_run_that_its_guardian_is_ending_gets_no_second_term(tmp_path: Path) -
 def test_documents_are_json(tmp_path: Path) -> None:
     with server(tmp_path, lambda request: {"raw": json.dumps(request)}):
         assert ask(tmp_path, {"a": [1, None, 2.5]}) == {"raw": '{"a": [1, null, 2.5]}'}
+
+
+def test_a_folder_that_holds_no_lock_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "owner.lock").mkdir()
+    with pytest.raises(ProblemError) as caught:
+        OwnerLock(tmp_path).acquire()
+    assert caught.value.problem.code == "storage.unusable"

@@ -27,17 +27,17 @@ def test_lines_of_both_streams_are_told_apart(tmp_path: Path) -> None:
     log.write(line("too late"))
     log.flush()
     assert log.path == tmp_path / "not" / "there" / "run.1-a.log"
-    assert log.path.read_bytes() == " out 虎\n!err ?\n".encode()
+    assert log.path.read_bytes() == "out 虎\nerr ?\n".encode()
 
 
 def test_lines_are_on_disk_soon_and_after_a_flush_all_of_them(tmp_path: Path) -> None:
     log = RunLogFile(tmp_path, "run")
     log.write(line("first"))
-    assert log.path.read_text() == " first\n"
+    assert log.path.read_text() == "first\n"
     log.write(line("second"))
-    assert log.path.read_text() == " first\n", "about twice a second"
+    assert log.path.read_text() == "first\n", "about twice a second"
     log.flush()
-    assert log.path.read_text() == " first\n second\n"
+    assert log.path.read_text() == "first\nsecond\n"
     log.close()
 
 
@@ -49,7 +49,7 @@ def test_a_long_log_is_rotated_by_bytes_and_keeps_the_newest(tmp_path: Path) -> 
     parts = {path.name: path.read_text() for path in tmp_path.iterdir()}
     assert set(parts) == {"run.x.log", "run.x.1.log"}
     whole = parts["run.x.1.log"] + parts["run.x.log"]
-    assert whole.endswith(" 099 虎虎\n")
+    assert whole.endswith("099 虎虎\n")
     numbers = [int(row[1:4]) for row in whole.splitlines()]
     assert numbers == list(range(numbers[0], 100))
     assert all(len(part.encode()) <= 300 + 12 for part in parts.values())
@@ -76,7 +76,7 @@ def test_an_old_log_that_cannot_be_looked_at_or_removed_is_no_obstacle(tmp_path:
     log = RunLogFile(tmp_path, "new")
     log.write(line("there"))
     log.close()
-    assert log.path.read_text() == " there\n"
+    assert log.path.read_text() == "there\n"
 
 
 @posix
@@ -127,4 +127,4 @@ def test_a_rotation_that_fails_gives_the_file_up(tmp_path: Path) -> None:
     log.write(line("longer than ten bytes"))
     log.write(line("more"))
     log.close()
-    assert log.path.read_text() == " longer than ten bytes\n"
+    assert log.path.read_text() == "longer than ten bytes\n"

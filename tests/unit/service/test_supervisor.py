@@ -356,7 +356,7 @@ def test_logs_of_one_run_and_of_all() -> None:
         engine = all_runs.serves()
         engine.says(["one more"])
         assert all_runs.desk.handle({"verb": "logs", "profile": "llama", "lines": 1}) == {
-            "logs": {"llama": ["stderr: one more"]}
+            "logs": {"llama": ["one more"]}
         }
         assert len(all_runs.desk.handle({"verb": "logs"})["logs"]["llama"]) == len(llama_lines("full14-np1")) + 1
 
