@@ -158,7 +158,9 @@ def _nicely() -> list[str]:
 
 
 def _jobs() -> int:
-    return os.cpu_count() or 2 if sys.platform == "win32" else len(os.sched_getaffinity(0))
+    if sys.platform == "win32":
+        return os.cpu_count() or 2
+    return len(os.sched_getaffinity(0))
 
 
 def _recipe() -> str:

@@ -154,7 +154,7 @@ class ControlServer:
 class _Bounded:
     """A connection as the handshake uses it, on which no answer is waited for without end."""
 
-    def __init__(self, connection: Connection, patience_s: float) -> None:
+    def __init__(self, connection: Any, patience_s: float) -> None:
         self._connection = connection
         self._patience_s = patience_s
         self.send_bytes = connection.send_bytes
@@ -162,7 +162,8 @@ class _Bounded:
     def recv_bytes(self, maxlength: int | None = None) -> bytes:
         if not self._connection.poll(self._patience_s):
             raise TimeoutError(f"no answer within {self._patience_s} s")
-        return self._connection.recv_bytes(maxlength)
+        data: bytes = self._connection.recv_bytes(maxlength)
+        return data
 
 
 def ask(
