@@ -222,8 +222,10 @@ def run(profile: Annotated[str, typer.Argument(help="Id of a profile.")]) -> Non
     if view.phase is not Phase.STOPPED:
         if view.gate is not None and view.phase is Phase.REFUSED:
             print_report(texts, view.gate)
-        elif view.problem is not None:
-            explain(session.texts, view.problem)
+        else:
+            for why in (view.cause, view.problem):
+                if why is not None:
+                    explain(texts, why)
         raise typer.Exit(1)
 
 

@@ -74,6 +74,7 @@ class Run:
     Args:
         generation: counts starts; answers of an earlier generation are dropped.
         problem: why it was refused or is being stopped; None for a stop that was asked for.
+        cause: in ORPHANED, why it was being stopped; `problem` then says what is left.
         misses: health probes without an answer in a row.
         attached: the launching process (wsl.exe, sh) is still there.
     """
@@ -81,6 +82,7 @@ class Run:
     phase: Phase = Phase.IDLE
     generation: int = 0
     problem: Problem | None = None
+    cause: Problem | None = None
     misses: int = 0
     attached: bool = False
 

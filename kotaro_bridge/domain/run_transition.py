@@ -179,7 +179,9 @@ def _ending(run: Run, event: Event, limits: Limits) -> Step:
         if event.leftover is None:
             return _rest(run)
         # An unproved end is never called an end: what is left is shown and tried again.
-        return replace(run, phase=Phase.ORPHANED, problem=event.leftover), (Arm(Timer.RETRY, limits.retry_s),)
+        return replace(run, phase=Phase.ORPHANED, problem=event.leftover, cause=run.problem), (
+            Arm(Timer.RETRY, limits.retry_s),
+        )
     if isinstance(event, TimerFired):
         if run.phase is Phase.STOPPING and event.timer is Timer.STOP:
             return replace(run, phase=Phase.KILLING), (SendKill(), Arm(Timer.KILL, limits.kill_s))
@@ -193,7 +195,7 @@ def _orphaned(run: Run, event: Event, limits: Limits) -> Step:
         return run, (Confirm(),)
     if isinstance(event, Confirmed):
         if event.leftover is None:
-            return _rest(replace(run, problem=problem("stop.orphan_gone")))
+            return _rest(replace(run, problem=run.cause or problem("stop.orphan_gone"), cause=None))
         return replace(run, problem=event.leftover), (Arm(Timer.RETRY, limits.retry_s),)
     return run, ()
 

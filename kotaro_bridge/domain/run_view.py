@@ -35,6 +35,7 @@ class RunView:
 
     Args:
         since: wall-clock time of the last phase change, seconds since the epoch.
+        cause: in ORPHANED, why the run was being stopped.
         endpoint: only in READY and UNRESPONSIVE: before the proof no address is offered.
         vram_taken: bytes by which VRAM has grown since the start, where known.
     """
@@ -44,6 +45,7 @@ class RunView:
     generation: int
     since: float
     problem: Problem | None = None
+    cause: Problem | None = None
     gate: GateReport | None = None
     judgement: Judgement | None = None
     speed: Speed | None = None

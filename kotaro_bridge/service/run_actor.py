@@ -210,6 +210,7 @@ class RunActor:
             run.generation,
             since,
             problem=run.problem,
+            cause=run.cause,
             gate=session.report,
             judgement=session.judgement,
             speed=session.speed,

@@ -166,6 +166,14 @@ def test_what_cannot_be_ended_is_orphaned_and_tried_again() -> None:
     assert (ended.phase, ended.problem.code) == (Phase.FAILED, "stop.orphan_gone")
 
 
+def test_an_orphan_keeps_why_it_was_stopped() -> None:
+    lost = problem("gpu.driver_lost")
+    run, _ = walk(*READY, rs.Disqualified(1, lost), rs.Detached(1, WHY), rs.Confirmed(1, WHY))
+    assert (run.phase, run.problem, run.cause) == (Phase.ORPHANED, WHY, lost)
+    ended, _ = walk(rs.Confirmed(1, WHY), rs.Confirmed(1, None), run=run)
+    assert (ended.phase, ended.problem, ended.cause) == (Phase.FAILED, lost, None)
+
+
 def test_a_spawn_that_fails_while_stopping_rests() -> None:
     assert walk(*LAUNCHED, rs.StopRequested(), rs.SpawnFailed(1, WHY))[0].phase is Phase.FAILED
 
