@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tools import coverage_limits, environment, llama_server
-from tools.console import BUILD, ROOT, Stop, call, exit_code, own_command, say
+from tools.console import BUILD, ROOT, WINDOWS, Stop, call, exit_code, own_command, say
 
 TOUR = BUILD / "tour"
 SCREENSHOTS = BUILD / "screenshots"
@@ -21,6 +21,9 @@ NO_LLAMA_SERVER = "KOTARO_NO_LLAMA_SERVER"
 """Set to 1 where the real llama-server cannot be built: tests that need it are skipped, with this as the reason."""
 
 _OFFSCREEN = {"QT_QPA_PLATFORM": "offscreen"}
+if WINDOWS:
+    # Qt's offscreen platform does not ask Windows for fonts: without this every letter is a box, and Qt warns.
+    _OFFSCREEN["QT_QPA_FONTDIR"] = os.path.join(os.environ["WINDIR"], "Fonts")
 
 
 def demo(arguments: Sequence[str]) -> int:

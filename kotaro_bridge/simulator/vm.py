@@ -8,21 +8,20 @@ Waits in one poll; the processes of a distro belong to `vm_distro.Distro`.
 
 from __future__ import annotations
 
-import sys
-
-if sys.platform == "win32":
-    raise ImportError("the VM of a simulated PC needs Linux; on Windows it is stood in for")
-
 import contextlib
 import json
 import os
 import select
 import socket
+import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kotaro_bridge.simulator import owners, vm_config, vm_distro, vm_socket
 from kotaro_bridge.simulator.state import State, write_json
+
+if TYPE_CHECKING and sys.platform == "win32":
+    raise AssertionError  # the type checker reads no further: on Windows nobody calls what is here
 
 LOOK_S = 1.0
 """How often the state folder and the PC's owners are looked at."""

@@ -25,10 +25,10 @@ from kotaro_bridge.simulator.state import State
 from tests.helpers.cli import CommandLine, free_port, started
 from tests.helpers.simulated import alive, processes_of, simulated_pc, until, wsl
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.skipif(sys.platform == "win32", reason="there is no real Linux side to compare with"),
-]
+if sys.platform == "win32":
+    pytest.skip("there is no real Linux side to compare with", allow_module_level=True)
+
+pytestmark = pytest.mark.e2e
 
 LLAMA, MODEL = "~/llama.cpp/build/bin/llama-server", "~/models/Qwen2.5-14B-Instruct-Q4_K_M.gguf"
 VLLM, HF_MODEL = "~/vllm/bin/vllm", "~/models/Qwen2.5-7B-Instruct-AWQ"

@@ -15,10 +15,10 @@ import pytest
 from kotaro_bridge.simulator.pc import SimulatedPC
 from tests.helpers.simulated import FAILED, alive, processes_of, running, simulated_pc, until, wsl
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.skipif(sys.platform == "win32", reason="the Linux side of the simulated PC needs Linux"),
-]
+if sys.platform == "win32":
+    pytest.skip("the Linux side of the simulated PC needs Linux", allow_module_level=True)
+
+pytestmark = pytest.mark.e2e
 
 UTF8 = {"WSL_UTF8": "1"}
 TERMINATED_JA = "この操作を正しく終了しました。"

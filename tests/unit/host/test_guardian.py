@@ -20,7 +20,8 @@ from kotaro_bridge.domain.ports import ChannelClosed, Cleaned, EngineCommand, Ex
 from kotaro_bridge.host.guardian import GuardedProcess, LineSplitter
 from kotaro_bridge.host.launcher_local import LocalLauncher
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the guardian runs on the Linux side")
+if sys.platform == "win32":
+    pytest.skip("the guardian runs on the Linux side", allow_module_level=True)
 
 # Processes of a run are known by its id: two runs of the tests on one machine must not have the same.
 RUN = f"run-{os.getpid()}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,8 @@ def shape(name: str) -> dict[str, Any]:
 def test_a_gguf_file_has_a_true_header_and_takes_no_room(tmp_path: Path) -> None:
     path = tmp_path / "m.gguf"
     models.write_gguf(path, shape("14B"))
-    assert path.stat().st_blocks * 512 < 1 << 20
+    if sys.platform != "win32":
+        assert path.stat().st_blocks * 512 < 1 << 20
     with path.open("rb") as file:
 
         def read_at(offset: int, size: int) -> bytes:
