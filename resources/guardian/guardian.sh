@@ -5,8 +5,9 @@
 #        sh -c "$(cat guardian.sh)" kotaro-guardian reap RUN_ID GRACE_S
 #
 # run   starts PROGRAM in a session of its own and passes its output through. Reports one line each on stdout, tagged
-#       "@kotaro RUN_ID": start, exit, clean; and "drained" on stderr when the engine has ended. Takes "stop GRACE_S" and "kill" on stdin; end-of-file, HUP and TERM mean
-#       stop. UNSET and KEEP are comma lists of variable names, a trailing * for a prefix. Ends when nothing is left.
+#       "@kotaro RUN_ID": start, exit, clean; and "drained" on stderr when the engine has ended. Takes "stop GRACE_S" and
+#       "kill" on stdin; end-of-file, HUP and TERM mean stop. UNSET and KEEP are comma lists of variable names, a trailing
+#       * for a prefix. Ends when nothing is left.
 # list  prints the ids of runs that still live, one "@kotaro RUN_ID alive" line each.
 # reap  ends a run that lost its guardian, and prints its clean line.
 #
