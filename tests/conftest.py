@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,10 @@ import pytest
 from tests.helpers.tiny_gguf import write_tiny_gguf
 from tools import llama_server as build
 from tools.verbs import NO_LLAMA_SERVER
+
+if sys.platform != "win32":
+    # Under nohup every program of the tests would inherit a deaf ear to the hangup that wsl.exe's end is to Linux.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 pytest_plugins = ["tests.helpers.guards", "pytester"]
 

@@ -122,7 +122,7 @@ def test_a_check_without_a_start() -> None:
 def test_many_checks_at_once_do_not_wait_for_themselves() -> None:
     with house() as all_runs:
         machine = all_runs.machine
-        checks = [threading.Thread(target=all_runs.supervisor.check, args=("llama",)) for _ in range(6)]
+        checks = [threading.Thread(target=all_runs.supervisor.check, args=("vllm",)) for _ in range(6)]
         for each in checks:
             each.start()
         for each in checks:
