@@ -68,6 +68,8 @@ def run_tour(app: QApplication, desk: Desk, folder: Path, scheme: str | None) ->
     tour.done.connect(app.exit)
     QTimer.singleShot(0, tour.start)
     code = app.exec()
+    # Its bound on the last stop may still be running: an exit after the loop's end would end every later loop at once.
+    tour.done.disconnect(app.exit)
     shell.close()
     return code
 

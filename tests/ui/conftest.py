@@ -9,6 +9,7 @@ import pytest
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
+from PySide6.QtCore import QEvent
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
@@ -66,4 +67,6 @@ def opened(theme: Theme, qtbot: QtBot) -> Iterator[Opener]:
         if shell.window is not None:
             shell.window.deleteLater()
         shell.deleteLater()
+    # Outside the event loop `processEvents` leaves deletions for later, and windows would pile up from test to test.
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
     QApplication.processEvents()

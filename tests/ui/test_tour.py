@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QTimer
+from PySide6.QtCore import QEventLoop, QTimer
 from PySide6.QtGui import QImage
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from kotaro_bridge.domain.run_state import Phase
+from kotaro_bridge.ui import tour
 from kotaro_bridge.ui.tour import choose, run_tour
 from tests.ui.fake_desk import A32, CPM, PROFILES, Q14, FakeWorld, gate
 
@@ -134,3 +135,31 @@ def test_without_any_model_there_is_no_tour(
     world.telemetry.fill(1)
     assert run_tour(qapp, world.desk, tmp_path, "light") == 1
     assert "this did not come: a model to start" in capsys.readouterr().err
+
+
+def test_nothing_of_a_tour_that_is_over_ends_a_later_loop(
+    qapp: QApplication,
+    qtbot: QtBot,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """An exit outside the application's own loop makes every loop after it return at once, deaf to all events."""
+    kept: list[tour.Tour] = []
+
+    class Kept(tour.Tour):
+        def start(self) -> None:
+            kept.append(self)
+            super().start()
+
+    monkeypatch.setattr(tour, "STOP_S", 0.2)
+    monkeypatch.setattr(tour, "Tour", Kept)
+    world = FakeWorld(profiles=())
+    assert run_tour(qapp, world.desk, tmp_path, "light") == 1
+    assert kept
+    with qtbot.waitSignal(kept[0].done):
+        pass  # the bound on the last stop
+    later = QEventLoop()
+    QTimer.singleShot(20, later.quit)
+    assert later.exec() == 0
+    capsys.readouterr()
