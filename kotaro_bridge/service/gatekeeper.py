@@ -81,17 +81,16 @@ class Gatekeeper:
             stated = Need(need, "") if need is not None else None
             facts = GateFacts(driver=_answer(self._machine.gpu.snapshot), need=stated)
             return GateResult(judge(facts), None)
-        readings = 0
-        while True:
-            begun, readings = self._clock(), readings + 1
+        stale = GateReport(())
+        for _ in range(_READINGS):
+            begun = self._clock()
             result = self._read(profile)
             # The first call may have started the VM: what was read before it is old by the time the rest is there.
             if not result.report.ok or self._clock() - begun <= FRESH_S:
                 return result
-            if readings == _READINGS:
-                break
+            stale = result.report
         slow = Check(CheckId.VRAM, Status.UNKNOWN, problem("gate.slow.unknown", seconds=FRESH_S))
-        return GateResult(replace(result.report, checks=(*result.report.checks[:-1], slow)), None)
+        return GateResult(replace(stale, checks=(*stale.checks[:-1], slow)), None)
 
     def _read(self, profile: Profile) -> GateResult:
         launcher = self._machine.launcher(profile)
