@@ -34,6 +34,13 @@ class KvType(StrEnum):
     AUTO = "auto"
 
 
+class WatchPolicy(StrEnum):
+    """What happens to a run that serves when the watch sees its memory or its speed leave the card."""
+
+    STOP = "stop"
+    WARN = "warn"
+
+
 class VramNeed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a profile takes of the card, and who says so.
 
@@ -63,6 +70,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         context: tokens one request may hold; `parallel`: requests served at once, each with its own `context`.
         gpu: index of the card as the driver counts.
         extra_args: further engine arguments; only those on the whitelist of `command.py` are accepted.
+        watch: what a finding of the watch does to a run that serves. It never touches the gate or the proof.
     """
 
     title: str
@@ -80,6 +88,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kv_type: KvType = KvType.AUTO
     gpu: Annotated[int, msgspec.Meta(ge=0, le=63)] = 0
     extra_args: tuple[str, ...] = ()
+    watch: WatchPolicy = WatchPolicy.STOP
     need: VramNeed | None = None
     vllm: VllmOptions | None = None
     builtin: bool = False

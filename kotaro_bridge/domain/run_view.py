@@ -8,6 +8,7 @@ from kotaro_bridge.domain.errors import Problem
 from kotaro_bridge.domain.gate import GateReport
 from kotaro_bridge.domain.gpu import GpuCounters, GpuSnapshot
 from kotaro_bridge.domain.reasons import Judgement
+from kotaro_bridge.domain.remedy import Remedy
 from kotaro_bridge.domain.run_state import Phase
 
 
@@ -23,10 +24,20 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Result of the warm-up: tokens per second, and the share of what the card's memory bandwidth allows (0 to 1)."""
+    """Result of the warm-up.
+
+    Args:
+        of_limit: share of what the card's memory bandwidth allows (0 to 1); None where bandwidth or bytes per token are
+            not known.
+        baseline: tokens per second that this profile is known for here (same engine, driver and mode); None before the
+            first proved run.
+        slow: far below what the card allows, and no baseline says that this is usual: shown as "slow, not proved".
+    """
 
     tokens_per_s: float
     of_limit: float | None
+    baseline: float | None = None
+    slow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +49,8 @@ class RunView:
         cause: in ORPHANED, why the run was being stopped.
         endpoint: only in READY and UNRESPONSIVE: before the proof no address is offered.
         vram_taken: bytes by which VRAM has grown since the start, where known.
+        warning: what the watch found in a run that serves and whose profile says `watch = "warn"`; None if all is well.
+        remedies: what would make a refused or failed start work, the best first.
     """
 
     profile_id: str
@@ -51,6 +64,8 @@ class RunView:
     speed: Speed | None = None
     endpoint: Endpoint | None = None
     vram_taken: int | None = None
+    warning: Problem | None = None
+    remedies: tuple[Remedy, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
