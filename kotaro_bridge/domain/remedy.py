@@ -1,4 +1,4 @@
-"""What would make a refused or failed start work, as changes that can be applied with one click. Pure data and rules."""
+"""What would make a refused or failed start work: changes that one click applies. Pure data and rules."""
 
 from __future__ import annotations
 
