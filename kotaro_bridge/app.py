@@ -20,12 +20,14 @@ from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.ports import Launcher
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.host.control import ControlServer, OwnerLock
+from kotaro_bridge.host.history import SqliteSpeedHistory
 from kotaro_bridge.host.http_engine import HttpEngine
 from kotaro_bridge.host.launcher_local import LocalLauncher
 from kotaro_bridge.host.launcher_wsl import WslLauncher
 from kotaro_bridge.host.local_port import local_port_free
 from kotaro_bridge.host.log_file import RunLogFile
 from kotaro_bridge.host.nvml import NvmlProbe
+from kotaro_bridge.host.ollama import HttpOllama, ollama_address
 from kotaro_bridge.host.paths import Paths
 from kotaro_bridge.host.profile_store import load_profiles
 from kotaro_bridge.host.win_counters import WindowsCounters
@@ -61,7 +63,7 @@ class Setting:
 def real_setting() -> Setting:
     """This PC."""
     wsl = [find_wsl() or "wsl.exe"]
-    local = LocalLauncher()
+    windows, local, paths = WslLauncher(wsl, None), LocalLauncher(), Paths.of_user()
 
     def launcher(profile: Profile) -> Launcher:
         if not profile.is_local:
@@ -77,9 +79,12 @@ def real_setting() -> Setting:
         http=HttpEngine.for_profile,
         port_free=local_port_free,
         wslconfig=partial(_read_if_there, Path.home() / ".wslconfig"),
-        installed_distros=WslLauncher(wsl, None).installed,
+        installed_distros=windows.installed,
+        running_distros=windows.running,
+        ollama=HttpOllama(ollama_address(os.environ)),
+        speeds=SqliteSpeedHistory(paths.history),
     )
-    return Setting(machine, Paths.of_user(), None, lambda: None)
+    return Setting(machine, paths, None, lambda: None)
 
 
 def simulated_setting(scenario: str) -> Setting:
@@ -92,6 +97,7 @@ def simulated_setting(scenario: str) -> Setting:
 
     folder = Paths.of_user().simulated(scenario)
     pc: SimulatedPC = SimulatedPC.open(scenario, folder / "pc")
+    windows, paths = WslLauncher(pc.wsl_argv, None, pc.env), Paths(folder)
     # Runs on a simulated PC are not those of this machine: its owner must not end what the real one started.
     environment = {**os.environ, **pc.env, "XDG_STATE_HOME": str(folder / "pc" / "local-state")}
     machine = Machine(
@@ -105,9 +111,12 @@ def simulated_setting(scenario: str) -> Setting:
         http=HttpEngine.for_profile,
         port_free=pc.windows_port_free,
         wslconfig=partial(_read_if_there, pc.wslconfig_path),
-        installed_distros=WslLauncher(pc.wsl_argv, None, pc.env).installed,
+        installed_distros=windows.installed,
+        running_distros=windows.running,
+        ollama=HttpOllama(None),
+        speeds=SqliteSpeedHistory(paths.history),
     )
-    return Setting(machine, Paths(folder), scenario, pc.close)
+    return Setting(machine, paths, scenario, pc.close)
 
 
 def setting_for(scenario: str | None) -> Setting:

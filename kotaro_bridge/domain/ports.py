@@ -175,3 +175,58 @@ class Launcher(Protocol):
         Raises:
             ProblemError: nvidia-smi missing, blocked, or without an answer.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class OllamaModel:
+    """A model that Ollama has loaded.
+
+    Args:
+        name: as Ollama calls it, tag included.
+        vram_bytes: its part on the card; None where Ollama does not tell.
+    """
+
+    name: str
+    vram_bytes: int | None
+
+
+class Ollama(Protocol):
+    """The Ollama of this machine, the usual other program that keeps a model on the card."""
+
+    def loaded(self) -> tuple[OllamaModel, ...]:
+        """The models it has loaded; empty where no Ollama listens. Never raises."""
+
+    def unload(self, name: str) -> None:
+        """Have it let go of one model, and wait until it has. A model that is not loaded is fine.
+
+        Raises:
+            ProblemError: Ollama does not answer, refuses, or keeps the model.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class SpeedKey:
+    """What a measured speed belongs to: another value of any part is another baseline.
+
+    Args:
+        profile: fingerprint of the profile's id and of what in it changes the speed.
+        version: of the engine; driver: of the card, as NVML says it.
+        mode: how the engine runs (`cuda graphs`, `eager`).
+    """
+
+    profile: str
+    engine: str
+    version: str
+    driver: str
+    card: str
+    mode: str
+
+
+class SpeedHistory(Protocol):
+    """Speeds of proved runs. Neither method raises: a store that is broken has no baseline."""
+
+    def baseline(self, key: SpeedKey) -> float | None:
+        """Tokens per second that are usual under this key; None before the first proved run."""
+
+    def record(self, key: SpeedKey, tokens_per_s: float, of_limit: float | None) -> None:
+        """Keep what a proved run measured; `of_limit` is its share of what the card allows, where known."""

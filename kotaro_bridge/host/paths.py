@@ -46,6 +46,11 @@ class Paths:
         return self._folder("state")
 
     @property
+    def history(self) -> Path:
+        """What runs were measured at; may not exist."""
+        return self.state / "history.sqlite3"
+
+    @property
     def logs(self) -> Path:
         """Logs of engines and of the product."""
         return self._folder("log")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kotaro_bridge.domain.ports import CountersProbe, GpuProbe, Launcher
+from kotaro_bridge.domain.ports import CountersProbe, GpuProbe, Launcher, Ollama, SpeedHistory
 from kotaro_bridge.domain.ports_http import EngineHttp
 from kotaro_bridge.domain.profile import Profile
 
@@ -25,6 +25,9 @@ class Machine:
         port_free: True if nothing listens on 127.0.0.1:port on this side and it can be bound.
         wslconfig: bytes of `.wslconfig`; None if there is no such file.
         installed_distros: names, the default first; raises ProblemError where WSL does not answer.
+        running_distros: names of those that run; raises like `installed_distros`.
+        ollama: the Ollama of this machine, if there is one.
+        speeds: what proved runs were measured at.
     """
 
     gpu: GpuProbe
@@ -34,3 +37,6 @@ class Machine:
     port_free: Callable[[int], bool]
     wslconfig: Callable[[], bytes | None]
     installed_distros: Callable[[], tuple[str, ...]]
+    running_distros: Callable[[], tuple[str, ...]]
+    ollama: Ollama
+    speeds: SpeedHistory

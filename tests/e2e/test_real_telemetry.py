@@ -30,6 +30,7 @@ from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.run_state import Phase
 from kotaro_bridge.domain.run_view import RunView, Throughput
 from kotaro_bridge.host.http_engine import HttpEngine
+from kotaro_bridge.host.ollama import HttpOllama
 from kotaro_bridge.service.machine import Machine
 from kotaro_bridge.service.run_actor import RunActor
 from kotaro_bridge.service.telemetry import Telemetry
@@ -37,6 +38,7 @@ from kotaro_bridge.simulator.pc import SimulatedPC
 from kotaro_bridge.ui.shell import Shell
 from kotaro_bridge.ui.theme import Theme
 from tests.helpers.cli import free_port
+from tests.helpers.machine import Speeds
 from tests.helpers.simulated import simulated_pc, until
 from tests.helpers.tiny_gguf import Shape, write_tiny_gguf
 from tests.ui.conftest import OFFSCREEN_SAYS
@@ -95,7 +97,9 @@ def machine(pc: SimulatedPC) -> Machine:
     def never(*_: object) -> Any:
         raise AssertionError("telemetry reads cards, counters and rates only")
 
-    return Machine(pc.gpu, pc.counters, never, HttpEngine.for_profile, never, never, never)
+    return Machine(
+        pc.gpu, pc.counters, never, HttpEngine.for_profile, never, never, never, never, HttpOllama(None), Speeds()
+    )
 
 
 @contextmanager

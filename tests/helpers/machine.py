@@ -23,7 +23,9 @@ from kotaro_bridge.domain.ports import (
     Completed,
     EngineCommand,
     Exited,
+    OllamaModel,
     ProcessEvent,
+    SpeedKey,
     Started,
     TargetFacts,
 )
@@ -292,6 +294,41 @@ class Http(Scripted):
         self.closed += 1
 
 
+class OllamaProgram(Scripted):
+    """Ollama with the models a test gives it; on unloading it lets go of their memory, unless it is told to fail."""
+
+    def __init__(self, gpu: Gpu) -> None:
+        self.models: tuple[OllamaModel, ...] = ()
+        self.failure: Problem | None = None
+        self.asked = 0
+        self.unloaded: list[str] = []
+        self._gpu = gpu
+
+    def loaded(self) -> tuple[OllamaModel, ...]:
+        self.asked += 1
+        return self.models
+
+    def unload(self, name: str) -> None:
+        self.answer(self.failure)
+        self.unloaded.append(name)
+        gone = sum(model.vram_bytes or 0 for model in self.models if model.name == name)
+        self._gpu.used = (self._gpu.used or 0) - gone
+        self.models = tuple(model for model in self.models if model.name != name)
+
+
+class Speeds:
+    """Measured speeds in memory; the newest one is the baseline."""
+
+    def __init__(self) -> None:
+        self.kept: dict[SpeedKey, float] = {}
+
+    def baseline(self, key: SpeedKey) -> float | None:
+        return self.kept.get(key)
+
+    def record(self, key: SpeedKey, tokens_per_s: float, of_limit: float | None) -> None:
+        self.kept[key] = tokens_per_s
+
+
 class LogPart(LogFile):
     """A log file in memory."""
 
@@ -321,6 +358,9 @@ class Machine(Scripted):
         self.taken_ports: set[int] = set()
         self.wslconfig: bytes | Problem | None = None
         self.distros: tuple[str, ...] | Problem | Exception = ("Ubuntu",)
+        self.running: tuple[str, ...] | Problem | Exception = ("Ubuntu",)
+        self.ollama = OllamaProgram(self.gpu)
+        self.speeds = Speeds()
 
     @property
     def ports(self) -> Ports:
@@ -332,6 +372,9 @@ class Machine(Scripted):
             port_free=lambda port: port not in self.taken_ports,
             wslconfig=lambda: self.answer(self.wslconfig),
             installed_distros=lambda: self.answer(self.distros),
+            running_distros=lambda: self.answer(self.running),
+            ollama=self.ollama,
+            speeds=self.speeds,
         )
 
 
