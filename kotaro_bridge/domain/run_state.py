@@ -77,6 +77,7 @@ class Run:
         cause: in ORPHANED, why it was being stopped; `problem` then says what is left.
         misses: health probes without an answer in a row.
         attached: the launching process (wsl.exe, sh) is still there.
+        warning: what the watch found in a run that may go on with it; only in READY, UNRESPONSIVE and PROVING.
     """
 
     phase: Phase = Phase.IDLE
@@ -85,6 +86,7 @@ class Run:
     cause: Problem | None = None
     misses: int = 0
     attached: bool = False
+    warning: Problem | None = None
 
 
 # --- events ---------------------------------------------------------------------------------------------------------
@@ -140,6 +142,14 @@ class ReadyLine:
 @dataclass(frozen=True, slots=True)
 class Disqualified:
     """Something shows that the model is not wholly on the GPU, or that this can no longer be proved."""
+
+    generation: int
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """The watch found something that the profile's policy lets go on; it stands until a later proof holds."""
 
     generation: int
     problem: Problem
@@ -209,6 +219,7 @@ Event: TypeAlias = (
     | Progress
     | ReadyLine
     | Disqualified
+    | Warned
     | HealthAnswered
     | ProofAnswered
     | ProofWanted

@@ -43,11 +43,19 @@ from kotaro_bridge.domain.run_state import (
     StopRequested,
     Timer,
     TimerFired,
+    Warned,
 )
 
 
 def transition(run: Run, event: Event, limits: Limits) -> Step:
     """The next state and what has to be done. Events that do not apply leave the run as it is."""
+    after, effects = _step(run, event, limits)
+    if after.phase not in SPAWNED and after.warning is not None:
+        after = replace(after, warning=None)  # it was about a run that served
+    return after, effects
+
+
+def _step(run: Run, event: Event, limits: Limits) -> Step:
     if isinstance(event, StartRequested):
         return _start(run)
     if isinstance(event, StopRequested):
@@ -149,13 +157,16 @@ def _proving(run: Run, event: Event, limits: Limits) -> Step:
     if isinstance(event, ProofAnswered):
         if event.problem is not None:
             return _end(run, event.problem, limits)
-        return replace(run, phase=Phase.READY, misses=0), (Arm(Timer.PROBE, limits.ready_probe_s),)
+        ready = replace(run, phase=Phase.READY, misses=0, warning=None)
+        return ready, (Arm(Timer.PROBE, limits.ready_probe_s),)
     if isinstance(event, TimerFired) and event.timer is Timer.PROVE:
         return _end(run, problem("proof.timeout", seconds=limits.prove_s), limits)
     return run, ()
 
 
 def _serving(run: Run, event: Event, limits: Limits) -> Step:
+    if isinstance(event, Warned):
+        return replace(run, warning=event.problem), ()
     if isinstance(event, ProofWanted):
         return replace(run, phase=Phase.PROVING), (Prove(), Arm(Timer.PROVE, limits.prove_s))
     if isinstance(event, TimerFired) and event.timer is Timer.PROBE:

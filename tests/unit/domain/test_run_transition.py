@@ -147,6 +147,26 @@ def test_after_resume_the_proof_has_to_hold_again() -> None:
     assert rs.Prove() in effects
 
 
+def test_a_warning_stays_with_the_serving_run_until_a_later_proof_holds() -> None:
+    silent = [rs.HealthAnswered(1, False)] * 3
+    run, effects = walk(rs.Warned(1, WHY), *silent, run=walk(*READY)[0])
+    assert (run.phase, run.warning) == (Phase.UNRESPONSIVE, WHY)
+    assert rs.SendStop() not in effects
+    assert walk(rs.Warned(1, problem("test.newer")), run=run)[0].warning == problem("test.newer")
+    run, _ = walk(rs.HealthAnswered(1, True), rs.ProofWanted(1), run=run)
+    assert (run.phase, run.warning) == (Phase.PROVING, WHY)
+    assert walk(rs.ProofAnswered(1, None), run=run)[0].warning is None
+    failed, _ = walk(rs.ProofAnswered(1, problem("test.proof")), run=run)
+    assert (failed.phase, failed.problem, failed.warning) == (Phase.STOPPING, problem("test.proof"), None)
+
+
+@pytest.mark.parametrize(
+    "end", [rs.StopRequested(), rs.EngineExited(1, WHY), rs.Detached(1, WHY), rs.Disqualified(1, WHY)]
+)
+def test_a_warning_ends_with_the_run_it_is_about(end: rs.Event) -> None:
+    assert walk(*READY, rs.Warned(1, WHY), end)[0].warning is None
+
+
 def test_an_engine_that_ignores_term_is_killed() -> None:
     run, effects = walk(*READY, rs.StopRequested(), rs.TimerFired(1, Timer.STOP))
     assert run.phase is Phase.KILLING
@@ -200,12 +220,16 @@ ORPHANED = (*STOPPING, rs.Detached(1, WHY), rs.Confirmed(1, WHY))
         (LAUNCHED, rs.ReadyLine(1)),
         (LAUNCHED, rs.TimerFired(1, Timer.LOAD)),
         (LOADING, rs.ProofAnswered(1, None)),
+        (LOADING, rs.Warned(1, WHY)),
+        (PROVING, rs.Warned(1, WHY)),
         (LOADING, rs.TimerFired(1, Timer.STOP)),
         (PROVING, rs.HealthAnswered(1, False)),
         (PROVING, rs.TimerFired(1, Timer.LOAD)),
         (READY, rs.ReadyLine(1)),
         (READY, rs.TimerFired(1, Timer.LOAD)),
         (STOPPING, rs.Disqualified(1, WHY)),
+        (STOPPING, rs.Warned(1, WHY)),
+        (READY, rs.Warned(2, WHY)),
         (STOPPING, rs.TimerFired(1, Timer.PROBE)),
         (ORPHANED, rs.HealthAnswered(1, True)),
         (ORPHANED, rs.TimerFired(1, Timer.STOP)),
@@ -229,6 +253,7 @@ EVENTS: tuple[st.SearchStrategy[rs.Event], ...] = (
     st.builds(rs.Progress, generations),
     st.builds(rs.ReadyLine, generations),
     st.builds(rs.Disqualified, generations, reasons),
+    st.builds(rs.Warned, generations, reasons),
     st.builds(rs.HealthAnswered, generations, st.booleans()),
     st.builds(rs.ProofAnswered, generations, maybe),
     st.builds(rs.ProofWanted, generations),
@@ -259,6 +284,14 @@ def test_invariants_hold_in_any_order(events: list[rs.Event]) -> None:
             spawned.add(run.generation)
         if run.phase in rs.SERVING:
             assert run.generation in proved  # no address without a passed proof
+        if run.warning is not None:
+            assert run.phase in (*rs.SERVING, Phase.PROVING)  # a warning is about a run that serves
+            assert run.generation in proved
+        if isinstance(event, rs.Warned):
+            assert effects == ()  # a warning ends nothing
+            assert run.phase is before.phase  # and proves nothing
+        if isinstance(event, rs.ProofAnswered) and run.phase is Phase.READY and before.phase is Phase.PROVING:
+            assert run.warning is None
         if run.phase in (Phase.REFUSED, Phase.FAILED, Phase.ORPHANED):
             assert run.problem is not None  # a reason is never lost
         if run.phase in rs.RESTING:
