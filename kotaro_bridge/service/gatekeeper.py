@@ -17,6 +17,7 @@ from kotaro_bridge.domain.engine_log import Engine
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.gate import Check, CheckId, GateFacts, GateReport, Gpus, Need, Status, judge
 from kotaro_bridge.domain.gguf import GgufModel, read_gguf
+from kotaro_bridge.domain.gpu import GpuCounters
 from kotaro_bridge.domain.plan import CUDA_CONTEXT_BYTES, gguf_need, vllm_utilization
 from kotaro_bridge.domain.ports import EngineCommand, Launcher, TargetFacts
 from kotaro_bridge.domain.profile import Profile
@@ -38,12 +39,14 @@ class Clearance:
         command: the engine's command.
         used_before, shared_before: bytes in use on the card, and of shared GPU memory, just before the start.
         model: the model's header, where it has one.
+        counters_before: the whole reading that `shared_before` is of.
     """
 
     command: EngineCommand
     used_before: int | None
     shared_before: int | None
     model: GgufModel | None
+    counters_before: GpuCounters | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +143,8 @@ class Gatekeeper:
             return GateResult(report, None)
         shared = counters.shared if counters else None
         used = next((gpu.used for gpu in late if gpu.index == profile.gpu), None) if isinstance(late, tuple) else None
-        return GateResult(report, Clearance(command, used, shared, model if isinstance(model, GgufModel) else None))
+        header = model if isinstance(model, GgufModel) else None
+        return GateResult(report, Clearance(command, used, shared, header, counters_before=counters))
 
     def _wsl(self, profile: Profile) -> bool | None:
         """True if WSL answers and the distro exists; None where no WSL is involved. Raises ProblemError."""
