@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kotaro_bridge.domain.command import forbidden_reasons
+from kotaro_bridge.domain.arguments import forbidden_reasons
 from kotaro_bridge.domain.errors import problem
 from kotaro_bridge.domain.gate import CheckId, Status
 from kotaro_bridge.domain.reasons import ReasonCode, Verdict

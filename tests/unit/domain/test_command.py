@@ -4,24 +4,12 @@ from __future__ import annotations
 
 import json
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-from kotaro_bridge.domain.command import KEEP, UNSET, build_command, checked_extra_args, forbidden_reasons
+from kotaro_bridge.domain.command import KEEP, UNSET, build_command
 from kotaro_bridge.domain.engine_log import Engine
-from kotaro_bridge.domain.errors import ProblemError
 from kotaro_bridge.domain.profile import KvType, Profile, VllmOptions
 
 LLAMA = Profile("t", Engine.LLAMA_SERVER, "~/llama-server", "~/m.gguf", "qwen", 8192, 8080, parallel=2)
 VLLM = Profile("t", Engine.VLLM, "~/vllm", "Qwen/Q", "qwen", 8192, 8000, vllm=VllmOptions())
-
-
-def with_extra(engine: Engine, *extra: str) -> Profile:
-    base = LLAMA if engine is Engine.LLAMA_SERVER else VLLM
-    return Profile(
-        base.title, engine, base.executable, base.model, "qwen", 8192, 8080, extra_args=extra, vllm=base.vllm
-    )
 
 
 def value_of(argv: tuple[str, ...], flag: str) -> str:
@@ -94,66 +82,3 @@ def test_the_environment_is_scrubbed_but_for_the_allowlist() -> None:
     assert command.keep == KEEP
     assert {"LLAMA_*", "GGML_*", "MTMD_*", "LMCACHE_*", "VLLM_*", "CUDA_VISIBLE_DEVICES"} <= set(UNSET)
     assert "VLLM_WSL2_ENABLE_PIN_MEMORY" in KEEP
-
-
-@pytest.mark.parametrize(
-    ("engine", "extra", "code"),
-    [
-        (Engine.LLAMA_SERVER, ("-nkvo",), "command.forbidden.kv_in_ram"),
-        (Engine.LLAMA_SERVER, ("--cpu-moe",), "command.forbidden.experts_on_cpu"),
-        (Engine.LLAMA_SERVER, ("--n-cpu-moe", "4"), "command.forbidden.experts_on_cpu"),
-        (Engine.LLAMA_SERVER, ("-ot", "x=CPU"), "command.forbidden.tensors_moved"),
-        (Engine.LLAMA_SERVER, ("--fit", "on"), "command.forbidden.fit"),
-        (Engine.LLAMA_SERVER, ("--no-mmproj-offload",), "command.forbidden.vision_on_cpu"),
-        (Engine.LLAMA_SERVER, ("-ctk", "q4_1"), "command.forbidden.kv_type"),
-        (Engine.LLAMA_SERVER, ("-ngl", "20"), "command.forbidden.layers"),
-        (Engine.LLAMA_SERVER, ("--rpc", "h:1"), "command.forbidden.remote_device"),
-        (Engine.LLAMA_SERVER, ("--spec-draft-model", "d"), "command.forbidden.draft_model"),
-        (Engine.LLAMA_SERVER, ("--models-dir", "d"), "command.forbidden.router"),
-        (Engine.LLAMA_SERVER, ("--temp=1",), "command.unknown_argument"),  # llama.cpp has no glued form
-        (Engine.LLAMA_SERVER, ("--whatever",), "command.unknown_argument"),
-        (Engine.LLAMA_SERVER, ("word",), "command.unknown_argument"),
-        (Engine.LLAMA_SERVER, ("--temp",), "command.value_missing"),
-        (Engine.LLAMA_SERVER, ("--temp", "-nkvo"), "command.value_missing"),
-        (Engine.VLLM, ("--cpu-offload-gb", "4"), "command.forbidden.weights_in_ram"),
-        (Engine.VLLM, ("--cpu_offload_gb=4",), "command.forbidden.weights_in_ram"),
-        (Engine.VLLM, ("--cpu-offload-gb.x", "4"), "command.forbidden.weights_in_ram"),
-        (Engine.VLLM, ("--offload-backend", "uva"), "command.forbidden.weights_in_ram"),
-        (Engine.VLLM, ("--kv-offloading-size", "4"), "command.forbidden.kv_in_ram"),
-        (Engine.VLLM, ("--kv-transfer-config", "{}"), "command.forbidden.kv_in_ram"),
-        (Engine.VLLM, ("--config", "f.yaml"), "command.forbidden.config_file"),
-        (Engine.VLLM, ("--device", "cpu"), "command.forbidden.gone"),
-        (Engine.VLLM, ("--whatever",), "command.unknown_argument"),
-    ],
-)
-def test_what_could_leave_the_gpu_is_refused_with_its_reason(engine: Engine, extra: tuple[str, ...], code: str) -> None:
-    with pytest.raises(ProblemError) as caught:
-        build_command(with_extra(engine, *extra))
-    assert caught.value.problem.code == code
-    assert caught.value.problem.params["argument"] in extra
-
-
-@pytest.mark.parametrize(
-    ("engine", "extra"),
-    [
-        (Engine.LLAMA_SERVER, ("-t", "8", "--jinja", "--temp", "-0.5", "--seed", "-1")),
-        (Engine.VLLM, ("--enforce-eager", "--dtype=half", "--seed", "1", "--load_format", "dummy")),
-    ],
-)
-def test_harmless_arguments_pass_unchanged(engine: Engine, extra: tuple[str, ...]) -> None:
-    assert build_command(with_extra(engine, *extra)).argv[-len(extra) :] == extra
-
-
-@given(st.sampled_from(Engine), st.lists(st.text(max_size=12), max_size=6).map(tuple))
-def test_any_words_are_passed_whole_or_refused(engine: Engine, extra: tuple[str, ...]) -> None:
-    try:
-        passed = checked_extra_args(with_extra(engine, *extra))
-    except ProblemError as error:
-        refused = error.problem.code
-        assert refused.startswith("command.")
-    else:
-        assert passed == extra
-
-
-def test_every_reason_is_a_word() -> None:
-    assert all(reason.isidentifier() for reason in forbidden_reasons())
