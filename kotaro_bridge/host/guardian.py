@@ -32,22 +32,26 @@ _FIELD = re.compile(r"(\w+)=(\S*)")
 
 
 @cache
-def target_script(name: str) -> str:
-    """A script of `resources/guardian` without comment lines: a command line holds at most 32,767 UTF-16 units."""
-    lines = resource(f"guardian/{name}").read_text(encoding="utf-8").splitlines()
+def target_script(*names: str) -> str:
+    """Scripts of `resources/guardian` without comment lines, joined: a command line holds 32,767 UTF-16 units."""
+    lines = [line for name in names for line in resource(f"guardian/{name}").read_text(encoding="utf-8").splitlines()]
     return "\n".join(line for line in lines if line.strip() and not line.lstrip().startswith("#")) + "\n"
 
 
 def guardian_argv(*arguments: str) -> list[str]:
     """Command of the Linux side that runs the guardian with `arguments` (see the script's head)."""
-    return ["/bin/sh", "-c", target_script("guardian.sh"), "kotaro-guardian", *arguments]
+    return ["/bin/sh", "-c", target_script("environment.sh", "guardian.sh"), "kotaro-guardian", *arguments]
 
 
 def run_argv(run_id: str, command: EngineCommand, grace_s: int) -> list[str]:
     """Command of the Linux side that runs `command` under the guardian."""
-    env = [f"{name}={value}" for name, value in command.env.items()]
-    head = ("run", run_id, str(grace_s), ",".join(command.unset), ",".join(command.keep))
-    return guardian_argv(*head, *env, "--", *command.argv)
+    return guardian_argv("run", run_id, str(grace_s), *environment_words(command), "--", *command.argv)
+
+
+def environment_words(command: EngineCommand) -> list[str]:
+    """A command's environment as the scripts take it: UNSET KEEP [NAME=VALUE...]."""
+    values = [f"{name}={value}" for name, value in command.env.items()]
+    return [",".join(command.unset), ",".join(command.keep), *values]
 
 
 def alive_ids(stdout: str) -> tuple[str, ...]:

@@ -1,8 +1,7 @@
 # Guardian: owns one engine's processes on the Linux side, the same for WSL, SSH and local. Plain POSIX sh (dash).
 #
-# usage: sh -c "$(cat guardian.sh)" kotaro-guardian run  RUN_ID GRACE_S UNSET KEEP [NAME=VALUE...] -- PROGRAM [ARG...]
-#        sh -c "$(cat guardian.sh)" kotaro-guardian list
-#        sh -c "$(cat guardian.sh)" kotaro-guardian reap RUN_ID GRACE_S
+# usage: sh -c "$(cat environment.sh guardian.sh)" kotaro-guardian
+#            run RUN_ID GRACE_S UNSET KEEP [NAME=VALUE...] -- PROGRAM [ARG...] | list | reap RUN_ID GRACE_S
 #
 # run   starts PROGRAM in a session of its own and passes its output through. Reports one line each on stdout, tagged
 #       "@kotaro RUN_ID": start, exit, clean; and "drained" on stderr when the engine has ended. Takes "stop GRACE_S" and
@@ -105,21 +104,6 @@ reap() {
     # A guardian that was cut off may be ending the run at this moment: it has sent the TERM already.
     if load_run; then end_once "$2" || wait_all "$2"; else pids=; fi
     report_clean
-}
-
-# scrub UNSET KEEP: removes inherited variables that could move a model off the GPU.
-scrub() {
-    names=$(env | sed -n 's/^\([A-Za-z_][A-Za-z0-9_]*\)=.*/\1/p')
-    old_ifs=$IFS
-    for name in $names; do
-        IFS=,
-        hit=
-        # shellcheck disable=SC2254
-        for pattern in $1; do case $name in $pattern) hit=1 ;; esac; done
-        for kept in $2; do [ "$name" != "$kept" ] || hit=; done
-        IFS=$old_ifs
-        [ -z "$hit" ] || unset "$name"
-    done
 }
 
 # reader: commands from the owner on fd 3. A background job gets /dev/null as stdin, hence the copied descriptor.
