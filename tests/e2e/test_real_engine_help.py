@@ -11,7 +11,6 @@ import pytest
 
 from kotaro_bridge.domain.arguments import ALLOWED, forbidden_reason
 from kotaro_bridge.domain.engine_log import Engine
-from kotaro_bridge.domain.errors import ProblemError
 
 pytestmark = pytest.mark.e2e
 
@@ -81,7 +80,7 @@ def test_the_help_is_read_whole(options: list[Option]) -> None:
 
 def test_every_option_that_moves_memory_is_refused_with_its_reason(options: list[Option]) -> None:
     moving = [option for option in options if MOVES_MEMORY.search(option.words) and HARMLESS.isdisjoint(option.names)]
-    assert len(moving) > 80
+    assert len(moving) >= 80
     assert [option.names for option in moving if option.status & {"allowed", "unknown"}] == []
 
 
@@ -95,4 +94,4 @@ def test_what_we_allow_exists(options: list[Option]) -> None:
 
 
 def test_what_is_said_to_be_harmless_exists(options: list[Option]) -> None:
-    assert HARMLESS <= {name for option in options for name in option.names}
+    assert not HARMLESS.difference(*(option.names for option in options))
