@@ -12,7 +12,8 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from kotaro_bridge.domain.errors import Param, Problem, problem
-from kotaro_bridge.domain.gpu import GpuProcess, GpuSnapshot
+from kotaro_bridge.domain.gpu import GpuSnapshot
+from kotaro_bridge.domain.holders import Holder
 from kotaro_bridge.domain.units import MIB, format_mib
 
 _WORTH_NAMING = 512 * MIB
@@ -80,7 +81,7 @@ class GateFacts:
         model: the model is there (bytes of its file, or 0 where only vLLM can tell).
         port_windows_free, port_target_free: nobody listens there.
         forwarding: `localhostForwarding` as WSL will read it; None in networking modes where it plays no part.
-        need: VRAM needed; holders: Windows processes on the card, largest first.
+        need: VRAM needed; holders: who holds the card's memory, largest first; only asked where it is short.
     """
 
     gpu: int = 0
@@ -96,16 +97,17 @@ class GateFacts:
     port_target_free: bool | Problem | None = None
     forwarding: bool | Problem | None = None
     need: Need | Problem | None = None
-    holders: tuple[GpuProcess, ...] = ()
+    holders: tuple[Holder, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class GateReport:
-    """The gate's answer. `gpus` are the cards it saw, best witness first."""
+    """The gate's answer. `gpus` are the cards it saw, best witness first; `holders` is empty where nobody was asked."""
 
     checks: tuple[Check, ...]
     gpus: Gpus = ()
     need: Need | None = None
+    holders: tuple[Holder, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -125,7 +127,7 @@ def judge(facts: GateFacts) -> GateReport:
     late = facts.driver_late if facts.driver_late is not None else facts.driver
     gpus = late if isinstance(late, tuple) else facts.target if isinstance(facts.target, tuple) else ()
     need = facts.need if isinstance(facts.need, Need) else None
-    return GateReport(tuple(_checks(facts, late)), gpus, need)
+    return GateReport(tuple(_checks(facts, late)), gpus, need, facts.holders)
 
 
 def _checks(facts: GateFacts, late: Gpus | Problem | None) -> Iterator[Check]:
@@ -193,8 +195,8 @@ def _vram(facts: GateFacts, late: Gpus | Problem | None) -> Check:
     gpu = views[0]
     free = min(frees)
     # Programs worth closing; every desktop has a dozen small ones.
-    large = [process for process in facts.holders if process.dedicated >= _WORTH_NAMING]
-    holders = ", ".join(f"{process.name} ({format_mib(process.dedicated)})" for process in large[:3])
+    large = [(each.name, each.bytes) for each in facts.holders if each.bytes and each.bytes >= _WORTH_NAMING]
+    holders = ", ".join(f"{name} ({format_mib(size)})" for name, size in large[:3])
     numbers: dict[str, Param] = {
         "need_bytes": facts.need.vram,
         "free_bytes": free,

@@ -34,6 +34,10 @@ class KvType(StrEnum):
     AUTO = "auto"
 
 
+KV_TYPES = {Engine.VLLM: frozenset({KvType.AUTO, KvType.FP8}), Engine.LLAMA_SERVER: frozenset(KvType) - {KvType.FP8}}
+"""The types that each engine's KV cache may have."""
+
+
 class WatchPolicy(StrEnum):
     """What happens to a run that serves when the watch sees its memory or its speed leave the card."""
 
@@ -155,13 +159,10 @@ def _check_together(profile: Profile, data: dict[str, Any], text: str, file: str
     if profile.engine is Engine.VLLM:
         if profile.projector:
             refuse("projector", "profile.only_llama")
-        if profile.kv_type not in (KvType.AUTO, KvType.FP8):
-            refuse("kv_type", "profile.kv_type")
-    else:
-        if profile.vllm is not None:
-            refuse("vllm", "profile.only_vllm")
-        if profile.kv_type is KvType.FP8:
-            refuse("kv_type", "profile.kv_type")
+    elif profile.vllm is not None:
+        refuse("vllm", "profile.only_vllm")
+    if profile.kv_type not in KV_TYPES[profile.engine]:
+        refuse("kv_type", "profile.kv_type")
     for key in ("title", "executable", "model", "served_name"):
         if not str(getattr(profile, key)).strip() or "\n" in str(getattr(profile, key)):
             refuse(key, "profile.empty")

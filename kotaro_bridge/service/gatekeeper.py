@@ -18,10 +18,13 @@ from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.gate import Check, CheckId, GateFacts, GateReport, Gpus, Need, Status, judge
 from kotaro_bridge.domain.gguf import GgufModel, read_gguf
 from kotaro_bridge.domain.gpu import GpuCounters
+from kotaro_bridge.domain.kv_cache import context_shape
 from kotaro_bridge.domain.plan import CUDA_CONTEXT_BYTES, gguf_need, vllm_utilization
 from kotaro_bridge.domain.ports import EngineCommand, Launcher, TargetFacts
 from kotaro_bridge.domain.profile import Profile
+from kotaro_bridge.domain.remedy import Remedy, at_gate
 from kotaro_bridge.domain.wslconfig import parse
+from kotaro_bridge.service.holders import Holders, Serving
 from kotaro_bridge.service.machine import Machine
 
 T = TypeVar("T")
@@ -51,10 +54,18 @@ class Clearance:
 
 @dataclass(frozen=True, slots=True)
 class GateResult:
-    """The report, and the clearance if it is ok."""
+    """The gate's answer.
+
+    Args:
+        clearance: only if the report is ok.
+        remedies: what would let a refused start pass, the best first.
+        need: bytes of VRAM that a start of a changed profile would be held against, None if that is not known.
+    """
 
     report: GateReport
     clearance: Clearance | None
+    remedies: tuple[Remedy, ...] = ()
+    need: Callable[[Profile], int | None] = lambda _: None
 
 
 def fetched_by_vllm(profile: Profile) -> bool:
@@ -69,12 +80,20 @@ class Gatekeeper:
     Args:
         pool: runs independent reads side by side; a start waits for the slowest, not for the sum.
         clock: monotonic seconds.
+        serving: the runs of this user that serve now.
     """
 
-    def __init__(self, machine: Machine, pool: Executor, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        pool: Executor,
+        clock: Callable[[], float] = time.monotonic,
+        serving: Callable[[], tuple[Serving, ...]] = lambda: (),
+    ) -> None:
         self._machine = machine
         self._pool = pool
         self._clock = clock
+        self._holders = Holders(machine, serving)
 
     def check(self, profile: Profile | None = None, need: int | None = None) -> GateResult:
         """Read everything and judge it. Without a profile only driver and WSL side are checked, with `need` VRAM as
@@ -83,7 +102,11 @@ class Gatekeeper:
         if profile is None:
             stated = Need(need, "") if need is not None else None
             facts = GateFacts(driver=_answer(self._machine.gpu.snapshot), need=stated)
-            return GateResult(judge(facts), None)
+            report = judge(facts)
+            if not _lacks_vram(report):
+                return GateResult(report, None)
+            holders = self._holders.find(None, (), self._machine.counters.read(), wsl=False)
+            return GateResult(judge(replace(facts, holders=holders)), None)
         stale = GateReport(())
         for _ in range(_READINGS):
             begun = self._clock()
@@ -136,15 +159,33 @@ class Gatekeeper:
             port_target_free=self._port(probed),
             forwarding=forwarding,
             need=need,
-            holders=counters.processes if counters else (),
         )
         report = judge(facts)
+        needed = partial(self._needed, model, probed)
         if not report.ok or isinstance(command, Problem):
-            return GateResult(report, None)
+            return self._refused(profile, facts, report, counters, needed)
         shared = counters.shared if counters else None
         used = next((gpu.used for gpu in late if gpu.index == profile.gpu), None) if isinstance(late, tuple) else None
         header = model if isinstance(model, GgufModel) else None
-        return GateResult(report, Clearance(command, used, shared, header, counters_before=counters))
+        return GateResult(report, Clearance(command, used, shared, header, counters_before=counters), need=needed)
+
+    def _refused(
+        self,
+        profile: Profile,
+        facts: GateFacts,
+        report: GateReport,
+        counters: GpuCounters | None,
+        needed: Callable[[Profile], int | None],
+    ) -> GateResult:
+        """Who is in the way, and what would help. Asked only now: a start that passes does not wait for it."""
+        others = self._holders.others(profile)
+        if _lacks_vram(report):
+            holders = self._holders.find(profile, others, counters, wsl=facts.wsl is True)
+            report = judge(replace(facts, holders=holders))
+        else:
+            report = replace(report, holders=tuple(each.holder for each in others))
+        same_port = {each.profile.id for each in others if each.profile.port == profile.port}
+        return GateResult(report, None, at_gate(profile, report, needed, same_port), needed)
 
     def _wsl(self, profile: Profile) -> bool | None:
         """True if WSL answers and the distro exists; None where no WSL is involved. Raises ProblemError."""
@@ -209,10 +250,16 @@ class Gatekeeper:
         if not isinstance(model, GgufModel) or not isinstance(probed, TargetFacts):
             return stated if stated.vram else problem("gate.need.unknown")
         projector = max(0, probed.projector or 0)
-        computed = _answer(partial(gguf_need, model, profile.context, profile.parallel, profile.kv_type, projector))
+        computed = _answer(partial(gguf_need, model, context_shape(profile), projector))
         if isinstance(computed, Problem):
             return stated if stated.vram else computed
         return stated if stated.vram >= computed.total else Need(computed.total, "header")
+
+    @staticmethod
+    def _needed(model: GgufModel | Problem | None, probed: TargetFacts | Problem, profile: Profile) -> int | None:
+        """Bytes of VRAM for the same model in another profile."""
+        found = Gatekeeper._need(profile, model, probed)
+        return found.vram if isinstance(found, Need) else None
 
     def _command(self, profile: Profile, target: Gpus | Problem) -> EngineCommand:
         utilization = None
@@ -257,6 +304,10 @@ class BlockCache:
             self._start, self._data = offset, self._read_at(offset, max(size, self._block))
         begin = offset - self._start
         return self._data[begin : begin + size]
+
+
+def _lacks_vram(report: GateReport) -> bool:
+    return any(check.id is CheckId.VRAM for check in report.blocking)
 
 
 def _answer(read: Callable[[], T]) -> T | Problem:

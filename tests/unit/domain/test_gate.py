@@ -9,7 +9,8 @@ import pytest
 
 from kotaro_bridge.domain.errors import Problem, problem
 from kotaro_bridge.domain.gate import Check, CheckId, GateFacts, GateReport, Need, Status, judge
-from kotaro_bridge.domain.gpu import GpuProcess, GpuSnapshot
+from kotaro_bridge.domain.gpu import GpuSnapshot
+from kotaro_bridge.domain.holders import Holder, HolderKind
 from kotaro_bridge.domain.units import GIB
 
 CARD = GpuSnapshot(0, "GPU-1", "RTX 4070", 12 * GIB, free=11 * GIB, used=GIB, driver="580.1")
@@ -110,14 +111,17 @@ def test_free_vram_is_the_smaller_of_both_views(need: int, code: str) -> None:
 
 
 def test_holders_of_vram_are_named() -> None:
-    holders = (GpuProcess(1, "ollama.exe", 7 * GIB, 0),)
-    message = check(judge(replace(GOOD, need=Need(11 * GIB, ""), holders=holders)), CheckId.VRAM).message
+    holders = tuple(Holder(HolderKind.PROCESS, f"{size}.exe", size * GIB) for size in (7, 3, 2, 1))
+    unknown = Holder(HolderKind.DISTRO, "WSL (Debian)", None)
+    report = judge(replace(GOOD, need=Need(11 * GIB, ""), holders=(*holders, unknown)))
+    message = check(report, CheckId.VRAM).message
     assert message.code == "gate.vram.held"
-    assert message.params["holders"] == "ollama.exe (7,168 MiB)"
+    assert message.params["holders"] == "7.exe (7,168 MiB), 3.exe (3,072 MiB), 2.exe (2,048 MiB)"
+    assert report.holders == (*holders, unknown)
 
 
 def test_small_programs_are_not_blamed() -> None:
-    holders = (GpuProcess(1, "explorer.exe", GIB // 8, 0),)
+    holders = (Holder(HolderKind.PROCESS, "explorer.exe", GIB // 8),)
     message = check(judge(replace(GOOD, need=Need(11 * GIB, ""), holders=holders)), CheckId.VRAM).message
     assert (message.code, message.params["holders"]) == ("gate.vram.failed", "")
 

@@ -13,12 +13,15 @@ import pytest
 from kotaro_bridge.domain.errors import Problem, problem
 from kotaro_bridge.domain.gate import CheckId, Status
 from kotaro_bridge.domain.gpu import GpuProcess
-from kotaro_bridge.domain.ports import TargetFacts
+from kotaro_bridge.domain.holders import Holder, HolderKind
+from kotaro_bridge.domain.ports import OllamaModel, TargetFacts
 from kotaro_bridge.domain.profile import Profile, VramNeed
+from kotaro_bridge.domain.remedy import RemedyKind
 from kotaro_bridge.domain.units import GIB, MIB
 from kotaro_bridge.service.gatekeeper import BlockCache, Gatekeeper, GateResult, fetched_by_vllm
+from kotaro_bridge.service.holders import Serving
 from tests.helpers.gguf_header import Q14, qwen2_shape
-from tests.helpers.machine import DEADLINE_S, LLAMA, MODEL, MODEL_BYTES, VLLM, Machine
+from tests.helpers.machine import DEADLINE_S, LLAMA, MODEL, MODEL_BYTES, VLLM, Machine, unreachable
 
 LOCAL = msgspec.structs.replace(LLAMA, target="local", id="local")
 
@@ -219,6 +222,55 @@ def test_who_holds_the_memory_is_named(pool: ThreadPoolExecutor) -> None:
     vram = next(one for one in result.report.checks if one.id is CheckId.VRAM)
     assert vram.message.code == "gate.vram.held"
     assert vram.message.params["holders"] == "ollama.exe (20,480 MiB)"
+    assert [holder.name for holder in result.report.holders] == ["ollama.exe", "dwm.exe"]
+
+
+def test_a_start_that_passes_asks_nobody_who_holds_memory(pool: ThreadPoolExecutor) -> None:
+    machine = Machine()
+    machine.running = AssertionError("must not be asked")
+    keeper = Gatekeeper(machine.ports, pool, serving=unreachable)
+    assert keeper.check(LLAMA).report.ok
+    assert keeper.check(None, GIB).report.ok
+    assert machine.ollama.asked == 0
+
+
+def test_a_need_alone_names_who_is_in_the_way(pool: ThreadPoolExecutor) -> None:
+    machine = Machine()
+    machine.ollama.models = (OllamaModel("qwen3:8b", 30 * GIB),)
+    report = Gatekeeper(machine.ports, pool).check(None, 32 * GIB).report
+    assert report.holders == (Holder(HolderKind.OLLAMA, "qwen3:8b", 30 * GIB, "qwen3:8b"),)
+
+
+def test_a_refusal_comes_with_what_would_help(pool: ThreadPoolExecutor) -> None:
+    """The context that is offered passes the gate; the next longer one does not."""
+    machine = Machine()
+    machine.gpu.used = machine.gpu.total - 10 * GIB
+    result = check(machine, pool, msgspec.structs.replace(LLAMA, context=32768, parallel=2))
+    assert [remedy.kind for remedy in result.remedies] == [RemedyKind.CONTEXT]
+    context = int(result.remedies[0].value)
+    for tokens, passes in ((context, True), (context + 256, False)):
+        assert check(machine, pool, msgspec.structs.replace(LLAMA, context=tokens, parallel=2)).report.ok is passes
+
+
+def test_another_run_of_ours_on_the_same_port(pool: ThreadPoolExecutor) -> None:
+    machine = Machine()
+    machine.taken_ports = {LLAMA.port}
+    other = msgspec.structs.replace(LLAMA, id="other", title="Other")
+    far = msgspec.structs.replace(LLAMA, id="far", gpu=1)
+    serving = (Serving(LLAMA, GIB), Serving(other, None), Serving(far, GIB))
+    result = Gatekeeper(machine.ports, pool, serving=lambda: serving).check(LLAMA)
+    assert result.report.holders == (Holder(HolderKind.RUN, "Other", None, "other"),)
+    assert [remedy.word for remedy in result.remedies] == ["stop=other"]
+    assert machine.ollama.asked == 0
+
+
+def test_where_wsl_does_not_answer_it_is_not_asked_for_holders(pool: ThreadPoolExecutor) -> None:
+    machine = Machine()
+    machine.distros = problem("wsl.hangs")
+    machine.running = AssertionError("must not be asked")
+    result = check(machine, pool)
+    assert outcome(result, CheckId.VRAM)[0] is Status.UNKNOWN
+    assert result.remedies == ()
 
 
 def test_a_card_that_nvidia_smi_does_not_see_in_the_target(pool: ThreadPoolExecutor) -> None:
