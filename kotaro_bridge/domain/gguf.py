@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TypeAlias
 
 from kotaro_bridge.domain.errors import ProblemError, problem
@@ -35,24 +37,36 @@ _INPUT_PREFIXES = ("token_embd.", "position_embd.", "token_types.", "per_layer_t
 
 _TOKENS = "tokenizer.ggml.tokens"
 _GENERAL = {"general.architecture", "general.name", "general.file_type", "general.alignment", "split.count", _TOKENS}
-_OF_ARCHITECTURE = {  # reference llama-server §7, "GGUF keys"
+_OF_ARCHITECTURE = {  # reference llama-server §7, "GGUF keys"; names: LLM_KV_NAMES in llama-arch.cpp
     "block_count",
     "context_length",
     "embedding_length",
     "vocab_size",
+    "feed_forward_length",
+    "nextn_predict_layers",
+    "expert_count",
+    "expert_used_count",
+    "full_attention_interval",
+    "token_shift_count",
+    "wkv.head_size",
+    "shortconv.l_cache",
+    "ssm.conv_kernel",
+    "ssm.inner_size",
+    "ssm.state_size",
+    "ssm.group_count",
     "attention.head_count",
     "attention.head_count_kv",
     "attention.key_length",
     "attention.value_length",
+    "attention.key_length_mla",
+    "attention.value_length_mla",
     "attention.key_length_swa",
     "attention.value_length_swa",
+    "attention.sliding_window",
+    "attention.sliding_window_pattern",
+    "attention.shared_kv_layers",
+    "attention.recurrent_layers",
 }
-
-# Keys of models whose KV cache is smaller than full attention in every layer (reference llama-server §7).
-_LESS_KV = re.compile(
-    r"attention\.(sliding_window|kv_lora_rank|shared_kv_layers|recurrent_layers)|full_attention_interval"
-    r"|nextn_predict_layers|ssm\."
-)
 
 _ARCHITECTURE = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 
@@ -76,9 +90,10 @@ class GgufModel:
     Args:
         block_count: layers, with those that predict further tokens (`nextn_predict_layers`).
         head_count: attention heads of the first layer; head_count_kv: KV heads of each layer.
-        key_length, value_length: elements per head; the larger figure where sliding-window layers differ.
+        key_length, value_length: elements per head, of layers that see the whole context.
         file_type: the number of `general.file_type`, None if absent.
-        plain_attention: every layer keeps keys and values of the whole context, so that the KV formula is exact.
+        keys: the values of `_OF_ARCHITECTURE` that the header gives, without the architecture in front: a number, or
+            one for each layer. What they mean depends on the architecture (`kv_cache`).
         split_count: files the model is cut into; above 1 `tensors` are those of this file alone.
         data_offset: where tensor data starts in the file.
     """
@@ -94,7 +109,7 @@ class GgufModel:
     context_length: int
     vocab_size: int
     file_type: int | None
-    plain_attention: bool
+    keys: Mapping[str, int | tuple[int, ...]]
     split_count: int
     data_offset: int
     tensors: tuple[TensorInfo, ...]
@@ -167,8 +182,6 @@ def _read_values(cursor: Cursor, key_count: int) -> dict[str, _Value]:
                 cursor.broken("duplicate_key")
             values[key] = _read_value(cursor, key, kind)
         else:
-            if _LESS_KV.match(key.partition(".")[2]):
-                values[_LESS_KV.pattern] = 1
             _skip_value(cursor, kind)
     return values
 
@@ -249,6 +262,17 @@ def _read_tensor(cursor: Cursor) -> TensorInfo:
     return TensorInfo(name, dims, type_name, elements // block * block_bytes)
 
 
+def _numbers(values: dict[str, _Value], prefix: str) -> Mapping[str, int | tuple[int, ...]]:
+    """The whole numbers under a prefix that is taken off. An engine refuses a key of another type by itself."""
+    return MappingProxyType(
+        {
+            key.removeprefix(prefix): value
+            for key, value in values.items()
+            if key.startswith(prefix) and isinstance(value, int | tuple)
+        }
+    )
+
+
 def _model(cursor: Cursor, values: dict[str, _Value], tensors: tuple[TensorInfo, ...], data_offset: int) -> GgufModel:
     architecture = values.get("general.architecture")
     if architecture is None and "split.count" in values:
@@ -279,8 +303,6 @@ def _model(cursor: Cursor, values: dict[str, _Value], tensors: tuple[TensorInfo,
     embedding = integer(f"{architecture}.embedding_length")
     heads = per_layer(f"{attention}.head_count", (0,) * layers)
     head_length = embedding // heads[0] if heads[0] else 0  # llama-model.cpp, load_hparams
-    key_length = integer(f"{attention}.key_length", head_length)
-    value_length = integer(f"{attention}.value_length", head_length)
     name, file_type = values.get("general.name", ""), values.get("general.file_type")
     return GgufModel(
         architecture=architecture,
@@ -288,13 +310,13 @@ def _model(cursor: Cursor, values: dict[str, _Value], tensors: tuple[TensorInfo,
         block_count=layers,
         head_count=heads[0],
         head_count_kv=per_layer(f"{attention}.head_count_kv", heads),
-        key_length=max(key_length, integer(f"{attention}.key_length_swa", 0)),
-        value_length=max(value_length, integer(f"{attention}.value_length_swa", 0)),
+        key_length=integer(f"{attention}.key_length", head_length),
+        value_length=integer(f"{attention}.value_length", head_length),
         embedding_length=embedding,
         context_length=integer(f"{architecture}.context_length"),
         vocab_size=integer(f"{architecture}.vocab_size", integer(_TOKENS, 0)),
         file_type=file_type if isinstance(file_type, int) else None,
-        plain_attention=_LESS_KV.pattern not in values and f"{attention}.key_length_swa" not in values,
+        keys=_numbers(values, f"{architecture}."),
         split_count=integer("split.count", 1),
         data_offset=data_offset,
         tensors=tensors,

@@ -1,7 +1,7 @@
 """How much VRAM a start needs, thin until the planner exists: weights, KV cache, and one figure for everything else.
 
 Owns the formulas. The estimates err upwards: sliding windows count as full attention, MLA as if values were stored too,
-layers without attention as if they had it. Must not read files or cards.
+layers without attention as if they had it, unless `kv_cache` knows the architecture. Must not read files or cards.
 """
 
 from __future__ import annotations
@@ -10,11 +10,8 @@ from dataclasses import dataclass
 
 from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.gguf import GgufModel
-from kotaro_bridge.domain.profile import KvType
+from kotaro_bridge.domain.kv_cache import ContextShape, cache_bytes, kv_row_bytes
 from kotaro_bridge.domain.units import MIB
-
-# Bytes of 32 elements (reference llama-server §7). AUTO is the engine's own default, f16.
-_BYTES_OF_32 = {KvType.AUTO: 64, KvType.F16: 64, KvType.BF16: 64, KvType.Q8_0: 34, KvType.Q4_0: 18, KvType.FP8: 32}
 
 # CUDA context, cuBLAS and the part of the compute buffer that does not grow with the context: 713 MiB for the 14B, 731
 # for the 7B (memory.used less weights, KV and mask; captures full14, full14-32k, full7-8k, H100), 795 for a 32B (21,359
@@ -23,9 +20,9 @@ OVERHEAD_BYTES = 800 * MIB
 # A CUDA context before the first weight: 525 MiB (6,143 free by nvidia-smi, 5,618 by the log; captures, H100), rounded
 # up.
 CUDA_CONTEXT_BYTES = 528 * MIB
-# The attention mask grows with the context: 512 rows of a micro batch x 2 bytes (119.01 MiB at 8,192 and 143.01 MiB at
-# 32,768 tokens in captures full14 and full14-32k).
-_MASK_BYTES_PER_CELL = 1024
+# The attention mask grows with the context: the rows of a micro batch x 2 bytes (119.01 MiB at 8,192 and 143.01 MiB at
+# 32,768 tokens with 512 rows in captures full14 and full14-32k).
+_MASK_BYTES = 2
 # Compute buffer of a vision encoder: an allowance, not measured.
 _PROJECTOR_COMPUTE_BYTES = 512 * MIB
 
@@ -44,26 +41,31 @@ class NeedParts:
         return self.weights + self.kv + self.overhead
 
 
-def kv_cells(context: int, parallel: int) -> int:
-    """Tokens that the KV cache holds: each of `parallel` requests has its own `context`, rounded up to 256."""
-    return -(-context // 256) * 256 * parallel
-
-
-def kv_bytes(model: GgufModel, context: int, parallel: int, kv_type: KvType) -> int:
-    """Bytes of the KV cache at `parallel` requests of `context` tokens each (reference llama-server §7)."""
+def kv_estimate(model: GgufModel, shape: ContextShape) -> int:
+    """Bytes of the KV cache if every layer kept the whole context (reference llama-server §7)."""
     per_cell = sum(
-        -(-heads * length // 32) * _BYTES_OF_32[kv_type]
-        for heads in model.head_count_kv
-        for length in (model.key_length, model.value_length)
+        kv_row_bytes(heads * length, shape.kv_type) for heads in model.head_count_kv for length in _lengths(model)
     )
-    return per_cell * kv_cells(context, parallel)
+    return per_cell * shape.cells * shape.parallel
 
 
-def gguf_need(model: GgufModel, context: int, parallel: int, kv_type: KvType, projector_bytes: int) -> NeedParts:
+def _lengths(model: GgufModel) -> tuple[int, int]:
+    """Elements per head of keys and values, the larger figure where layers with a sliding window differ."""
+
+    def longer(length: int, key: str) -> int:
+        other = model.keys.get(key, 0)
+        return max(length, other) if isinstance(other, int) else length
+
+    return (
+        longer(model.key_length, "attention.key_length_swa"),
+        longer(model.value_length, "attention.value_length_swa"),
+    )
+
+
+def gguf_need(model: GgufModel, shape: ContextShape, projector_bytes: int) -> NeedParts:
     """What llama-server takes of the card with the whole model on it.
 
     Args:
-        context: tokens one request may hold; parallel: requests at once.
         projector_bytes: size of the projector's file, 0 without one.
 
     Raises:
@@ -72,10 +74,11 @@ def gguf_need(model: GgufModel, context: int, parallel: int, kv_type: KvType, pr
     if model.split_count > 1:
         raise ProblemError(problem("plan.split_model", parts=model.split_count))
     projector_compute = _PROJECTOR_COMPUTE_BYTES if projector_bytes else 0
+    exact = cache_bytes(model, shape)
     return NeedParts(
         weights=model.weights_on_gpu + projector_bytes,
-        kv=kv_bytes(model, context, parallel, kv_type),
-        overhead=OVERHEAD_BYTES + projector_compute + _MASK_BYTES_PER_CELL * kv_cells(context, parallel),
+        kv=kv_estimate(model, shape) if exact is None else exact,
+        overhead=OVERHEAD_BYTES + projector_compute + _MASK_BYTES * shape.ubatch * shape.cells * shape.parallel,
     )
 
 

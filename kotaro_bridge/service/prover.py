@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from kotaro_bridge.domain.engine_log import Engine, LogFacts
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
-from kotaro_bridge.domain.plan import kv_bytes
+from kotaro_bridge.domain.kv_cache import cache_bytes, context_shape
 from kotaro_bridge.domain.ports_http import EngineHttp, WarmUp
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.reasons import Expectation, Judgement, Reason, Verdict
@@ -181,7 +181,7 @@ def expectation(profile: Profile, clearance: Clearance) -> Expectation:
     return Expectation(
         devices=("CUDA0",),
         weights_on_gpu_bytes=model.weights_on_gpu,
-        kv_bytes=kv_bytes(model, profile.context, profile.parallel, profile.kv_type) if model.plain_attention else None,
+        kv_bytes=cache_bytes(model, context_shape(profile)),
         n_ctx=profile.context,
         parallel=profile.parallel,
         vision=profile.sees_images,

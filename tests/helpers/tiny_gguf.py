@@ -57,7 +57,6 @@ class Shape:
 def write_tiny_gguf(path: Path, shape: Shape | None = None) -> Path:
     """Write the model, all matrices as F16, and return `path`."""
     shape = shape or Shape()
-    tokens, types = _vocabulary(shape.vocab)
     writer = gguf.GGUFWriter(path, "qwen2")
     writer.add_name("tiny")
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
@@ -69,6 +68,15 @@ def write_tiny_gguf(path: Path, shape: Shape | None = None) -> Path:
     writer.add_head_count_kv(shape.kv_heads)
     writer.add_rope_freq_base(1e6)
     writer.add_layer_norm_rms_eps(1e-6)
+    tokens = add_vocabulary(writer, shape.vocab)
+    for name, tensor in _tensors(shape, tokens):
+        writer.add_tensor(name, tensor)
+    return finish(writer, path)
+
+
+def add_vocabulary(writer: gguf.GGUFWriter, size: int) -> list[str]:
+    """Tokenizer and chat template that any architecture can use; the tokens, `size` of them."""
+    tokens, types = _vocabulary(size)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("qwen2")
     writer.add_token_list(tokens)
@@ -79,8 +87,11 @@ def write_tiny_gguf(path: Path, shape: Shape | None = None) -> Path:
     writer.add_pad_token_id(tokens.index("<|endoftext|>"))
     writer.add_add_bos_token(False)
     writer.add_chat_template(_CHAT_TEMPLATE)
-    for name, tensor in _tensors(shape, tokens):
-        writer.add_tensor(name, tensor)
+    return tokens
+
+
+def finish(writer: gguf.GGUFWriter, path: Path) -> Path:
+    """Write out what was added."""
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -154,7 +154,8 @@ def test_heads_per_layer_and_sliding_window_lengths() -> None:
         )
     )
     assert (model.head_count, model.head_count_kv) == (4, (4, 0))
-    assert (model.key_length, model.value_length) == (48, 64)
+    assert (model.key_length, model.value_length) == (32, 64)
+    assert (model.keys["attention.key_length_swa"], model.keys["attention.value_length_swa"]) == (48, 16)
 
 
 def test_vocabulary_key_wins_over_the_token_list() -> None:
@@ -406,15 +407,13 @@ def test_any_bytes_end_in_a_problem(data: bytes) -> None:
     assert code.startswith("model.")
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        "qwen2.attention.sliding_window",
-        "qwen2.attention.kv_lora_rank",
-        "qwen2.ssm.inner_size",
-        "qwen2.attention.key_length_swa",
-    ],
-)
-def test_models_that_keep_less_than_full_attention_are_known(key: str) -> None:
-    assert read(pack_header(BASE)).plain_attention
-    assert not read(pack_header(BASE | {key: 64})).plain_attention
+def test_what_the_context_keeps_is_there_by_key() -> None:
+    """A number, or one for each layer; keys of other types are left to the engine, which refuses them."""
+    pattern = struct.pack("<IIQ??", 9, 7, 2, True, False)
+    values = with_base(q_attention__sliding_window=300, q_feed_forward_length=[7, 8], q_ssm__state_size=1.5)
+    model = read(pack_header(values | {"qwen2.attention.sliding_window_pattern": pattern}))
+    assert model.keys["attention.sliding_window"] == 300
+    assert model.keys["attention.sliding_window_pattern"] == (1, 0)
+    assert model.keys["feed_forward_length"] == (7, 8)
+    assert "ssm.state_size" not in model.keys
+    assert "attention.shared_kv_layers" not in model.keys

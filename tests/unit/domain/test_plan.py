@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from kotaro_bridge.domain.errors import ProblemError
 from kotaro_bridge.domain.gguf import GgufModel, read_gguf
-from kotaro_bridge.domain.plan import gguf_need, kv_bytes, vllm_utilization
+from kotaro_bridge.domain.kv_cache import ContextShape
+from kotaro_bridge.domain.plan import gguf_need, kv_estimate, vllm_utilization
 from kotaro_bridge.domain.profile import KvType
 from kotaro_bridge.domain.units import GIB, MIB
 from tests.helpers.gguf_header import Q7, Q14, Q32, qwen2_shape, reader
@@ -32,41 +33,54 @@ def shape(of: tuple[int, int, int, int, int]) -> GgufModel:
 def test_the_estimate_is_above_what_was_measured_by_little(
     of: tuple[int, int, int, int, int], context: int, kv_mib: int, measured_mib: int, above_mib: int
 ) -> None:
-    need = gguf_need(shape(of), context, 1, KvType.AUTO, 0)
+    need = gguf_need(shape(of), ContextShape(context), 0)
     assert need.kv == kv_mib * MIB
     assert round(need.total / MIB) - measured_mib == above_mib
 
 
 def test_kv_types() -> None:
     model = shape(Q14)
-    full = kv_bytes(model, 8192, 1, KvType.F16)
-    assert kv_bytes(model, 8192, 1, KvType.BF16) == full
-    assert kv_bytes(model, 8192, 1, KvType.Q8_0) == full * 34 // 64
-    assert kv_bytes(model, 8192, 1, KvType.Q4_0) == full * 18 // 64
+    full = kv_estimate(model, ContextShape(8192))
+    assert kv_estimate(model, ContextShape(8192, kv_type=KvType.BF16)) == full
+    assert kv_estimate(model, ContextShape(8192, kv_type=KvType.Q8_0)) == full * 34 // 64
+    assert kv_estimate(model, ContextShape(8192, kv_type=KvType.Q4_0)) == full * 18 // 64
 
 
 def test_context_is_padded_and_each_request_has_its_own() -> None:
     model = shape(Q7)
-    assert kv_bytes(model, 8001, 1, KvType.F16) == kv_bytes(model, 8192, 1, KvType.F16)
-    assert kv_bytes(model, 4096, 3, KvType.F16) == 3 * kv_bytes(model, 4096, 1, KvType.F16)
+    assert kv_estimate(model, ContextShape(8001)) == kv_estimate(model, ContextShape(8192))
+    assert kv_estimate(model, ContextShape(4096, 3)) == 3 * kv_estimate(model, ContextShape(4096))
 
 
 def test_layers_without_attention_hold_no_kv() -> None:
     model = shape(Q7)
     half = replace(model, head_count_kv=(4, 0) * 14)
-    assert kv_bytes(half, 4096, 1, KvType.F16) * 2 == kv_bytes(model, 4096, 1, KvType.F16)
+    assert kv_estimate(half, ContextShape(4096)) * 2 == kv_estimate(model, ContextShape(4096))
+
+
+def test_an_architecture_that_is_not_known_is_estimated_upwards() -> None:
+    model = replace(shape(Q7), architecture="next-year", keys={"attention.key_length_swa": 256})
+    assert kv_estimate(model, ContextShape(4096)) == 1.5 * kv_estimate(shape(Q7), ContextShape(4096))
+    assert gguf_need(model, ContextShape(4096), 0).kv == kv_estimate(model, ContextShape(4096))
+    odd = replace(model, keys={"attention.key_length_swa": (256,)})
+    assert kv_estimate(odd, ContextShape(4096)) == kv_estimate(shape(Q7), ContextShape(4096))
+
+
+def test_a_larger_micro_batch_takes_more() -> None:
+    small, large = (gguf_need(shape(Q7), ContextShape(8192, ubatch=rows), 0) for rows in (512, 2048))
+    assert large.overhead - small.overhead == 1536 * 2 * 8192
 
 
 def test_a_projector_counts_with_its_compute_buffer() -> None:
     model = shape(Q7)
-    with_it, without = (gguf_need(model, 4096, 1, KvType.AUTO, size) for size in (800 * MIB, 0))
+    with_it, without = (gguf_need(model, ContextShape(4096), size) for size in (800 * MIB, 0))
     assert with_it.weights - without.weights == 800 * MIB
     assert with_it.total - without.total == (800 + 512) * MIB
 
 
 def test_a_part_of_a_model_is_not_estimated() -> None:
     with pytest.raises(ProblemError) as caught:
-        gguf_need(replace(shape(Q7), split_count=3), 4096, 1, KvType.AUTO, 0)
+        gguf_need(replace(shape(Q7), split_count=3), ContextShape(4096), 0)
     assert (caught.value.problem.code, dict(caught.value.problem.params)) == ("plan.split_model", {"parts": 3})
 
 
