@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from kotaro_bridge.domain.engine_log import LogLine
+from kotaro_bridge.domain.engine_devices import DeviceAnswer
+from kotaro_bridge.domain.engine_log import Engine, LogLine
 from kotaro_bridge.domain.gpu import GpuCounters, GpuSnapshot
 
 
@@ -47,10 +48,17 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Exited:
-    """The engine's process leader ended. `code` is None when `signal` ended it."""
+    """The engine's process leader ended.
+
+    Args:
+        code: None when `signal` ended it.
+        oom_kills: processes that the kernel has killed for want of RAM since the start, anywhere in the VM; None if it
+            does not tell.
+    """
 
     code: int | None
     signal: int | None
+    oom_kills: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +104,20 @@ class EngineCommand:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfigFile:
+    """A file that an engine reads by itself, whatever its command line.
+
+    Args:
+        avoidable: the environment of a start keeps the engine from it.
+        lines: how it begins.
+    """
+
+    path: str
+    avoidable: bool
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TargetFacts:
     """What a target says about engine, model and port. None: it did not say.
 
@@ -104,6 +126,9 @@ class TargetFacts:
             executable.
         model, projector: bytes of the file, 0 for a folder, -1 if it is missing; None where not asked for.
         port_free: nobody listens on the port inside the target.
+        devices: the engine's answer to the question for its devices.
+        configs: files that the engine would read by itself.
+        memory, swap: bytes of RAM and swap that the target has in all.
     """
 
     engine: bool | None
@@ -111,6 +136,10 @@ class TargetFacts:
     model: int | None
     projector: int | None
     port_free: bool | None
+    devices: DeviceAnswer | None = None
+    configs: tuple[ConfigFile, ...] | None = None
+    memory: int | None = None
+    swap: int | None = None
 
 
 class EngineProcess(Protocol):
@@ -136,8 +165,12 @@ class Launcher(Protocol):
             ProblemError: the target cannot be reached (wsl.exe missing, no such distro, WSL broken).
         """
 
-    def probe(self, executable: str, model: str, projector: str, port: int) -> TargetFacts:
+    def probe(self, engine: Engine, question: EngineCommand, model: str, projector: str, port: int) -> TargetFacts:
         """What the target says about engine, model and port, in one call; "" for what is not wanted.
+
+        Args:
+            question: for the engine's devices, see `domain.command.device_question`. While it is answered it may hold
+                a CUDA context of some 530 MiB.
 
         Raises:
             ProblemError: the target cannot be reached.
@@ -211,7 +244,7 @@ class SpeedKey:
     Args:
         profile: fingerprint of the profile's id and of what in it changes the speed.
         version: of the engine; driver: of the card, as NVML says it.
-        mode: how the engine runs (`cuda graphs`, `eager`).
+        mode: how the engine runs (`graphs`, `eager`, "" where there is one way only).
     """
 
     profile: str

@@ -1,69 +1,109 @@
-"""Measured speeds of proved runs in a SQLite file. A store that is broken has no baseline; nothing stops for it."""
+"""Speeds of proved runs, in a SQLite file that several processes may use. A store that is broken has no baseline;
+nothing stops for it.
+
+Owns the file: its schema, how long it may be busy, and that a broken one is moved aside. What a speed is compared under
+is in `domain/speed.py`.
+"""
 
 from __future__ import annotations
 
 import logging
-import sqlite3
-import threading
+import os
+import statistics
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import astuple
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from kotaro_bridge.domain.ports import SpeedKey
 
+if TYPE_CHECKING:
+    import sqlite3
+
+T = TypeVar("T")
+
 log = logging.getLogger(__name__)
 
+_VERSION = 1
 _TABLE = """CREATE TABLE IF NOT EXISTS speed (
-    profile TEXT, engine TEXT, version TEXT, driver TEXT, card TEXT, mode TEXT,
-    at REAL, tokens_per_s REAL, of_limit REAL)"""
-_SAME = "profile = ? AND engine = ? AND version = ? AND driver = ? AND card = ? AND mode = ?"
+    profile TEXT NOT NULL, engine TEXT NOT NULL, version TEXT NOT NULL, driver TEXT NOT NULL, card TEXT NOT NULL,
+    mode TEXT NOT NULL, at REAL NOT NULL, tokens_per_s REAL NOT NULL, of_limit REAL)"""
+_INSERT = "INSERT INTO speed VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_NEWEST = """SELECT tokens_per_s FROM speed
+    WHERE profile = ? AND engine = ? AND version = ? AND driver = ? AND card = ? AND mode = ?
+    ORDER BY at DESC LIMIT ?"""
+_BUSY_S = 0.5  # the end of a start waits for it
+_RUNS = 9
+"""Baseline: the median of that many newest runs. The first one alone may have been measured while a game ran: that
+makes a low baseline, which stops less and is outvoted by later runs; a run is never faster than it can be.
+"""
 
 
 class SqliteSpeedHistory:
-    """Implements `domain.ports.SpeedHistory`.
+    """Implements `domain.ports.SpeedHistory`. May be asked from several threads.
 
     Args:
-        path: the file; made with the first record.
+        path: the file; made with the first record. SQLite itself is not imported before that either.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock = threading.Lock()
         self._complained = False
 
     def baseline(self, key: SpeedKey) -> float | None:
-        """See `SpeedHistory.baseline`: the newest one."""
-        try:
-            if not self._path.exists():
-                return None
-            with self._opened() as store:
-                found = store.execute(
-                    f"SELECT tokens_per_s FROM speed WHERE {_SAME} ORDER BY at DESC LIMIT 1",  # noqa: S608 # a constant
-                    astuple(key),
-                ).fetchone()
-        except (sqlite3.Error, OSError) as error:
-            self._complain(error)
-            return None
-        return float(found[0]) if found else None
+        """See `SpeedHistory.baseline`."""
+
+        def ask(store: sqlite3.Connection) -> list[tuple[float]]:
+            return store.execute(_NEWEST, (*astuple(key), _RUNS)).fetchall() if _version(store) else []
+
+        found = self._with_file("rw", ask) if self._path.exists() else None
+        return statistics.median(row[0] for row in found) if found else None
 
     def record(self, key: SpeedKey, tokens_per_s: float, of_limit: float | None) -> None:
         """See `SpeedHistory.record`."""
+
+        def add(store: sqlite3.Connection) -> None:
+            if not _version(store):
+                store.execute(_TABLE)
+                store.execute(f"PRAGMA user_version = {_VERSION}")
+            store.execute(_INSERT, (*astuple(key), time.time(), tokens_per_s, of_limit))
+
+        self._with_file("rwc", add)
+
+    def _with_file(self, mode: str, work: Callable[[sqlite3.Connection], T]) -> T | None:
+        """What `work` finds in the open file; None, and a line in the log, where that cannot be done."""
+        import sqlite3
+
         try:
-            with self._opened() as store, store:
-                row = (*astuple(key), time.time(), tokens_per_s, of_limit)
-                store.execute("INSERT INTO speed VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+            address = f"{self._path.absolute().as_uri()}?mode={mode}"
+            with closing(sqlite3.connect(address, timeout=_BUSY_S, uri=True)) as store, store:
+                return work(store)
         except (sqlite3.Error, OSError) as error:
             self._complain(error)
+            if getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+                self._move_aside()
+            return None
 
-    @contextmanager
-    def _opened(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, closing(sqlite3.connect(self._path)) as store:
-            store.execute(_TABLE)
-            yield store
+    def _move_aside(self) -> None:
+        """Keep the broken file for whoever wants to look; the next record makes a new one."""
+        try:
+            os.replace(self._path, f"{self._path}.broken")
+            Path(f"{self._path}-journal").unlink(missing_ok=True)  # it would be played back into the new file
+        except OSError as error:
+            self._complain(error)
 
     def _complain(self, error: Exception) -> None:
-        if not self._complained:
-            self._complained = True
-            log.warning("no speed history in %s: %s", self._path, error)
+        log.log(logging.DEBUG if self._complained else logging.WARNING, "no speeds in %s: %s", self._path, error)
+        self._complained = True
+
+
+def _version(store: sqlite3.Connection) -> int:
+    """0 for a file without a schema. Raises sqlite3.Error for a file of a later program."""
+    import sqlite3
+
+    version = int(store.execute("PRAGMA user_version").fetchone()[0])
+    if version > _VERSION:
+        raise sqlite3.NotSupportedError(f"schema {version}")
+    return version
