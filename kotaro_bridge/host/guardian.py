@@ -12,7 +12,7 @@ import re
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import IO
 
@@ -27,6 +27,7 @@ _CHUNK = 1 << 16
 _LONGEST_LINE = 1 << 16
 _TAIL_LINES = 20
 _DRAIN_S = 1.0
+_SIGNALS = 64
 _TAG = re.compile(r"@kotaro (\S+) (start|drained|exit|clean|alive)\b(.*)\Z")
 _FIELD = re.compile(r"(\w+)=(\S*)")
 
@@ -72,6 +73,16 @@ def left_pids(stdout: str) -> tuple[int, ...] | None:
 def _left(fields: str) -> tuple[int, ...]:
     value = dict(_FIELD.findall(fields)).get("left", "")
     return tuple(int(pid) for pid in value.split(",") if pid)
+
+
+def exited(fields: Mapping[str, str]) -> Exited:
+    """How an engine ended, from its exit line. To a shell, and so to the guardian and to a start script between it and
+    the engine, 128 + N is an end by signal N; 255 is a program's own -1, for there are 64 signals.
+    """
+    status, kills = int(fields["code"]), fields.get("oom")
+    is_signal = 0 < status - 128 <= _SIGNALS
+    oom_kills = None if kills is None else int(kills)
+    return Exited(None, status - 128, oom_kills) if is_signal else Exited(status, None, oom_kills)
 
 
 class GuardedProcess:
@@ -178,8 +189,7 @@ class GuardedProcess:
         elif word == "exit":
             # The cause stands on stderr, which another thread reads: it must be known before the end is told.
             self._stderr_drained.wait(_DRAIN_S)
-            code, signal = fields.get("code"), fields.get("signal")
-            self._on_event(Exited(int(code) if code else None, int(signal) if signal else None))
+            self._on_event(exited(fields))
         elif word == "clean":
             self._cleaned = True
             self._on_event(Cleaned(_left(rest)))

@@ -245,6 +245,7 @@ class Engine:
             self.say(before, {})
         for step in range(STEPS):
             if "host-oom" in self.behaviour and step == STEPS // 2 and before:
+                self.state.oom_kill()
                 procs.die(procs.KILL)
             if wanted:
                 self.claim.grow(wanted * (step + 1) // STEPS - wanted * step // STEPS)

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from fnmatch import fnmatchcase
 
 from kotaro_bridge.simulator import process_tree, procs, signals, vm_stand_in
-from kotaro_bridge.simulator.state import ENGINES, State, python_environment
+from kotaro_bridge.simulator.state import ENGINES, VMSTAT, State, python_environment
 
 TICK_S = 0.1
 KILL_S = 5.0
@@ -155,10 +155,12 @@ class Guardian:
         """Until the end."""
         os.makedirs(self._run.folder, exist_ok=True)
         job = process_tree.Job()
+        before = oom_kills(self._environment)
         code = self._start(job)
-        self._run.say("drained", 2)
         signal = procs.ended_by(code)
-        self._run.say(f"exit code={code}" if signal is None else f"exit signal={signal}")
+        kills = oom_kills(self._environment) - before
+        self._run.say("drained", 2)
+        self._run.say(f"exit code={code if signal is None else 128 + signal} oom={kills}")
         for pid in self._run.find():
             procs.kill(pid)
         self._run.wait(LAST_GRACE_S)
@@ -213,6 +215,12 @@ class Guardian:
             if self._engine is not None and self._engine.stdin is not None:
                 self._engine.stdin.write(signals.WORD)
                 self._engine.stdin.flush()
+
+
+def oom_kills(environment: dict[str, str]) -> int:
+    """What the kernel's counter says, which here is always a file of the simulated PC."""
+    with open(environment[VMSTAT], encoding="ascii") as file:
+        return int(file.read().split()[1])
 
 
 def scrubbed(environment: dict[str, str], unset: list[str], keep: list[str]) -> dict[str, str]:

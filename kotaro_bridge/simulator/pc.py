@@ -21,7 +21,7 @@ from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.gpu import GpuCounters, GpuProcess, GpuSnapshot
 from kotaro_bridge.simulator import card, loopback, models, owners, procs, vm_client, vm_stand_in
 from kotaro_bridge.simulator.scenario import Scenario, load
-from kotaro_bridge.simulator.state import ENGINES, State, python_environment, read_json, write_json
+from kotaro_bridge.simulator.state import ENGINES, VMSTAT, State, python_environment, read_json, write_json
 
 CLOSE_S = 10.0
 NVML_FAILURES = {  # switch `nvml`: code, NVML's words
@@ -89,8 +89,8 @@ class SimulatedPC:
 
     @property
     def env(self) -> dict[str, str]:
-        """What the environment of `wsl_argv` needs in addition."""
-        return python_environment(self._state.folder)
+        """What the environment of `wsl_argv`, and of a guardian for the target `local`, needs in addition."""
+        return {**python_environment(self._state.folder), VMSTAT: self._state.vmstat_path}
 
     @property
     def wslconfig_path(self) -> Path:
@@ -237,6 +237,7 @@ def _make(path: str, scenario: Scenario) -> None:
     for folder in ("bin", "wsl-lib"):
         os.makedirs(state.path(folder), exist_ok=True)
     state.change(**scenario.switches)
+    Path(state.vmstat_path).write_text("oom_kill 0\n", encoding="ascii")
     os.makedirs(os.path.dirname(state.wslconfig_path), exist_ok=True)
     if scenario.wslconfig is not None and not os.path.exists(state.wslconfig_path):
         Path(state.wslconfig_path).write_text(scenario.wslconfig.lstrip("\n"), encoding="utf-8")

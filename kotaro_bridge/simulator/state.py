@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 VARIABLE = "KOTARO_SIM"
+VMSTAT = "KOTARO_VMSTAT"
+"""Names the file that the guardian reads instead of /proc/vmstat: no simulated engine is really short of RAM."""
 PATIENCE_S = 2.0
 
 WSL_NVIDIA_SMI = "/usr/lib/wsl/lib/nvidia-smi"
@@ -126,6 +128,17 @@ class State:
             SWITCHES[name]
         write_json(self.path("switches.json"), {**self.switches(), **switches})
 
+    @property
+    def vmstat_path(self) -> str:
+        return self.path("vmstat")
+
+    def oom_kill(self) -> None:
+        """Linux counts one more process that it has killed for want of RAM."""
+        with open(self.vmstat_path, "r+", encoding="ascii") as file:
+            kills = int(file.read().split()[1])
+            file.seek(0)
+            file.write(f"oom_kill {kills + 1}\n")
+
     def scaled(self, seconds: float) -> float:
         """`seconds` of the real PC in seconds here."""
         return seconds * float(self.switches()["time_scale"])
@@ -175,5 +188,6 @@ def distro_environment(state: State, message: dict[str, Any], *, gpu: bool) -> d
         "NAME": "SIMULATED-PC",
         "WSL_DISTRO_NAME": distro["name"],
         "KOTARO_NVIDIA_SMI": state.path("wsl-lib", "nvidia-smi"),
+        VMSTAT: state.vmstat_path,
         **message["env"],
     }

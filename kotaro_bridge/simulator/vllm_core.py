@@ -117,6 +117,7 @@ class Core:
             return False
         for step in range(STEPS):
             if "host-oom" in self.behaviour and step == STEPS // 2:
+                self.state.oom_kill()
                 procs.die(procs.KILL)
             claim.grow(size * (step + 1) // STEPS - size * step // STEPS)
             time.sleep(seconds / STEPS)

@@ -4,7 +4,8 @@
 #            run RUN_ID GRACE_S UNSET KEEP [NAME=VALUE...] -- PROGRAM [ARG...] | list | reap RUN_ID GRACE_S
 #
 # run   starts PROGRAM in a session of its own and passes its output through. Reports one line each on stdout, tagged
-#       "@kotaro RUN_ID": start, exit, clean; and "drained" on stderr when the engine has ended. Takes "stop GRACE_S" and
+#       "@kotaro RUN_ID": start, exit, clean; and "drained" on stderr when the engine has ended. exit says how the engine
+#       ended and how many processes the kernel has killed for want of RAM meanwhile (oom). Takes "stop GRACE_S" and
 #       "kill" on stdin; end-of-file, HUP and TERM mean stop. UNSET and KEEP are comma lists of variable names, a trailing
 #       * for a prefix. Ends when nothing is left.
 # list  prints the ids of runs that still live, one "@kotaro RUN_ID alive" line each.
@@ -28,6 +29,10 @@ stat_of() {
     set -- $line
     state=$1 group=$3 session=$4 ticks=${20}
 }
+
+# oom_kills: how many processes the kernel has killed for want of RAM since it booted, in $kills; empty if it does not
+# tell. The counter goes up before the signal goes out (mm/oom_kill.c), also for a kill by a cgroup's limit.
+oom_kills() { kills=$(sed -n 's/^oom_kill //p' "${KOTARO_VMSTAT:-/proc/vmstat}" 2>/dev/null); }
 
 # members: pids of the run that are alive (zombies hold nothing), in $pids.
 members() {
@@ -158,6 +163,8 @@ run() {
     trap 'early=1' HUP TERM INT
     mkdir -p "$runs"
     exec 3<&0 </dev/null
+    oom_kills
+    kills_before=$kills
     KOTARO_RUN=$run_id setsid sh -c "$become" engine "$runs/$run_id" "$(boot)" "$@" 3<&- &
     sid=$!
     reader &
@@ -173,8 +180,11 @@ run() {
     wait "$sid" 2>/dev/null
     again=$?
     [ "$again" -eq 127 ] || code=$again
+    oom_kills
+    oom=
+    [ -z "$kills" ] || [ -z "$kills_before" ] || oom=" oom=$((kills - kills_before))"
     say drained >&2
-    if [ "$code" -gt 128 ]; then say "exit signal=$((code - 128))"; else say "exit code=$code"; fi
+    say "exit code=$code$oom"
     end_all 2
     kill -KILL "$reader_pid" 2>/dev/null
     report_clean

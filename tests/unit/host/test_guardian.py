@@ -17,7 +17,7 @@ import pytest
 from kotaro_bridge.domain.engine_log import LogLine, Stream
 from kotaro_bridge.domain.errors import ProblemError
 from kotaro_bridge.domain.ports import ChannelClosed, Cleaned, EngineCommand, Exited, ProcessEvent, Started
-from kotaro_bridge.host.guardian import GuardedProcess, LineSplitter
+from kotaro_bridge.host.guardian import GuardedProcess, LineSplitter, exited
 from kotaro_bridge.host.launcher_local import LocalLauncher
 
 if sys.platform == "win32":
@@ -34,13 +34,25 @@ class Engine:
     """A guarded shell script with everything it reported."""
 
     def __init__(self, home: Path) -> None:
-        environment = {**os.environ, "HOME": str(home), "XDG_STATE_HOME": str(home / "state"), "LLAMA_ARG_FIT": "on"}
+        self.vmstat = home / "vmstat"
+        self.counts(0)
+        environment = {
+            **os.environ,
+            "HOME": str(home),
+            "XDG_STATE_HOME": str(home / "state"),
+            "LLAMA_ARG_FIT": "on",
+            "KOTARO_VMSTAT": str(self.vmstat),
+        }
         self.launcher = LocalLauncher(env=environment)
         self.runs = home / "state" / "kotaro-bridge" / "runs"
         self.lines: list[LogLine] = []
         self.events: queue.SimpleQueue[ProcessEvent] = queue.SimpleQueue()
         self.said = threading.Condition()
         self.process: GuardedProcess | None = None
+
+    def counts(self, kills: int) -> None:
+        """What the kernel says of how many processes it has killed for want of RAM."""
+        self.vmstat.write_text(f"pgfault 1\noom_kill {kills}\noom_kill_other 7\n")
 
     def start(self, script: str, *arguments: str, run_id: str = RUN) -> GuardedProcess:
         command = EngineCommand(("/bin/sh", "-c", script, "engine", *arguments), {"A": "1"}, ("LLAMA_*", "GGML_*"), ())
@@ -95,7 +107,7 @@ def test_start_output_exit_and_clean_up_are_reported_in_order(engine: Engine) ->
     engine.start("echo out; echo err >&2; exit 3")
     started, exited, cleaned, closed = engine.end()
     assert isinstance(started, Started)
-    assert (exited, cleaned) == (Exited(3, None), Cleaned(()))
+    assert (exited, cleaned) == (Exited(3, None, 0), Cleaned(()))
     assert isinstance(closed, ChannelClosed)
     assert (closed.code, closed.cleaned) == (0, True)
     assert {(line.stream, line.text) for line in engine.lines} == {(Stream.STDOUT, "out"), (Stream.STDERR, "err")}
@@ -120,7 +132,7 @@ def test_stop_is_one_term_and_waits_for_the_engine(engine: Engine) -> None:
     process = engine.start('trap "echo term" TERM; ' + UP_AND_WAIT + "; echo bye; exit 0")
     engine.hears("up")
     process.stop(5)
-    assert Exited(0, None) in engine.end()
+    assert Exited(0, None, 0) in engine.end()
     assert [line.text for line in engine.lines if line.stream is Stream.STDOUT] == ["up", "term", "bye"]
 
 
@@ -129,7 +141,7 @@ def test_an_engine_that_ignores_term_is_killed_after_the_grace(engine: Engine) -
     engine.hears("up")
     process.stop(1)
     events = engine.end()
-    assert Exited(None, 9) in events
+    assert Exited(None, 9, 0) in events
     assert Cleaned(()) in events
 
 
@@ -139,7 +151,7 @@ def test_kill_cuts_the_grace_short(engine: Engine) -> None:
     begin = time.monotonic()
     process.stop(60)
     process.kill()
-    assert Exited(None, 9) in engine.end()
+    assert Exited(None, 9, 0) in engine.end()
     assert time.monotonic() - begin < 20
 
 
@@ -185,7 +197,7 @@ def test_end_of_file_on_the_guardians_stdin_ends_the_engine(engine: Engine) -> N
     process = engine.start('trap "exit 0" TERM; ' + UP_AND_WAIT)
     engine.hears("up")
     process._close_stdin()
-    assert Exited(0, None) in engine.end()
+    assert Exited(0, None, 0) in engine.end()
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
@@ -193,7 +205,7 @@ def test_a_signal_to_the_guardian_ends_the_engine_once(engine: Engine, number: s
     process = engine.start('trap "echo term" TERM; ' + UP_AND_WAIT + "; exit 0")
     engine.hears("up")
     process._popen.send_signal(number)
-    assert Exited(0, None) in engine.end()
+    assert Exited(0, None, 0) in engine.end()
     assert sum("term" in line.text for line in engine.lines) == 1
 
 
@@ -214,10 +226,53 @@ def test_a_run_file_of_another_boot_or_of_a_reused_pid_kills_nobody(engine: Engi
         stranger.wait()
 
 
+ADD_A_KILL = 'printf "oom_kill 6\\n" >"$KOTARO_VMSTAT"; '
+
+
+def test_processes_that_the_kernel_killed_meanwhile_are_counted(engine: Engine) -> None:
+    engine.counts(4)
+    engine.start(ADD_A_KILL + "kill -KILL $$")
+    assert Exited(None, 9, 2) in engine.end()
+
+
+@pytest.mark.parametrize("text", [None, "", "pgfault 1\n"])
+def test_a_kernel_that_does_not_count_is_unknown_and_not_zero(engine: Engine, text: str | None) -> None:
+    if text is None:
+        engine.vmstat.unlink()
+    else:
+        engine.vmstat.write_text(text)
+    engine.start("exit 3")
+    assert Exited(3, None, None) in engine.end()
+
+
+def test_a_counter_that_comes_up_later_tells_nothing(engine: Engine) -> None:
+    engine.vmstat.unlink()
+    engine.start(ADD_A_KILL + "exit 3")
+    assert Exited(3, None, None) in engine.end()
+
+
+@pytest.mark.parametrize(("script", "code", "signal"), [("exit 137", None, 9), ("exit 255", 255, None)])
+def test_a_start_script_hands_on_how_its_engine_ended(
+    engine: Engine, script: str, code: int | None, signal: int | None
+) -> None:
+    engine.start(script)
+    assert Exited(code, signal, 0) in engine.end()
+
+
+@pytest.mark.parametrize(
+    ("status", "ended"), [(0, (0, None)), (128, (128, None)), (129, (None, 1)), (192, (None, 64)), (193, (193, None))]
+)
+def test_a_status_above_128_is_a_signal_as_far_as_there_are_signals(
+    status: int, ended: tuple[int | None, int | None]
+) -> None:
+    found = exited({"code": str(status)})
+    assert (found.code, found.signal) == ended
+
+
 def test_a_program_that_is_missing_ends_with_127(engine: Engine) -> None:
     command = EngineCommand(("/nowhere/engine",), {}, (), ())
     engine.process = engine.launcher.launch(RUN, command, engine._line, engine.events.put)
-    assert Exited(127, None) in engine.end()
+    assert Exited(127, None, 0) in engine.end()
 
 
 def test_a_launching_program_that_is_missing_is_a_problem(tmp_path: Path) -> None:
