@@ -40,11 +40,17 @@ class RatesSample:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Tokens per second since the sample before, and requests running now. None: not known, draw a gap."""
+    """Tokens per second since the sample before, and requests running now. None: not known, draw a gap.
+
+    Args:
+        steady_s: length of the interval if nothing but generation went on in it: the same requests from its begin to
+            its end, tokens generated, no prompt processed. Else 0. Only then a rate tells how fast the engine is.
+    """
 
     generation_tps: float | None = None
     prompt_tps: float | None = None
     requests: int | None = None
+    steady_s: float = 0.0
 
 
 def parse_prometheus(text: str, names: Collection[str] | None = None) -> dict[str, float]:
@@ -71,10 +77,15 @@ def parse_prometheus(text: str, names: Collection[str] | None = None) -> dict[st
 
 
 class VllmRates:
-    """Rates of vLLM: its counters advance with every engine step (reference vllm §4)."""
+    """Rates of vLLM: its counters advance with every engine step (reference vllm §4).
+
+    The prompt counter moves when a prompt is done, and other requests generate slowly until then: a request that came
+    and has not been counted yet makes no interval steady.
+    """
 
     def __init__(self) -> None:
         self._before: tuple[float, Mapping[str, float]] | None = None
+        self._prompt_pending = False
 
     def feed(self, sample: RatesSample) -> Rates:
         """The rates between the sample before and this one."""
@@ -84,12 +95,13 @@ class VllmRates:
         requests = None if running is None else round(running)
         span_s = _span_s(before, sample.at_s)
         if before is None or span_s is None or _went_back(before[1], now, (_VLLM_PROMPT, _VLLM_GENERATED)):
+            self._prompt_pending = True
             return Rates(requests=requests)
-        return Rates(
-            _per_second(_growth(before[1], now, _VLLM_GENERATED), span_s),
-            _per_second(_growth(before[1], now, _VLLM_PROMPT), span_s),
-            requests,
-        )
+        generated, prompt = _growth(before[1], now, _VLLM_GENERATED), _growth(before[1], now, _VLLM_PROMPT)
+        joined = _growth(before[1], now, _VLLM_RUNNING)
+        self._prompt_pending = bool(running) and not prompt and (self._prompt_pending or joined is None or joined > 0)
+        steady = bool(running and generated) and joined == 0 and prompt == 0 and not self._prompt_pending
+        return Rates(_per_second(generated, span_s), _per_second(prompt, span_s), requests, span_s if steady else 0.0)
 
 
 class LlamaRates:
@@ -121,7 +133,8 @@ class LlamaRates:
         if tasks is not None and tasks_before is not None:
             generation = self._generated(tasks_before, tasks, owed, _growth(before[1], now, _LLAMA_PREDICTED))
         prompt = _growth(before[1], now, _LLAMA_PROMPT)
-        return Rates(_per_second(generation, span_s), _per_second(prompt, span_s), requests)
+        steady = prompt == 0 and _all_generated(tasks_before, tasks)
+        return Rates(_per_second(generation, span_s), _per_second(prompt, span_s), requests, span_s if steady else 0.0)
 
     def _generated(
         self, before: Mapping[_Task, int], now: Mapping[_Task, int], owed: float, finished: float | None
@@ -136,6 +149,13 @@ class LlamaRates:
         finished = max(0.0, finished - owed)
         self._owed = max(0.0, ended - finished)
         return running + max(0.0, finished - ended)
+
+
+def _all_generated(before: Mapping[_Task, int] | None, now: Mapping[_Task, int] | None) -> bool:
+    """True if there were requests, the same at both polls, and each of them generated in between."""
+    if not before or now is None or before.keys() != now.keys():
+        return False
+    return all(now[task] > before[task] for task in now)
 
 
 def _running_tasks(slots: str | None) -> dict[_Task, int] | None:
