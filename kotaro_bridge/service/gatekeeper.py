@@ -43,6 +43,7 @@ class Clearance:
         used_before, shared_before: bytes in use on the card, and of shared GPU memory, just before the start.
         model: the model's header, where it has one.
         counters_before: the whole reading that `shared_before` is of.
+        memory, swap: bytes of RAM and swap that the target has in all; None where it did not say.
     """
 
     command: EngineCommand
@@ -50,6 +51,8 @@ class Clearance:
     shared_before: int | None
     model: GgufModel | None
     counters_before: GpuCounters | None = None
+    memory: int | None = None
+    swap: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +170,9 @@ class Gatekeeper:
         shared = counters.shared if counters else None
         used = next((gpu.used for gpu in late if gpu.index == profile.gpu), None) if isinstance(late, tuple) else None
         header = model if isinstance(model, GgufModel) else None
-        return GateResult(report, Clearance(command, used, shared, header, counters_before=counters), need=needed)
+        memory, swap = (probed.memory, probed.swap) if isinstance(probed, TargetFacts) else (None, None)
+        clearance = Clearance(command, used, shared, header, counters, memory, swap)
+        return GateResult(report, clearance, need=needed)
 
     def _refused(
         self,
