@@ -108,7 +108,15 @@ GATES: Gates = (
         ),
     ),
     ("device_info:", (_rule(K.DEVICE_TABLE, _TAG + r"device_info:\s*$"),)),
-    (" MiB free)", (_rule(K.DEVICE_ENTRY, _TAG + r"\s*- (?P<device>\S+)\s*: .*\(\d+ MiB, \d+ MiB free\)\s*$"),)),
+    (
+        " MiB free)",
+        (
+            _rule(
+                K.DEVICE_ENTRY,
+                _TAG + r"\s*- (?P<device>\S+)\s*: .*\((?P<total_mib>\d+) MiB, (?P<free_mib>\d+) MiB free\)\s*$",
+            ),
+        ),
+    ),
     ("initialize CUDA", (_rule(K.CUDA_INIT_FAILED, r"ggml_cuda_init: failed to initialize CUDA: (?P<cause>.*)"),)),
     ("usable GPU", (_rule(K.NO_USABLE_GPU, r"warning: no usable GPU found"),)),
     (

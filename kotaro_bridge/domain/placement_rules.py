@@ -67,6 +67,14 @@ def _fallback(event: Event, _evidence: Evidence, _expected: Expectation | None) 
     return (C.WEIGHTS_ON_CPU, event.values) if is_gpu(event.text("preferred")) else None
 
 
+def _device_entry(event: Event, _evidence: Evidence, _expected: Expectation | None) -> Finding | None:
+    """With GGML_CUDA_ENABLE_UNIFIED_MEMORY the free memory of a card is that of the system (source: ggml-cuda.cu,
+    ggml_backend_cuda_device_get_memory), which gives itself away where it is more than the card has.
+    """
+    too_much = is_gpu(event.text("device")) and event.number("free_bytes") > event.number("total_bytes")
+    return (C.UNIFIED_MEMORY, event.values) if too_much else None
+
+
 def _layers(event: Event, _evidence: Evidence, _expected: Expectation | None) -> Finding | None:
     """L §5.1.2; a full count proves nothing: captures nodevice-env claims 29/29 on the CPU."""
     return (C.LAYERS_ON_CPU, event.values) if event.number("layers") < event.number("total") else None
@@ -123,6 +131,7 @@ DISQUALIFIERS: Mapping[EventKind, Check] = {
     K.CUDA_INIT_FAILED: _always(C.CUDA_INIT_FAILED),  # L §3: the server goes on, on the CPU; captures cuda-hidden
     K.NO_USABLE_GPU: _always(C.NO_GPU_DEVICE),  # L §3, raw stderr
     K.ROUTER: _always(C.ROUTER_MODE),  # L §2: healthy with nothing loaded
+    K.DEVICE_ENTRY: _device_entry,
     K.DEVICE_USED: _placed(C.NO_GPU_DEVICE),  # L §5.1.1: none unexpected; Vulkan may be software (L §7)
     K.OFFLOADED: _layers,
     K.MODEL_BUFFER: _weights,

@@ -33,6 +33,7 @@ class ReasonCode(StrEnum):
     SPLITS_TOO_MANY = "splits_too_many"  # splits, expected
     FUSED_OPS_ON_CPU = "fused_ops_on_cpu"  # cause
     TENSOR_OVERRIDE = "tensor_override"  # device, tensor
+    UNIFIED_MEMORY = "unified_memory"  # device, free_bytes, total_bytes
     LORA_ON_CPU = "lora_on_cpu"  # tensor | device, size_bytes
     OFFLOADER_ACTIVE = "offloader_active"  # offloader | option
     KV_OFFLOAD_ACTIVE = "kv_offload_active"  # option |

@@ -91,6 +91,11 @@ DISQUALIFYING = [
     ("llama_kv_cache:     RPC0[a] KV buffer size =   928.00 MiB", Verdict.UNKNOWN, C.DEVICE_UNEXPECTED),
     ("sched_reserve:      Vulkan0 compute buffer size =    28.00 MiB", Verdict.UNKNOWN, C.DEVICE_UNEXPECTED),
     ("srv  llama_server: starting server in router mode. models will be loaded", Verdict.UNKNOWN, C.ROUTER_MODE),
+    (
+        "cmn  common_param:   - CUDA0   : NVIDIA H100 80GB HBM3 (81079 MiB, 120500 MiB free)",
+        Verdict.PARTIAL,
+        C.UNIFIED_MEMORY,
+    ),
 ]
 
 
@@ -122,6 +127,7 @@ def test_in_the_dry_run_it_says_nothing(row: str) -> None:
         "done_getting_tensors: tensor 'token_embd.weight' (q4_K) (and 0 others) cannot be used with preferred buffer "
         "type CUDA_Host, using CPU instead",
         "sched_reserve:        CPU compute buffer size =    28.01 MiB",
+        "cmn  common_param:   - CUDA0   : NVIDIA H100 80GB HBM3 (81079 MiB, 81079 MiB free)",
         "0.05.000.000 E srv  operator(): got exception: an ERROR of a request",
     ],
 )
