@@ -1,33 +1,77 @@
-"""What the GPU suite needs besides a card: a CUDA build of llama-server and a model, named in the environment.
+"""What the GPU suite needs besides a card: a CUDA build of llama-server and models, named in the environment.
 
 KOTARO_GPU_LLAMA_SERVER   path of a llama-server built with -DGGML_CUDA=ON
-KOTARO_GPU_MODEL          path of a GGUF file that fits the card
+KOTARO_GPU_MODEL          GGUF files that fit the card, separated by `:`; the first is used for everything, all are
+                          started once and measured
+KOTARO_GPU_VISION_MODEL   a GGUF file and
+KOTARO_GPU_PROJECTOR      the projector that belongs to it (`python -m tests.helpers.tiny_mmproj` makes a small pair)
+KOTARO_GPU_RECORD         a file to append measurements to, one JSON document per line (optional)
 """
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.helpers.gpu import Product
 
-def _named(variable: str) -> Path:
+
+def _named(variable: str) -> list[Path]:
     value = os.environ.get(variable)
     if not value:
         pytest.skip(f"{variable} is not set")
-    path = Path(value)
-    assert path.is_file(), f"{variable}: {value} is not there"
-    return path
+    paths = [Path(part) for part in value.split(":")]
+    for path in paths:
+        assert path.is_file(), f"{variable}: {path} is not there"
+    return paths
 
 
 @pytest.fixture(scope="session")
 def cuda_llama_server() -> Path:
     """A llama-server with CUDA."""
-    return _named("KOTARO_GPU_LLAMA_SERVER")
+    return _named("KOTARO_GPU_LLAMA_SERVER")[0]
 
 
 @pytest.fixture(scope="session")
-def gpu_model() -> Path:
-    """A model that fits the card."""
+def gpu_models() -> list[Path]:
+    """Models that fit the card."""
     return _named("KOTARO_GPU_MODEL")
+
+
+@pytest.fixture(scope="session")
+def gpu_model(gpu_models: list[Path]) -> Path:
+    """A model that fits the card."""
+    return gpu_models[0]
+
+
+@pytest.fixture(scope="session")
+def vision_pair() -> tuple[Path, Path]:
+    """A model and its projector."""
+    return _named("KOTARO_GPU_VISION_MODEL")[0], _named("KOTARO_GPU_PROJECTOR")[0]
+
+
+@pytest.fixture
+def product(tmp_path: Path) -> Iterator[Product]:
+    """The command line, with nothing of the user's own around it."""
+    made = Product(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def record() -> Callable[[dict[str, Any]], None]:
+    """Keeps a measurement."""
+
+    def keep(document: dict[str, Any]) -> None:
+        line = json.dumps(document)
+        print(line)
+        if path := os.environ.get("KOTARO_GPU_RECORD"):
+            with Path(path).open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+
+    return keep

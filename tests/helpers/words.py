@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import string
+
 from kotaro_bridge.domain.errors import Param, Problem
-from kotaro_bridge.texts import Message, Texts
+from kotaro_bridge.texts import Message, Texts, load_catalogue
 
 
 def sentence(code: str, language: str = "en", /, **params: Param) -> Message:
@@ -21,3 +24,10 @@ def text(key: str, language: str = "en", **params: Param) -> str:
 def phase(name: str, language: str = "en") -> str:
     """The line that `run` prints when a run comes into a state."""
     return text(f"ui.phase.{name}", language)
+
+
+def pattern(code: str, language: str = "en") -> re.Pattern[str]:
+    """What a problem prints as, whatever its numbers and names are."""
+    template = load_catalogue(language)[f"{code}.what"]
+    parts = string.Formatter().parse(template)
+    return re.compile("".join(re.escape(text) + (".*" if name is not None else "") for text, name, _, _ in parts))

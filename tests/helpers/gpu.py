@@ -1,0 +1,219 @@
+"""A person at the command line of a machine with an NVIDIA GPU, and what its card says. For `tests/gpu`.
+
+Owns starting, watching and ending real runs, wrappers around the engine, and a program that takes video memory. Must
+not need Qt, nor anything beyond the core's own libraries.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pynvml
+import pytest
+
+from tests.helpers.words import pattern, phase
+
+ROOT = Path(__file__).parents[2]
+MIB = 1 << 20
+CONTEXT = 8192
+PORT = 18080
+COMMAND_S = 60.0
+READY_S = 90.0
+BACK_TO_NORMAL = 64 * MIB
+"""What a driver may keep of a process that has ended, or another program take meanwhile."""
+
+# The engine's questions (`--list-devices`, `--version`) are answered honestly: only a start is tampered with.
+HONEST_ANSWERS = 'case " $* " in *" -m "*) ;; *) exec "$server" "$@" ;; esac\n'
+
+
+def without(*names: str) -> str:
+    """Shell lines that take arguments with their values out of our command line."""
+    return f"""\
+count=$#
+while [ "$count" -gt 0 ]; do
+    arg=$1
+    shift
+    count=$((count - 1))
+    case $arg in {" | ".join(names)}) shift; count=$((count - 1)) ;; *) set -- "$@" "$arg" ;; esac
+done
+"""
+
+
+def vram_used() -> int:
+    """Bytes in use on card 0."""
+    pynvml.nvmlInit()
+    try:
+        handle = pynvml.nvmlDeviceGetHandleByIndex(0)
+        return int(pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2).used)
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def assert_vram_is_back(before: int, deadline_s: float = 10.0) -> None:
+    """As much is in use as was before, give or take what a driver keeps."""
+    end = time.monotonic() + deadline_s
+    while (used := vram_used()) - before > BACK_TO_NORMAL:
+        assert time.monotonic() < end, f"{used - before:,} bytes more are in use than before"
+        time.sleep(0.1)
+
+
+@contextmanager
+def vram_taken(leave_mib: int) -> Iterator[None]:
+    """Another program holds all video memory but so much."""
+    program = [sys.executable, str(Path(__file__).with_name("take_vram.py")), str(leave_mib)]
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as taker:
+        assert taker.stdout is not None
+        try:
+            assert taker.stdout.readline() == "taken\n"
+            yield
+        finally:
+            taker.kill()
+
+
+def takes_vram(leave_mib: int, folder: Path) -> str:
+    """Shell lines after which another program of the engine's own group holds all video memory but so much."""
+    taker, mark = Path(__file__).with_name("take_vram.py"), folder / "taken"
+    return f"""\
+"{sys.executable}" "{taker}" {leave_mib} "{mark}" </dev/null >/dev/null &
+tries=0
+while [ ! -e "{mark}" ] && [ "$tries" -lt 200 ]; do sleep 0.1; tries=$((tries + 1)); done
+"""
+
+
+def wrapper(folder: Path, server: Path, script: str) -> Path:
+    """An engine executable that changes the command line behind our back. `$server` is the real one."""
+    path = folder / "wrapped-llama-server"
+    path.write_text(f'#!/bin/sh\nserver="{server}"\n{script}\n', encoding="utf-8")
+    path.chmod(0o755)
+    return path
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A run that has ended: the states it went through, and all that it said."""
+
+    code: int
+    said: str
+
+    @property
+    def states(self) -> list[str]:
+        """Names of the states that `run` printed, in order."""
+        names = {phase(name): name for name in ("checking", "launching", "loading", "proving", "ready", "failed")}
+        names |= {phase(name): name for name in ("refused", "stopping", "killing", "stopped", "orphaned")}
+        return [names[line] for line in self.said.splitlines() if line in names]
+
+    def names(self, *codes: str) -> bool:
+        """Whether one of the problems was said, in its sentence."""
+        return any(pattern(code).search(self.said) for code in codes)
+
+
+class Product:
+    """The command line as a person would use it, in folders of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.env = {
+            **os.environ,
+            "HOME": str(folder),
+            "XDG_CONFIG_HOME": str(folder / "config"),
+            "XDG_STATE_HOME": str(folder / "state"),
+            "XDG_CACHE_HOME": str(folder / "cache"),
+            "XDG_DATA_HOME": str(folder / "data"),
+            "LANG": "C.UTF-8",
+            "PYTHONPATH": str(ROOT),
+        }
+        self.folder = folder
+        self.log = folder / "run.log"
+        self.running: subprocess.Popen[bytes] | None = None
+
+    def profile(self, executable: Path, model: Path, **keys: Any) -> None:
+        """Write the profile `gpu-test`."""
+        profiles = self.folder / "config" / "kotaro-bridge" / "profiles"
+        profiles.mkdir(parents=True, exist_ok=True)
+        values = {
+            "title": "GPU test",
+            "engine": "llama-server",
+            "executable": str(executable),
+            "target": "local",
+            "model": str(model),
+            "served_name": "gpu-test",
+            "context": CONTEXT,
+            "port": PORT,
+            **keys,
+        }
+        text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
+        (profiles / "gpu-test.toml").write_text(text, encoding="utf-8")
+
+    def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end."""
+        argv = [sys.executable, "-m", "kotaro_bridge", *arguments]
+        return subprocess.run(argv, env=self.env, capture_output=True, text=True, timeout=COMMAND_S, check=False)
+
+    def json(self, *arguments: str) -> dict[str, Any]:
+        """The document that a command prints."""
+        done = self.call(*arguments, "--json")
+        assert done.stdout, done.stderr
+        document: dict[str, Any] = json.loads(done.stdout)
+        return document
+
+    def start(self, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+        """Start `run gpu-test` and let it run."""
+        argv = [sys.executable, "-m", "kotaro_bridge", "run", "gpu-test"]
+        with self.log.open("wb") as log:
+            full = {**self.env, **(env or {})}
+            self.running = subprocess.Popen(argv, env=full, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        return self.running
+
+    @property
+    def said(self) -> str:
+        """What the run printed so far."""
+        return self.log.read_text(encoding="utf-8")
+
+    def run(self, env: Mapping[str, str] | None = None) -> Ended:
+        """A run that ends by itself; the address must never have been offered."""
+        before = vram_used()
+        running = self.start(env)
+        try:
+            code = running.wait(READY_S)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"the run goes on: {self.state()}\n{self.said}")
+        ended = Ended(code, self.said)
+        print(ended.said)
+        assert ended.code == 1
+        assert "ready" not in ended.states
+        assert f"127.0.0.1:{PORT}/v1" not in ended.said
+        assert_vram_is_back(before)
+        return ended
+
+    def state(self) -> dict[str, Any]:
+        """What `status` says of the run."""
+        runs = self.json("status")["runs"]
+        return dict(runs[0]) if runs else {"state": "none"}
+
+    def ready(self, env: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """Start, and come to READY; its status."""
+        running = self.start(env)
+        deadline = time.monotonic() + READY_S
+        seen: dict[str, Any] = {}
+        while time.monotonic() < deadline:
+            assert running.poll() is None, self.said
+            seen = self.state()
+            if seen["state"] == "ready":
+                return seen
+            time.sleep(0.2)
+        pytest.fail(f"{seen}\n{self.said}")
+
+    def close(self) -> None:
+        """End what a failed test left."""
+        if self.running is not None and self.running.poll() is None:
+            self.running.kill()
+            self.running.wait()
+            self.call("stop")
