@@ -1,33 +1,41 @@
 """The proof: after the engine says it is healthy, and before anybody is told so.
 
 Owns the comparison of three witnesses: the engine's own log (`domain/placement.py`), the machine (VRAM growth, shared
-GPU memory) and the engine's answers (context per slot, warm-up speed). Any of them missing or at odds fails the proof.
-Owns too what the log is expected to show, and whether the card's memory is free again after the end.
+GPU memory) and the engine's answers (context per slot, speed: `speedometer.py`). Any of them missing or at odds fails
+the proof. Owns too what the log is expected to show, and whether the card's memory is free again after the end.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from kotaro_bridge.domain.engine_log import Engine, LogFacts
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
+from kotaro_bridge.domain.gpu import GpuSnapshot
 from kotaro_bridge.domain.kv_cache import cache_bytes, context_shape
-from kotaro_bridge.domain.ports_http import EngineHttp, WarmUp
+from kotaro_bridge.domain.ports_http import EngineHttp
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.reasons import Expectation, Judgement, Reason, Verdict
 from kotaro_bridge.domain.run_view import Speed
+from kotaro_bridge.domain.speed import shown
 from kotaro_bridge.domain.units import MIB
 from kotaro_bridge.service.gatekeeper import Clearance
 from kotaro_bridge.service.machine import Machine
+from kotaro_bridge.service.speedometer import Measured, Speedometer
 
-SHARED_ALLOWANCE = (
-    256 * MIB
-)  # beyond the pinned buffers that the log names; start value of the design, not yet measured on WSL2
-GROWTH_TOLERANCE = 0.05  # others may give VRAM back while we load
+SHARED_ALLOWANCE = 256 * MIB
+"""Beyond the pinned buffers that the log names; start value of the design, not yet measured on WSL2."""
+
 GROWTH_SLACK = 256 * MIB
-_TOKENS = 64
-_TIME_LIMIT_S = 1.0
+"""VRAM may have grown by that much less than the log claims: other programs may give memory back while we load. No
+share of the claim is allowed on top. In every recorded run wholly on a card (H100 and H200, 4.6 to 24 GB) it grew by
+595 MiB or more beyond the claim, which is the CUDA context, so that the others may really give back 850 MiB.
+"""
+
+_SHARED_SAMPLES = 3
+_SHARED_PAUSE_S = 0.2
 FREED_SHARE = 0.8  # other programs may have taken some of what we gave back
 FREED_SLACK = 300 * MIB
 _FREED_POLL_S = 0.25
@@ -57,36 +65,57 @@ def log_problem(judgement: Judgement) -> Problem | None:
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    """What the machine says of the run's memory. `doubt`: what is no proof alone, but makes a slow run a failed one."""
+
+    taken: int | None
+    failed: Problem | None
+    doubt: Problem | None = None
+
+
 class Prover:
     """Proves one machine's runs.
 
     Args:
         freed_s: how long a driver may take to show memory as free after the process ended.
+        sleep: waits that many seconds.
     """
 
-    def __init__(self, machine: Machine, freed_s: float = 5.0) -> None:
+    def __init__(self, machine: Machine, freed_s: float = 5.0, sleep: Callable[[float], None] = time.sleep) -> None:
         self._machine = machine
         self._freed_s = freed_s
+        self._sleep = sleep
+        self._speedometer = Speedometer(machine, sleep)
 
-    def prove(self, profile: Profile, clearance: Clearance, judgement: Judgement, http: EngineHttp) -> Proof:
-        """Judge everything; blocking, about a second."""
+    def prove(
+        self, profile: Profile, clearance: Clearance, judgement: Judgement, http: EngineHttp, *, again: bool = False
+    ) -> Proof:
+        """Judge everything; blocking, about a second.
+
+        Args:
+            again: the run has served meanwhile (resume, driver change). What VRAM was in use before its start says
+                nothing any more; then all that is in use has to hold at least what the engine claims.
+        """
         failed = log_problem(judgement)
         if failed is not None:
             return Proof(judgement, failed)
-        shared = [self._shared()]
+        facts = judgement.facts
         try:
             failed = self._answers_as_asked(profile, http)
             if failed is not None:
                 return Proof(judgement, failed)
-            warm_up = http.warm_up(profile.served_name, max_tokens=_TOKENS, time_limit_s=_TIME_LIMIT_S)
+            measured = self._speedometer.measure(profile, clearance.model, facts, http, self._card(profile.gpu))
+            memory = self._memory(profile, clearance, facts, again)
+            failed = memory.failed
+            if failed is None and measured is not None:
+                measured = self._speedometer.confirm(profile, http, measured)
+                failed = _too_slow(measured, memory.doubt)
         except ProblemError as error:
             return Proof(judgement, problem("proof.no_answer", *error.problem.evidence, cause=error.problem.code))
-        shared.append(self._shared())
-        taken, short = self._growth(profile, clearance, judgement.facts)
-        shared.append(self._shared())
-        # Memory that went to system RAM is missing on the card as well: the spill is the better explanation.
-        failed = self._spill(profile, clearance, judgement.facts, shared) or short
-        return Proof(judgement, failed, self._speed(profile, judgement.facts, warm_up), taken)
+        if failed is None and measured is not None:
+            self._speedometer.keep(measured)
+        return Proof(judgement, failed, measured.speed if measured else None, memory.taken)
 
     @staticmethod
     def _answers_as_asked(profile: Profile, http: EngineHttp) -> Problem | None:
@@ -100,43 +129,53 @@ class Prover:
         said = {"context": props.n_ctx or 0, "slots": props.slots or 0}
         return problem("proof.not_as_asked", **said, asked=profile.context, parallel=profile.parallel)
 
-    def _growth(self, profile: Profile, clearance: Clearance, facts: LogFacts) -> tuple[int | None, Problem | None]:
+    def _memory(self, profile: Profile, clearance: Clearance, facts: LogFacts, again: bool) -> _Memory:
+        """After the warm-up, so that everything that is touched has been. Memory that went to system RAM is missing on
+        the card as well: the spill is the better explanation.
+        """
+        grown = self._growth(profile, clearance, facts, again)
+        spill = self._spill(profile, clearance, facts)
+        return _Memory(grown.taken, spill.failed or grown.failed, spill.doubt or grown.doubt)
+
+    def _growth(self, profile: Profile, clearance: Clearance, facts: LogFacts, again: bool) -> _Memory:
         """VRAM must have grown by what the log claims. Growth alone proves nothing: a server on the CPU took 527
         MiB.
         """
         used = self.used(profile.gpu)
         claimed = claimed_bytes(facts)
-        if used is None or clearance.used_before is None or claimed is None:
-            return None, problem("proof.growth_unknown")
-        grown = used - clearance.used_before
-        if grown < claimed * (1 - GROWTH_TOLERANCE) - GROWTH_SLACK:
-            return grown, problem("proof.growth_short", grown_bytes=max(0, grown), claimed_bytes=claimed)
-        return grown, None
+        before = 0 if again else clearance.used_before
+        if used is None or before is None or claimed is None:
+            return _Memory(None, problem("proof.growth_unknown"))
+        grown = used - before
+        taken = None if again else grown
+        figures = {"grown_bytes": max(0, grown), "claimed_bytes": claimed}
+        if grown < claimed - GROWTH_SLACK:
+            return _Memory(taken, problem("proof.growth_short", **figures))
+        # With its CUDA context a run whose memory is all there is never below its claim: the slack is in use.
+        return _Memory(taken, None, problem("proof.slow_and_short", **figures) if grown < claimed else None)
 
-    def _spill(self, profile: Profile, clearance: Clearance, facts: LogFacts, seen: list[int | None]) -> Problem | None:
-        """Shared GPU memory may rise by the pinned buffers that the log names and an allowance; the lowest sample
-        counts.
+    def _spill(self, profile: Profile, clearance: Clearance, facts: LogFacts) -> _Memory:
+        """Shared GPU memory may rise by the pinned buffers that the log names and an allowance. The lowest of up to
+        three samples counts: what passes is no spill, and a healthy start waits for none.
         """
-        if profile.is_local and clearance.shared_before is None:
-            return None  # Linux owns the card: no driver there backs CUDA memory with system RAM behind our back
-        known = [value for value in seen if value is not None]
-        if clearance.shared_before is None or len(known) < len(seen):
-            return problem("proof.shared_unknown")
-        rise = min(known) - clearance.shared_before
+        before = clearance.shared_before
+        if profile.is_local and before is None:
+            return _Memory(None, None)  # Linux owns the card: no driver there backs CUDA memory with system RAM
         allowed = shared_allowed(facts)
-        return problem("proof.spill", rise_bytes=rise, allowed_bytes=allowed) if rise > allowed else None
-
-    def _speed(self, profile: Profile, facts: LogFacts, warm_up: WarmUp) -> Speed | None:
-        """Tokens per second, and their share of what the memory bandwidth allows: every token reads all weights
-        once.
-        """
-        if warm_up.tokens_per_s is None:
-            return None
-        gpu = next((gpu for gpu in self._machine.gpu.snapshot() if gpu.index == profile.gpu), None)
-        bandwidth = gpu.bandwidth() if gpu else None
-        weights = weight_bytes(facts)
-        share = warm_up.tokens_per_s * weights / bandwidth if bandwidth and weights else None
-        return Speed(warm_up.tokens_per_s, share)
+        rises: list[int] = []
+        while not rises or (len(rises) < _SHARED_SAMPLES and min(rises) > allowed - SHARED_ALLOWANCE // 2):
+            if rises:
+                self._sleep(_SHARED_PAUSE_S)
+            counters = self._machine.counters.read()
+            if counters is None or counters.shared is None or before is None:
+                return _Memory(None, problem("proof.shared_unknown"))
+            rises.append(counters.shared - before)
+        rise = min(rises)
+        figures = {"rise_bytes": rise, "allowed_bytes": allowed}
+        if rise > allowed:
+            return _Memory(None, problem("proof.spill", **figures))
+        doubtful = rise > allowed - SHARED_ALLOWANCE // 2
+        return _Memory(None, None, problem("proof.slow_and_spilled", **figures) if doubtful else None)
 
     def vram_left(self, index: int, before: int | None, at_end: int | None, taken: int | None) -> Problem | None:
         """What is left of a run on a card. None if it is as free as before the start, or if what the run had taken
@@ -162,15 +201,24 @@ class Prover:
 
     def used(self, index: int) -> int | None:
         """Bytes in use on a card now; None if the driver does not tell."""
+        card = self._card(index)
+        return card.used if card else None
+
+    def _card(self, index: int) -> GpuSnapshot | None:
         try:
             gpus = self._machine.gpu.snapshot()
         except ProblemError:
             return None
-        return next((gpu.used for gpu in gpus if gpu.index == index), None)
+        return next((gpu for gpu in gpus if gpu.index == index), None)
 
-    def _shared(self) -> int | None:
-        counters = self._machine.counters.read()
-        return counters.shared if counters else None
+
+def _too_slow(measured: Measured, doubt: Problem | None) -> Problem | None:
+    """A speed that ends a run: far below what is usual for it, or slow for the card while memory is in doubt."""
+    if measured.dropped:
+        return problem("proof.speed_drop", **shown(measured.speed))
+    if measured.speed.slow and doubt is not None:
+        return replace(doubt, params={**doubt.params, **shown(measured.speed)})
+    return None
 
 
 def expectation(profile: Profile, clearance: Clearance) -> Expectation:
@@ -192,13 +240,6 @@ def expectation(profile: Profile, clearance: Clearance) -> Expectation:
 def shared_allowed(facts: LogFacts) -> int:
     """Bytes by which shared GPU memory may rise in a healthy run: pinned host memory is counted there."""
     return (facts.pinned_host or 0) + SHARED_ALLOWANCE
-
-
-def weight_bytes(facts: LogFacts) -> int | None:
-    """Bytes of weights on the GPU, by the log."""
-    if facts.weights is not None:
-        return facts.weights
-    return _gpu_sum(facts, ("model",))
 
 
 def claimed_bytes(facts: LogFacts) -> int | None:
