@@ -73,7 +73,7 @@ CASES = {
         ("proof.tensor_override", "proof.kv_on_cpu", "proof.weights_on_cpu"),
     ),
     "log-too-quiet": Case(f"{PLAIN} -lv 3", ("proof.placement_not_logged",), stage="proving"),
-    "shorter-context": Case(f"{PLAIN} -c 4096", ("proof.context_reduced", "proof.not_as_asked"), stage="proving"),
+    "shorter-context": Case(f"{PLAIN} -c 4096", ("proof.context_reduced", "proof.kv_incomplete"), stage="proving"),
     "router": Case('exec "$server" --host 127.0.0.1 --port 18080 -lv 4', ("proof.router_mode",), "router"),
 }
 
