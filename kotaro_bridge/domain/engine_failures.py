@@ -1,4 +1,4 @@
-"""Why an engine died before it was ready: the root cause among the lines that a failing start prints.
+"""Why an engine died: the root cause among the lines that a failing start, or a crash while serving, prints.
 
 Owns: the failure signatures of both engines, as data, and their order. Must not judge placement (`placement` does).
 The last exception shown is hardly ever the cause (reference vllm §3), so tables are ordered from cause to consequence:
@@ -166,6 +166,45 @@ _VLLM = (
     _signature(C.ENGINE_EXITED, "EngineCore failed to start.", "Engine core initialization failed", ends=True),
 )
 
+# Once an engine serves, an error line may be about a request alone. `ends` marks what the process does not survive:
+# llama.cpp aborts behind each of its lines (reference llama-server §6). Not seen in a capture but from source.
+_LLAMA_SERVING = (
+    _signature(C.OUT_OF_GPU_MEMORY, "CUDA error: out of memory", ends=True),
+    _signature(C.CUDA_ERROR, "CUDA error: ", pattern=r"CUDA error: (?P<cause>.*)", ends=True),
+    _signature(
+        C.ENGINE_CRASHED,
+        "GGML_ASSERT(",
+        "terminate called",
+        "Segmentation fault",
+        pattern=r"(?P<cause>(?:GGML_ASSERT\(|terminate called|Segmentation fault).*)",
+        ends=True,
+    ),
+)
+
+# vLLM says that its engine dies, and the cause behind it (reference vllm §3, run time). A line without `ends` counts
+# only behind one that has it: a request may fail of the same.
+_VLLM_SERVING = (
+    _signature(C.GPU_RESIDENCY_REFUSED, "CUDA driver error: device not ready"),
+    _signature(C.OUT_OF_GPU_MEMORY, "CUDA out of memory"),
+    _signature(C.CUDA_ERROR, "CUDA error: ", pattern=r"CUDA error: (?P<cause>.*)"),
+    _signature(
+        C.ENGINE_CRASHED,
+        "Error: ",
+        "Exception: ",
+        pattern=r"(?:^|\) |\] )(?P<cause>(?![\w.]*EngineDeadError)[\w.]*(?:Error|Exception): .*)",
+    ),
+    _signature(
+        C.ENGINE_CRASHED,
+        "EngineCore encountered a fatal error",
+        "died unexpectedly",
+        "terminate called",
+        "EngineDeadError",
+        pattern=r"(?P<cause>EngineCore encountered a fatal error|Engine core proc \S+ died unexpectedly"
+        r"|Worker proc \S+ died unexpectedly|terminate called.*|EngineDeadError.*)",
+        ends=True,
+    ),
+)
+
 _Table: TypeAlias = tuple[tuple[str, int, Signature], ...]
 
 
@@ -175,6 +214,7 @@ def _flat(signatures: tuple[Signature, ...]) -> _Table:
 
 
 _TABLES: dict[Engine, _Table] = {Engine.LLAMA_SERVER: _flat(_LLAMA), Engine.VLLM: _flat(_VLLM)}
+_SERVING: dict[Engine, _Table] = {Engine.LLAMA_SERVER: _flat(_LLAMA_SERVING), Engine.VLLM: _flat(_VLLM_SERVING)}
 # Failures are logged as errors or printed raw; one test at the start of the line spares all others on the rest.
 _ORDINARY = {
     Engine.LLAMA_SERVER: re.compile(r"\d+\.\d\d\.\d{3}\.\d{3} [IWD] "),
@@ -183,37 +223,58 @@ _ORDINARY = {
 
 
 class FailureWatch:
-    """Collects until the engine is ready; ERROR lines of requests after that decide nothing (architecture §5).
+    """Collects while an engine starts and, apart from that, what kills it while it serves: ERROR lines of requests
+    decide nothing (architecture §5).
 
     Attributes:
-        root: the best known cause so far.
-        ended: a line said that the process is ending.
-        error_lines: the first lines that matched a signature.
+        root: the best known cause of a start that fails.
+        death: the best known cause of a death while serving; None while nothing says that the process dies.
+        ended: a line of the start said that the process is ending.
+        error_lines: the first lines of the start that matched a signature.
     """
 
     def __init__(self, engine: Engine) -> None:
-        self._table = _TABLES[engine]
+        self._start, self._serving = _TABLES[engine], _SERVING[engine]
         self._is_ordinary = _ORDINARY[engine].match
-        self._rank = len(self._table)
+        self._rank = len(self._start)
+        self._death_rank = len(self._serving)
+        self._dying = False
         self.root: Reason | None = None
+        self.death: Reason | None = None
         self.ended = False
         self.error_lines: list[str] = []
 
     def see(self, line: LogLine) -> None:
-        text = line.text
-        if self._is_ordinary(text):
+        """A line from before readiness."""
+        found = self._find(line, self._start)
+        if found is None:
             return
-        for literal, rank, signature in self._table:
-            if literal in text:
-                match = signature.pattern.search(text)
-                if match:
-                    self._take(line, rank, signature, match)
-                    return
-
-    def _take(self, line: LogLine, rank: int, signature: Signature, match: re.Match[str]) -> None:
+        rank, signature, match = found
         if len(self.error_lines) < ERROR_LINES_KEPT:
             self.error_lines.append(line.text)
         self.ended = self.ended or signature.ends
         if rank < self._rank:
             self._rank = rank
             self.root = Reason.at(signature.code, line, group_values(match))
+
+    def see_serving(self, line: LogLine) -> None:
+        """A line from after readiness."""
+        found = self._find(line, self._serving)
+        if found is None:
+            return
+        rank, signature, match = found
+        self._dying = self._dying or signature.ends
+        if self._dying and rank < self._death_rank:
+            self._death_rank = rank
+            self.death = Reason.at(signature.code, line, group_values(match))
+
+    def _find(self, line: LogLine, table: _Table) -> tuple[int, Signature, re.Match[str]] | None:
+        text = line.text
+        if self._is_ordinary(text):
+            return None
+        for literal, rank, signature in table:
+            if literal in text:
+                match = signature.pattern.search(text)
+                if match:
+                    return rank, signature, match
+        return None

@@ -111,3 +111,63 @@ def test_no_failure(row: str) -> None:
 def test_error_lines_are_bounded() -> None:
     found = watch(*(f"{E}number {n}" for n in range(100)))
     assert found.error_lines == [f"{E}number {n}" for n in range(ERROR_LINES_KEPT)]
+
+
+# --- while it serves --------------------------------------------------------------------------------------------------
+
+CORE, API = "(EngineCore pid=7) ERROR 11-21 10:00:00 ", "(APIServer pid=5) ERROR 11-21 10:00:01 "
+FATAL = CORE + "[core.py:1240] EngineCore encountered a fatal error."
+ILLEGAL = CORE + "[core.py:1240] torch.AcceleratorError: CUDA error: an illegal memory access was encountered"
+DIED = API + "[core_client.py:1022] Engine core proc EngineCore_DP0 died unexpectedly, shutting down client."
+DEAD = API + "[async_llm.py:811] vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue."
+REQUEST = CORE + "[x.py:1] torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB"
+
+
+def death(engine: Engine, *rows: str) -> tuple[ReasonCode, dict[str, Value]] | None:
+    found = FailureWatch(engine)
+    for number, row in enumerate(rows, start=1):
+        found.see_serving(LogLine(Stream.STDOUT, number, row))
+    assert (found.root, found.ended, found.error_lines) == (None, False, []), "the start is not judged by it"
+    return (found.death.code, dict(found.death.params)) if found.death else None
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ((E + "CUDA error: an illegal access",), (C.CUDA_ERROR, {"cause": "an illegal access"})),
+        ((E + "CUDA error: out of memory",), (C.OUT_OF_GPU_MEMORY, {})),
+        (("ggml.c:9: GGML_ASSERT(x) failed",), (C.ENGINE_CRASHED, {"cause": "GGML_ASSERT(x) failed"})),
+        ((E + "srv  send_error: task id = 3, error: the request exceeds the context",), None),
+        ((E + "llama_decode: failed to allocate compute pp buffers",), None),
+        (("0.01.000.000 I slot: a prompt about CUDA error: 700",), None),
+    ],
+)
+def test_what_kills_a_serving_llama_server(
+    rows: tuple[str, ...], expected: tuple[ReasonCode, dict[str, Value]] | None
+) -> None:
+    assert death(Engine.LLAMA_SERVER, *rows) == expected
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ((FATAL, ILLEGAL, DIED, DEAD), (C.CUDA_ERROR, {"cause": "an illegal memory access was encountered"})),
+        ((FATAL, REQUEST, DIED, DEAD), (C.OUT_OF_GPU_MEMORY, {})),
+        ((FATAL, CORE + "[c.py:1] AssertionError: odd", DEAD), (C.ENGINE_CRASHED, {"cause": "AssertionError: odd"})),
+        ((DIED, DEAD), (C.ENGINE_CRASHED, {"cause": "Engine core proc EngineCore_DP0 died unexpectedly"})),
+        ((DEAD,), (C.ENGINE_CRASHED, {"cause": "EngineDeadError: EngineCore encountered an issue."})),
+        ((REQUEST, ILLEGAL, API + "[serving.py:1] ValueError: too long"), None),
+        ((REQUEST, DIED), (C.ENGINE_CRASHED, {"cause": "Engine core proc EngineCore_DP0 died unexpectedly"})),
+    ],
+)
+def test_what_kills_a_serving_vllm(rows: tuple[str, ...], expected: tuple[ReasonCode, dict[str, Value]] | None) -> None:
+    """An error before vLLM says that its engine dies was one of a request."""
+    assert death(Engine.VLLM, *rows) == expected
+
+
+def test_the_first_line_of_a_death_is_kept() -> None:
+    found = FailureWatch(Engine.LLAMA_SERVER)
+    for number in (1, 2):
+        found.see_serving(LogLine(Stream.STDERR, number, E + f"CUDA error: number {number}"))
+    assert found.death is not None
+    assert found.death.line_no == 1
