@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _POLL_S = 2.0
 _CONNECT_S = 5.0
 _WARM_UP_S = 30.0  # the first request after a start compiles kernels
+_TWO_TOKENS_S = 5.0  # a model that went to system RAM takes seconds for one: it is to be called slow, not unknown
 _CHAT_S = 120.0  # a picture, or other requests before ours
 _CHAT_TOKENS = 256
 _BODY_CHARS = 500
@@ -108,7 +109,9 @@ class HttpEngine:
         return found
 
     def warm_up(self, model: str, *, max_tokens: int = 64, time_limit_s: float = 1.0) -> WarmUp:
-        """See `EngineHttp.warm_up`. Ends the answer after `max_tokens` or `time_limit_s`, whichever comes first."""
+        """See `EngineHttp.warm_up`. Ends the answer after `max_tokens` or `time_limit_s`, whichever comes first, but
+        not before there are two tokens to measure between, or 5 s have passed.
+        """
         body = self._body(model, _WARM_UP_QUESTION, max_tokens) | {"ignore_eos": True}
         with _errors():
             first = body | {"max_tokens": 2, "stream": False}
@@ -118,7 +121,9 @@ class HttpEngine:
             stream = ChatStream(started)
             with closing(self._pieces(body, stream, _WARM_UP_S)) as pieces:
                 for _ in pieces:
-                    if time.monotonic() - started >= time_limit_s or stream.tokens >= max_tokens:
+                    took_s = time.monotonic() - started
+                    measured = stream.tokens_after_first > 0 or took_s >= _TWO_TOKENS_S
+                    if stream.tokens >= max_tokens or (took_s >= time_limit_s and measured):
                         break
         return WarmUp(stream.tokens_after_first, stream.seconds_after_first, stream.tokens_per_s)
 

@@ -312,6 +312,25 @@ def test_warm_up_ends_by_tokens_or_by_time(max_tokens: int, time_limit_s: float)
         assert server.hung_up.wait(5.0)
 
 
+def test_warm_up_waits_for_two_tokens_to_measure_between() -> None:
+    slowly = events(llama_event(None, 0), 0.2, llama_event("a", 1), 0.2, llama_event("b", 2), 0.2, llama_event("c", 3))
+    with talking_to({CHAT: TwoAnswers(slowly)}) as (http, _):
+        found = http.warm_up("m", time_limit_s=0.1)
+        assert found.tokens == 1
+        assert found.tokens_per_s is not None
+        assert 2 < found.tokens_per_s < 20
+
+
+def test_warm_up_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kotaro_bridge.host.http_engine._TWO_TOKENS_S", 0.2)
+    talk_without_tokens = [item for _ in range(400) for item in (llama_event(None, 0), 0.02)]
+    with talking_to({CHAT: TwoAnswers(events(*talk_without_tokens))}) as (http, server):
+        started = time.monotonic()
+        assert http.warm_up("m", time_limit_s=0.1).tokens_per_s is None
+        assert time.monotonic() - started < 3.0
+        assert server.hung_up.wait(5.0)
+
+
 def test_warm_up_of_an_engine_that_refuses() -> None:
     with talking_to({CHAT: answer('{"error":{"message":"no"}}', 400)}) as (http, _):
         assert failure(lambda: http.warm_up("m"))[0] == "http.status"
