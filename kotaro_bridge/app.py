@@ -19,7 +19,8 @@ from kotaro_bridge import __version__
 from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.ports import Launcher
 from kotaro_bridge.domain.profile import Profile
-from kotaro_bridge.host.control import ControlServer, OwnerLock
+from kotaro_bridge.domain.run_state import SERVING
+from kotaro_bridge.host.control import ControlServer, OwnerLock, ask
 from kotaro_bridge.host.history import SqliteSpeedHistory
 from kotaro_bridge.host.http_engine import HttpEngine
 from kotaro_bridge.host.launcher_local import LocalLauncher
@@ -29,7 +30,7 @@ from kotaro_bridge.host.log_file import RunLogFile
 from kotaro_bridge.host.nvml import NvmlProbe
 from kotaro_bridge.host.ollama import HttpOllama, ollama_address
 from kotaro_bridge.host.paths import Paths
-from kotaro_bridge.host.profile_store import load_profiles
+from kotaro_bridge.host.profile_store import ProfileFolder, load_profiles
 from kotaro_bridge.host.win_counters import WindowsCounters
 from kotaro_bridge.host.winproc import find_wsl
 from kotaro_bridge.service.bus import Bus
@@ -146,7 +147,12 @@ class Product:
         self.bus = Bus()
         paths = setting.paths
         self.supervisor = Supervisor(
-            setting.machine, self.bus, load_profiles(paths.profiles), lambda _, run: RunLogFile(paths.logs, run)
+            setting.machine,
+            self.bus,
+            load_profiles(paths.profiles),
+            lambda _, run: RunLogFile(paths.logs, run),
+            store=ProfileFolder(paths.profiles),
+            elsewhere=self._runs_elsewhere,
         )
         self.telemetry = Telemetry(setting.machine, self.bus, self.supervisor.actors)
         self.connect = Connect(setting.machine, self.supervisor)
@@ -167,6 +173,16 @@ class Product:
         desk = OwnerDesk(self.supervisor, self.telemetry, on_open)
         self._control = ControlServer(self.setting.paths.state, desk.handle)
         self.telemetry.start()
+
+    def _runs_elsewhere(self) -> tuple[tuple[str, int | None], ...]:
+        """Runs that serve and that another process of this user owns: profile id, bytes of VRAM taken."""
+        if self._control is not None:
+            return ()
+        try:
+            answer = ask(self.setting.paths.state, {"verb": "status"}) or {"runs": []}
+        except ProblemError:
+            return ()
+        return tuple((run["profile"], run["vram_taken"]) for run in answer["runs"] if run["state"] in SERVING)
 
     def close(self) -> bool:
         """Stop every run, end every thread; True if nothing is left."""

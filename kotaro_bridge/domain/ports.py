@@ -9,6 +9,7 @@ from typing import Protocol, TypeAlias
 from kotaro_bridge.domain.engine_devices import DeviceAnswer
 from kotaro_bridge.domain.engine_log import Engine, LogLine
 from kotaro_bridge.domain.gpu import GpuCounters, GpuSnapshot
+from kotaro_bridge.domain.profile import Profile
 
 
 class GpuProbe(Protocol):
@@ -207,6 +208,27 @@ class Launcher(Protocol):
 
         Raises:
             ProblemError: nvidia-smi missing, blocked, or without an answer.
+        """
+
+
+class ProfileStore(Protocol):
+    """The files of the profiles."""
+
+    def read(self, profile_id: str) -> Profile:
+        """A profile as its file is now.
+
+        Raises:
+            ProblemError: the file is gone, unreadable or no profile.
+        """
+
+    def change(self, profile_id: str, changes: Mapping[str, str | int | None]) -> Profile:
+        """Set keys of the user's file, None to take one out; a built-in profile is copied to the user first.
+
+        Returns:
+            The profile as it is now.
+
+        Raises:
+            ProblemError: the file cannot be read or written, or would be no profile any more. It is as it was then.
         """
 
 

@@ -203,4 +203,4 @@ def _workable(profile: Profile, why: Problem) -> Iterator[Remedy]:
 
 
 def _number(kind: RemedyKind, value: int) -> Remedy:
-    return Remedy(kind, str(value), f"{value:,}" if kind is RemedyKind.CONTEXT else str(value))
+    return Remedy(kind, str(value), str(value))

@@ -1,4 +1,4 @@
-"""What the owner of the runs answers to other processes of the same user: status, stop, logs, open the window.
+"""What the owner of the runs answers to other processes of the same user: status, stop, logs, remedies, the window.
 
 The documents are those that the command line prints with `--json`.
 """
@@ -12,6 +12,7 @@ from typing import Any
 
 from kotaro_bridge.domain import run_state as rs
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
+from kotaro_bridge.domain.remedy import Remedy, parse
 from kotaro_bridge.domain.run_state import Phase
 from kotaro_bridge.domain.run_view import RunView
 from kotaro_bridge.service.supervisor import Supervisor
@@ -44,6 +45,10 @@ class OwnerDesk:
                 return self._stop(request.get("profile"))
             if verb == "logs":
                 return self._logs(request.get("profile"), int(request.get("lines", 200)))
+            if verb == "apply":
+                return self._apply(str(request.get("profile")), str(request.get("word")))
+            if verb == "reload":
+                self._supervisor.reload(str(request.get("profile")))
             if verb == "open":
                 self._on_open()
             return {}
@@ -77,6 +82,11 @@ class OwnerDesk:
         ]
         return {"stopped": [view_document(view) for view in views]}
 
+    def _apply(self, profile_id: str, word: str) -> dict[str, Any]:
+        """Apply a remedy and start; does not wait for what comes of it."""
+        self._supervisor.apply(profile_id, parse(word, self._supervisor.profile(profile_id)))
+        return {"profile": profile_id, "word": word}
+
     def _logs(self, profile_id: str | None, lines: int) -> dict[str, Any]:
         actors = [self._supervisor.actor(profile_id)] if profile_id else self._supervisor.actors()
         return {"logs": {a.profile.id: [line.text for line in a.ring.tail(lines)] for a in actors}}
@@ -101,7 +111,14 @@ def view_document(view: RunView) -> dict[str, Any]:
         "warm_up_tokens_per_s": view.speed.tokens_per_s if view.speed else None,
         "of_limit": view.speed.of_limit if view.speed else None,
         "vram_taken": view.vram_taken,
+        "warning": problem_document(view.warning) if view.warning else None,
+        "remedies": [remedy_document(remedy) for remedy in view.remedies],
     }
+
+
+def remedy_document(remedy: Remedy) -> dict[str, str]:
+    """A remedy as JSON; `word` is what `kotaro-bridge remedy` and the verb `apply` take."""
+    return {"word": remedy.word, "kind": remedy.kind.value, "value": remedy.value}
 
 
 def gpu_document(gpu: object) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from kotaro_bridge.domain.units import MIB
 from kotaro_bridge.service.log_ring import LogRing
 from kotaro_bridge.service.prover import expectation, reason_problem
 from kotaro_bridge.service.run_log import RunLog
+from kotaro_bridge.service.remedies import remedies_for
 from kotaro_bridge.service.run_session import Context, Session
 
 log = logging.getLogger(__name__)
@@ -41,18 +42,22 @@ _TAIL = 8
 class RunActor:
     """Owns the run of one profile. Public methods may be called from any thread and return at once."""
 
-    def __init__(self, profile: Profile, context: Context) -> None:
+    Args:
+        after: the actor of the profile as it was before it was changed; its log and its count of starts go on.
+    """
+
+    def __init__(self, profile: Profile, context: Context, after: RunActor | None = None) -> None:
         self.profile = profile
-        self.ring = LogRing()
+        self.ring: LogRing = after.ring if after else LogRing()
         self._context = context
         self._limits = context.limits(profile)
-        self._run = rs.Run()
-        self._session = Session(0, "")
+        self._run = rs.Run(generation=after.view.generation if after else 0)
+        self._session = Session(self._run.generation, "")
         self._queue: queue.SimpleQueue[rs.Event | None] = queue.SimpleQueue()
         self._deadlines: dict[rs.Timer, tuple[float, int]] = {}
         self._timers: list[tuple[float, int, rs.Timer, int]] = []
         self._numbers = itertools.count()
-        self._view = RunView(profile.id, Phase.IDLE, 0, time.time())
+        self._view = RunView(profile.id, Phase.IDLE, self._run.generation, time.time())
         self._changed = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._loop, name=f"run-{profile.id}", daemon=True)
@@ -220,6 +225,8 @@ class RunActor:
 
     # --- effects --------------------------------------------------------------------------------------------------
 
+            warning=run.warning,
+            remedies=session.remedies if run.phase in (Phase.REFUSED, Phase.FAILED) else (),
     def _carry_out(self, effect: rs.Effect) -> None:
         session, process = self._session, self._session.process
         if isinstance(effect, rs.Arm):
@@ -269,6 +276,7 @@ class RunActor:
             return rs.GateAnswered(session.generation, None)
         blocking = result.report.blocking
         return rs.GateAnswered(session.generation, blocking[0].message if blocking else problem("gate.incomplete"))
+        session.remedies, session.need = result.remedies, result.need
 
     def _spawn(self, session: Session) -> rs.Event:
         clearance, generation, profile = session.clearance, session.generation, self.profile
@@ -350,3 +358,5 @@ class RunActor:
         prover = self._context.prover
         left_over = prover.vram_left(self.profile.gpu, before, session.used_at_end, session.vram_taken)
         return rs.Confirmed(session.generation, left_over)
+        if why := self._run.cause or self._run.problem:
+            session.remedies = remedies_for(self._context.machine, self.profile, session, why)

@@ -13,6 +13,7 @@ from kotaro_bridge.domain.ports_http import EngineHttp
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.reasons import Judgement
 from kotaro_bridge.domain.run_view import Speed
+from kotaro_bridge.domain.remedy import Remedy
 from kotaro_bridge.service.bus import Bus
 from kotaro_bridge.service.gatekeeper import Clearance, Gatekeeper
 from kotaro_bridge.service.load_slot import LoadSlot
@@ -54,6 +55,7 @@ class Session:
 
     generation: int
     run_id: str
+        remedies: what would let a refused or failed start work; need: see `GateResult`.
     report: GateReport | None = None
     clearance: Clearance | None = None
     log: RunLog | None = None
@@ -67,3 +69,6 @@ class Session:
     exited: bool = False
     lines_seen: int = 0
     vram_seen: int = 0
+    end_told: threading.Event = field(default_factory=threading.Event)
+    remedies: tuple[Remedy, ...] = ()
+    need: Callable[[Profile], int | None] = lambda _: None

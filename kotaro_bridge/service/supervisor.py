@@ -15,11 +15,14 @@ from pathlib import PurePath
 from kotaro_bridge.domain import run_state as rs
 from kotaro_bridge.domain.engine_log import Engine
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
+from kotaro_bridge.domain.ports import ProfileStore
 from kotaro_bridge.domain.profile import Profile
+from kotaro_bridge.domain.remedy import Remedy, RemedyKind, changes
 from kotaro_bridge.domain.run_state import Phase
 from kotaro_bridge.domain.run_view import Notice, RunView
 from kotaro_bridge.service.bus import Bus
 from kotaro_bridge.service.gatekeeper import Gatekeeper, GateResult
+from kotaro_bridge.service.holders import Serving
 from kotaro_bridge.service.log_ring import LogRing
 from kotaro_bridge.service.machine import Machine
 from kotaro_bridge.service.prover import Prover
@@ -32,6 +35,7 @@ log = logging.getLogger(__name__)
 _POOL = 4
 _VLLM_LOAD_S = 600.0  # the first start compiles; 112 s measured on an H100 (captures q14)
 _CLOSE_S = 30.0
+_START_SEEN_S = 5.0
 
 
 def default_limits(profile: Profile) -> rs.Limits:
@@ -45,6 +49,8 @@ class Supervisor:
     Args:
         profiles: the profiles and what is wrong with those that could not be read.
         open_log: opens the file of a run's log; None keeps no file.
+        store: where remedies change a profile.
+        elsewhere: runs that serve and that another process of this user owns: profile id, bytes of VRAM taken.
     """
 
     def __init__(
@@ -54,15 +60,22 @@ class Supervisor:
         profiles: tuple[tuple[Profile, ...], tuple[Problem, ...]],
         open_log: Callable[[Profile, str], LogFile | None],
         limits: Callable[[Profile], rs.Limits] = default_limits,
+        *,
+        store: ProfileStore,
+        elsewhere: Callable[[], tuple[tuple[str, int | None], ...]] = lambda: (),
     ) -> None:
         self._pool = ThreadPoolExecutor(_POOL, thread_name_prefix="pool")
         # The gate's reads have a pool of their own: a check that waits for its parts must not wait for itself.
         self._gate_pool = ThreadPoolExecutor(_POOL, thread_name_prefix="gate")
-        self._gatekeeper = Gatekeeper(machine, self._gate_pool)
+        self._gatekeeper = Gatekeeper(machine, self._gate_pool, serving=self._serving)
         self._machine = machine
         self._profiles, self._problems = profiles
+        self._store = store
+        self._elsewhere = elsewhere
         self._context = Context(machine, self._gatekeeper, Prover(machine), self._pool, bus, open_log, limits)
         self._actors: dict[str, RunActor] = {}
+        self._applying: set[str] = set()
+        self._closing = False
         self._front: list[threading.Thread] = []
         self._lock = threading.Lock()
 
@@ -106,7 +119,7 @@ class Supervisor:
 
     def start(self, profile_id: str) -> None:
         """Ask for a start; what comes of it arrives on the bus."""
-        self.actor(profile_id).start()
+        self._current(profile_id).start()
 
     def stop(self, profile_id: str) -> None:
         """Ask for a stop; accepted in every state."""
@@ -115,6 +128,77 @@ class Supervisor:
     def log(self, profile_id: str) -> LogRing:
         """The newest lines of the profile's engine."""
         return self.actor(profile_id).ring
+
+    def apply(self, profile_id: str, remedy: Remedy) -> None:
+        """Apply a remedy to a profile whose run rests, then start it; what goes wrong arrives on the bus.
+
+        Does nothing while the profile runs or another remedy is being applied to it. Raises ProblemError for an
+        unknown id.
+        """
+        resting = self.view(profile_id).phase in rs.RESTING
+        with self._lock:
+            if profile_id in self._applying or not resting:
+                return
+            self._applying.add(profile_id)
+        self.submit(lambda: self._apply(profile_id, remedy))
+
+    def _apply(self, profile_id: str, remedy: Remedy) -> None:
+        try:
+            if remedy.changes_profile:
+                self._adopt(self._store.change(profile_id, changes(self.profile(profile_id), remedy)))
+            elif remedy.kind is RemedyKind.UNLOAD:
+                self._machine.ollama.unload(remedy.value)
+            else:
+                self._stop_and_wait(remedy.value)
+            if self._closing:
+                return
+            actor = self._current(profile_id)
+            before = actor.view.generation
+            actor.start()
+            # A second click on the same button finds the run under way.
+            actor.wait(lambda view: view.generation != before, _START_SEEN_S)
+        except ProblemError as error:
+            self._context.bus.publish(Notice(error.problem))
+        finally:
+            with self._lock:
+                self._applying.discard(profile_id)
+
+    def _stop_and_wait(self, profile_id: str) -> None:
+        """Raises ProblemError `remedy.still_there` if the run does not come to rest in time."""
+        other = self.actor(profile_id)
+        other.stop()
+        view = other.wait(lambda view: view.phase in (*rs.RESTING, Phase.ORPHANED), _CLOSE_S)
+        if view.phase not in rs.RESTING:
+            raise ProblemError(problem("remedy.still_there", title=other.profile.title))
+
+    def reload(self, profile_id: str) -> None:
+        """Take over a profile whose file was changed; a run under way goes on as it is. Raises ProblemError."""
+        self._adopt(self._store.read(self.profile(profile_id).id))
+
+    def _adopt(self, changed: Profile) -> None:
+        with self._lock:
+            self._profiles = tuple(changed if profile.id == changed.id else profile for profile in self._profiles)
+
+    def _current(self, profile_id: str) -> RunActor:
+        """The actor of the profile as it is now: another one if it was changed, and the run of the old one rests."""
+        actor, profile = self.actor(profile_id), self.profile(profile_id)
+        if actor.profile == profile or actor.view.phase not in rs.RESTING:
+            return actor
+        with self._lock:
+            if self._closing or self._actors[profile_id] is not actor:
+                return self._actors[profile_id]
+            made = self._actors[profile_id] = RunActor(profile, self._context, after=actor)
+        actor.close(_CLOSE_S)
+        return made
+
+    def _serving(self) -> tuple[Serving, ...]:
+        """All runs of this user that serve, those of another owner too. Blocking."""
+        views = [(actor.profile, actor.view) for actor in self.actors()]
+        known = {profile.id: profile for profile in self._profiles}
+        return (
+            *(Serving(profile, view.vram_taken) for profile, view in views if view.phase in rs.SERVING),
+            *(Serving(known[name], taken) for name, taken in self._elsewhere() if name in known),
+        )
 
     def stop_all(self) -> None:
         """Ask every run to stop."""
@@ -172,6 +256,8 @@ class Supervisor:
     def close(self) -> bool:
         """Stop everything, wait for it in bounded time, end all threads. True if nothing is left."""
         deadline = time.monotonic() + _CLOSE_S
+        with self._lock:
+            self._closing = True
 
         def left_s() -> float:
             return max(0.0, deadline - time.monotonic())

@@ -12,7 +12,7 @@ import pytest
 from kotaro_bridge.app import simulated_setting
 from kotaro_bridge.domain import run_state as rs
 from kotaro_bridge.domain.run_state import Phase
-from kotaro_bridge.host.profile_store import load_profiles
+from kotaro_bridge.host.profile_store import ProfileFolder, load_profiles
 from kotaro_bridge.service.bus import Bus
 from kotaro_bridge.service.supervisor import Supervisor
 from tests.e2e.conftest import SCENARIO, Station
@@ -114,7 +114,8 @@ def hasty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Sup
         setting = simulated_setting(SCENARIO)
         limits = rs.Limits(load_s=1.5, grace_s=1.0, stop_margin_s=2.0)
         profiles = load_profiles(setting.paths.profiles)
-        supervisor = Supervisor(setting.machine, Bus(), profiles, lambda *_: None, lambda _: limits)
+        store = ProfileFolder(setting.paths.profiles)
+        supervisor = Supervisor(setting.machine, Bus(), profiles, lambda *_: None, lambda _: limits, store=store)
         yield supervisor, line
         assert supervisor.close()
         setting.close()

@@ -6,12 +6,15 @@ For every branch of `service` without processes, files or waiting: what an engin
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import NoReturn, TypeVar
 
+import msgspec
+
+from kotaro_bridge.domain.engine_devices import DeviceAnswer
 from kotaro_bridge.domain.engine_log import Engine, LogLine, Stream
 from kotaro_bridge.domain.errors import Problem, ProblemError
 from kotaro_bridge.domain.gguf import read_gguf
@@ -338,6 +341,26 @@ class LogPart(LogFile):
         self.closed = 0
 
     def write(self, line: LogLine) -> None:
+class ProfileFiles(Scripted):
+    """Profiles on a disk that a test may let fail."""
+
+    def __init__(self, profiles: Sequence[Profile]) -> None:
+        self.profiles = {profile.id: profile for profile in profiles}
+        self.failure: Problem | None = None
+        self.changes: list[tuple[str, dict[str, str | int | None]]] = []
+
+    def read(self, profile_id: str) -> Profile:
+        self.answer(self.failure)
+        return self.profiles[profile_id]
+
+    def change(self, profile_id: str, changes: Mapping[str, str | int | None]) -> Profile:
+        self.answer(self.failure)
+        self.changes.append((profile_id, dict(changes)))
+        whole = msgspec.to_builtins(self.profiles[profile_id]) | dict(changes)
+        self.profiles[profile_id] = msgspec.convert(whole, Profile)
+        return self.profiles[profile_id]
+
+
         self.lines.append(line.text)
 
     def flush(self) -> None:

@@ -20,7 +20,7 @@ from kotaro_bridge.service.owner_desk import OwnerDesk
 from kotaro_bridge.service.supervisor import Supervisor, default_limits
 from kotaro_bridge.service.telemetry import Telemetry
 from tests.helpers.captures import llama_lines
-from tests.helpers.machine import DEADLINE_S, LLAMA, QUICK, VLLM, Heard, LogPart, Machine, Process
+from tests.helpers.machine import DEADLINE_S, LLAMA, QUICK, VLLM, Heard, LogPart, Machine, Process, ProfileFiles
 
 PROFILES = (LLAMA, VLLM)
 BROKEN = (problem("profile.syntax", file="x.toml", line=1, detail="?"),)
@@ -34,7 +34,17 @@ class House:
         self.bus = Bus()
         self.heard = Heard(self.bus)
         ports = machine.ports
-        self.supervisor = Supervisor(ports, self.bus, (PROFILES, BROKEN), lambda *_: LogPart(), lambda _: QUICK)
+        self.store = ProfileFiles(PROFILES)
+        self.elsewhere: tuple[tuple[str, int | None], ...] = ()
+        self.supervisor = Supervisor(
+            ports,
+            self.bus,
+            (PROFILES, BROKEN),
+            lambda *_: LogPart(),
+            lambda _: QUICK,
+            store=self.store,
+            elsewhere=lambda: self.elsewhere,
+        )
         self.telemetry = Telemetry(ports, self.bus, self.supervisor.actors)
         self.connect = Connect(ports, self.supervisor)
         self.opened: list[None] = []
