@@ -246,10 +246,11 @@ def claimed_bytes(facts: LogFacts) -> int | None:
     """Bytes that the engine says it put on the GPU; None if the log does not tell. The CUDA context comes on top."""
     if facts.weights is not None:
         return facts.weights + max(0, facts.available_kv or 0) + (facts.graphs or 0)
-    return _gpu_sum(facts, ("model", "kv", "compute"))
+    return gpu_sum(facts, ("model", "kv", "compute"))
 
 
-def _gpu_sum(facts: LogFacts, parts: tuple[str, ...]) -> int | None:
+def gpu_sum(facts: LogFacts, parts: tuple[str, ...]) -> int | None:
+    """Bytes of some parts (`model`, `kv`, `compute`) on the card, by llama-server's log; None if it does not tell."""
     sizes = [getattr(d, part) for name, d in facts.devices.items() if name.startswith("CUDA") for part in parts]
     known = [size for size in sizes if size is not None]
     return sum(known) if known else None
