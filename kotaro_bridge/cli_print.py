@@ -14,6 +14,7 @@ from kotaro_bridge.domain.errors import Problem
 from kotaro_bridge.domain.gate import GateReport, Status
 from kotaro_bridge.domain.run_state import Phase
 from kotaro_bridge.domain.run_view import Notice, PhaseChanged, RunView, Sample
+from kotaro_bridge.domain.speed import slow_notice
 from kotaro_bridge.domain.units import format_gib
 from kotaro_bridge.service.owner_desk import gpu_document
 from kotaro_bridge.texts import Texts
@@ -79,6 +80,8 @@ class RunPrinter:
                 limit = view.speed.of_limit
                 share = text("cli.of_limit", percent=round(limit * 100)) if limit else ""
                 typer.echo(text("cli.warm_up", speed=f"{view.speed.tokens_per_s:.1f}", share=share))
+                if (notice := slow_notice(view.speed)) is not None:
+                    explain(self._texts, notice)
 
     def _print_sample(self, sample: Sample) -> None:
         rate = next((t for t in sample.throughput if t.profile_id == self._profile_id), None)
