@@ -89,6 +89,7 @@ class EventKind(Enum):
     CONTEXT_REDUCED = auto()
     KV_BUFFER = auto()
     KV_TOTAL = auto()
+    KV_ANNOUNCED = auto()
     KV_AVAILABLE = auto()
     KV_TOKENS = auto()
     KV_ON_HOST = auto()
@@ -100,7 +101,10 @@ class EventKind(Enum):
     # vision
     MULTIMODAL = auto()
     CLIP_BACKEND = auto()
+    CLIP_SIZE = auto()
+    CLIP_COMPUTE = auto()
     CLIP_SPLITS = auto()
+    CLIP_SETTLED = auto()
     CLIP_UNSUPPORTED = auto()
     # the dry run of llama-server's fit
     DRY_RUN_START = auto()

@@ -35,9 +35,12 @@ GATES: Gates = (
             # recurrent state (RS) and DeepSeek V4's compressed state hold the context as the KV cache does
             _buffer(K.KV_BUFFER, r"\w+", r"(?:KV|RS|DSV4 \S+ state)"),
             _buffer(K.LORA_BUFFER, r"\w+", "LoRA"),
-            _buffer(K.COMPUTE_BUFFER, rf"(?!{_CLIP}:)\w+", "compute"),
+            _buffer(K.CLIP_COMPUTE, _CLIP, "compute"),
+            _buffer(K.COMPUTE_BUFFER, r"\w+", "compute"),
             _buffer(K.OUTPUT_BUFFER, r"\w+", "output"),
-            _rule(K.KV_TOTAL, rf"\w+: size =\s+{_MIB} \(\s*\d+ cells,"),
+            _rule(K.KV_TOTAL, rf"\w+: size =\s+{_MIB} \(\s*\d+ cells,(?:.*\bR \((?P<state>\w+)\))?"),
+            _rule(K.KV_ANNOUNCED, r"\w+: creating\s+(?:non-)?SWA KV cache, size = \d+ cells"),
+            _rule(K.CLIP_SIZE, rf"load_hparams: model size:\s+{_MIB}"),
             _rule(K.KV_TOTAL, rf"\w+: KV self size\s+=\s+{_MIB}"),
             _rule(K.CONTEXT_REDUCED, r"\w+: context size reduced from (?P<from_n>\d+) to (?P<to_n>\d+)"),
             # upstream llama-model.cpp; the MTP blocks of a model that is run without speculation
@@ -67,7 +70,9 @@ GATES: Gates = (
     (
         "print_info: ",
         (
-            _rule(K.MODEL_DIMENSION, r"print_info: (?P<key>n_vocab|n_embd|n_layer)\s+= (?P<value_n>\d+)\s*$"),
+            _rule(
+                K.MODEL_DIMENSION, r"print_info: (?P<key>n_vocab|n_embd|n_layer|ssm_d_state)\s+= (?P<value_n>\d+)\s*$"
+            ),
             _rule(K.FILE_SIZE, rf"print_info: file size\s+= {_MIB}"),
             _rule(K.FILE_SIZE, r"print_info: file size\s+= (?P<size_gib>\d+(?:\.\d+)?) GiB"),
             _rule(K.ALLOCATION, r"print_info: no_alloc\s+= (?P<no_alloc_n>\d)"),
@@ -139,6 +144,18 @@ GATES: Gates = (
         (_rule(K.FUSED_OPS, r"resolve_fused_ops: (?P<cause>.*(?:is assigned to device|, set to disabled).*)"),),
     ),
     ("multimodal", (_rule(K.MULTIMODAL, _TAG + r"loaded multimodal model, "),)),
+    (
+        "flash attention is ",
+        (_rule(K.CLIP_SETTLED, r"(?:warmup|clip_ctx|clip_init): flash attention is (?:en|dis)abled"),),
+    ),
+    (
+        "falling back to CPU",
+        (
+            _rule(
+                K.CLIP_UNSUPPORTED, r"\w+: flash attention is not supported by the current backend; falling back to CPU"
+            ),
+        ),
+    ),
     ("CLIP graph", (_rule(K.CLIP_UNSUPPORTED, r"\w+: WARNING: the CLIP graph uses unsupported operators"),)),
     ("router", (_rule(K.ROUTER, _TAG + r"starting (?:server in router mode|router server)"),)),
 )

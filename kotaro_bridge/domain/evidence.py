@@ -6,98 +6,8 @@ apart). Sizes in bytes.
 
 from __future__ import annotations
 
-import itertools
-import re
-from dataclasses import dataclass, field
-
 from kotaro_bridge.domain.engine_log import DeviceFacts, Event, EventKind, LogFacts
-from kotaro_bridge.domain.ggml_types import GGML_TYPES
-from kotaro_bridge.domain.units import GIB, MIB
-
-# Figures are printed with two decimals; this is the most that one of them can be off.
-ROUNDING_BYTES = round(0.005 * MIB) + 1
-FILE_SIZE_ROUNDING_BYTES = round(0.005 * GIB) + 1
-
-_GPU = re.compile(r"CUDA\d*")
-_HOST = re.compile(r"CPU\w*|\w+_(?:Host|REPACK|Mapped)|BLAS|AMX")
-_PINNED = re.compile(r"CUDA\d*_Host")
-_WIDTHS = {name: block_bytes / elements for name, elements, block_bytes in GGML_TYPES.values()}
-
-
-def is_gpu(device: str) -> bool:
-    """A name of the CUDA backend itself; `CUDA_Host` is host memory, and Vulkan may be a software device."""
-    return _GPU.fullmatch(device) is not None
-
-
-def is_host(device: str) -> bool:
-    return _HOST.fullmatch(device) is not None
-
-
-@dataclass(slots=True)
-class ModelLoad:
-    """One model file as it was loaded; a draft model makes a second one."""
-
-    dimensions: dict[str, int] = field(default_factory=dict)
-    per_layer_width: int = 0
-    types: set[str] = field(default_factory=set)
-    file_bytes: int | None = None
-    unused_bytes: int = 0
-    gpu_bytes: int = 0
-    host_bytes: int = 0
-    host_lines: int = 0
-
-    def input_tables(self) -> tuple[int, ...] | None:
-        """Elements of the tables that llama.cpp always keeps in host memory (reference llama-server §1.11)."""
-        try:
-            vocabulary, width = self.dimensions["n_vocab"], self.dimensions["n_embd"]
-            if not self.per_layer_width:
-                return (vocabulary * width,)
-            return (vocabulary * width, vocabulary * self.dimensions["n_layer"] * self.per_layer_width)
-        except KeyError:
-            return None
-
-    def host_sizes(self) -> tuple[float, ...] | None:
-        """What the input tables weigh, for each way to give them types that the file uses; largest last.
-
-        The log names the types of the file but not of each tensor. A host buffer that has exactly one of these sizes is
-        the input tables and nothing else: a layer part that went along (`-ot`, seen to keep the splits at 2 when it is
-        next to the input) changes the sum. Measured: 417.66 MiB = 152064 x 5120 in q4_K, captures full14 and full7-8k.
-        """
-        tables = self.input_tables()
-        widths = sorted(_WIDTHS[name.upper()] for name in self.types if name.upper() in _WIDTHS)
-        if tables is None or not widths:
-            return None
-        choices = itertools.product(widths, repeat=len(tables))
-        return tuple(sorted(sum(n * w for n, w in zip(tables, chosen, strict=True)) for chosen in choices))
-
-    def widest_host_bytes(self) -> float | None:
-        """More cannot be input tables; f32, which norms and biases have, counts only where nothing else is."""
-        sizes = self.host_sizes()
-        tables = self.input_tables()
-        if sizes is None or tables is None:
-            return None
-        matrices = [_WIDTHS[name.upper()] for name in self.types - {"f32"} if name.upper() in _WIDTHS]
-        return sum(tables) * max(matrices) if matrices else sizes[-1]
-
-    @property
-    def slack_bytes(self) -> int:
-        return ROUNDING_BYTES * max(1, self.host_lines)
-
-    @property
-    def host_explained(self) -> bool:
-        return any(abs(self.host_bytes - size) <= self.slack_bytes for size in self.host_sizes() or ())
-
-    @property
-    def expected_bytes(self) -> int | None:
-        """All tensors of the file that are loaded, as far down as its printed size may have been rounded up."""
-        return None if self.file_bytes is None else self.file_bytes - self.unused_bytes - FILE_SIZE_ROUNDING_BYTES
-
-
-@dataclass(slots=True)
-class _Buffers:
-    model: int | None = None
-    kv: int | None = None
-    compute: int | None = None
+from kotaro_bridge.domain.model_load import Buffers, ModelLoad, VisionLoad, is_gpu, is_host, is_pinned
 
 
 class Evidence:
@@ -108,10 +18,8 @@ class Evidence:
         self.devices_used: list[str] = []
         self.layers: tuple[int, int] | None = None
         self.splits: int | None = None
-        self.kv_total: int | None = None
         self.vision = False
-        self.clip_device: str | None = None
-        self.clip_splits: int | None = None
+        self.encoders: list[VisionLoad] = []
         self.ready = False
         self.starting = False
         self.engine_device: str | None = None
@@ -128,7 +36,7 @@ class Evidence:
         self._unified: bool | None = None
         self._context_reduced: tuple[int, int] | None = None
         self._url: str | None = None
-        self._buffers: dict[str, _Buffers] = {}
+        self._buffers: dict[str, Buffers] = {}
         self._pinned: dict[EventKind, int] = {}
 
     @property
@@ -143,8 +51,11 @@ class Evidence:
         if handler:
             handler(self, event)
 
-    def kv_bytes(self) -> int:
-        return sum(buffers.kv or 0 for name, buffers in self._buffers.items() if is_gpu(name))
+    @property
+    def kv_total(self) -> int | None:
+        """The engine's own sum over all caches."""
+        totals = [load.kv_total for load in self.loads if load.kv_total is not None]
+        return sum(totals) if totals else None
 
     def has_buffer(self, device: str, kind: str) -> bool:
         """Whether a buffer of this kind (`model`, `kv`, `compute`) that is not empty was logged for the device."""
@@ -169,7 +80,7 @@ class Evidence:
         devices = {
             name: DeviceFacts(None if is_host(name) else b.model, b.kv, b.compute)
             for name, b in self._buffers.items()
-            if not is_host(name) or b.kv is not None or (b.compute is not None and not _PINNED.fullmatch(name))
+            if not is_host(name) or b.kv is not None or (b.compute is not None and not is_pinned(name))
         }
         layers, layers_total = self.layers or (None, None)
         return LogFacts(
@@ -264,11 +175,20 @@ class Evidence:
         self._pin(event)
 
     def _kv_buffer(self, event: Event) -> None:
-        buffers = self._of(event.text("device"))
-        buffers.kv = (buffers.kv or 0) + event.number("size_bytes")
+        device, size = event.text("device"), event.number("size_bytes")
+        buffers = self._of(device)
+        buffers.kv = (buffers.kv or 0) + size
+        if is_gpu(device):
+            self.load.kv_bytes += size
+            self.load.kv_lines += 1
 
     def _kv_sum(self, event: Event) -> None:
-        self.kv_total = (self.kv_total or 0) + event.number("size_bytes")
+        self.load.kv_total = (self.load.kv_total or 0) + event.number("size_bytes")
+        self.load.caches += 1
+        self.load.states += "state" in event.values
+
+    def _kv_announced(self, _event: Event) -> None:
+        self.load.caches_announced += 1
 
     def _compute(self, event: Event) -> None:
         buffers = self._of(event.text("device"))
@@ -277,7 +197,7 @@ class Evidence:
         self._pin(event)
 
     def _pin(self, event: Event) -> None:
-        if _PINNED.fullmatch(event.text("device")):
+        if is_pinned(event.text("device")):
             self._pinned[event.kind] = max(self._pinned.get(event.kind, 0), event.number("size_bytes"))
 
     def _splits(self, event: Event) -> None:
@@ -300,13 +220,26 @@ class Evidence:
     def _multimodal(self, _event: Event) -> None:
         self.vision = True
 
+    @property
+    def encoder(self) -> VisionLoad:
+        """The vision encoder that is being loaded."""
+        if not self.encoders:
+            self.encoders.append(VisionLoad(""))
+        return self.encoders[-1]
+
     def _clip(self, event: Event) -> None:
-        self.vision = True
-        self.clip_device = event.text("device")
+        self.encoders.append(VisionLoad(event.text("device")))
+
+    def _clip_size(self, event: Event) -> None:
+        self.encoder.file_bytes = event.number("size_bytes")
+
+    def _clip_compute(self, event: Event) -> None:
+        if is_gpu(event.text("device")):
+            self.encoder.gpu_compute = event.number("size_bytes")
+        self._pin(event)
 
     def _clip_graph(self, event: Event) -> None:
-        self.vision = True
-        self.clip_splits = max(self.clip_splits or 0, event.number("splits"))
+        self.encoder.splits, self.encoder.splits_line = event.number("splits"), event.line
 
     def _weights(self, event: Event) -> None:
         self.weights = event.number("size_bytes")
@@ -323,8 +256,8 @@ class Evidence:
     def _level(self, event: Event) -> None:
         self.verbosity = event.number("level")
 
-    def _of(self, device: str) -> _Buffers:
-        return self._buffers.setdefault(device, _Buffers())
+    def _of(self, device: str) -> Buffers:
+        return self._buffers.setdefault(device, Buffers())
 
 
 K = EventKind
@@ -345,6 +278,7 @@ _HANDLERS = {
     K.MODEL_BUFFER: Evidence._model_buffer,
     K.KV_BUFFER: Evidence._kv_buffer,
     K.KV_TOTAL: Evidence._kv_sum,
+    K.KV_ANNOUNCED: Evidence._kv_announced,
     K.COMPUTE_BUFFER: Evidence._compute,
     K.OUTPUT_BUFFER: Evidence._pin,
     K.SPLITS: Evidence._splits,
@@ -353,6 +287,8 @@ _HANDLERS = {
     K.CONTEXT_REDUCED: Evidence._reduced,
     K.MULTIMODAL: Evidence._multimodal,
     K.CLIP_BACKEND: Evidence._clip,
+    K.CLIP_SIZE: Evidence._clip_size,
+    K.CLIP_COMPUTE: Evidence._clip_compute,
     K.CLIP_SPLITS: Evidence._clip_graph,
     K.WEIGHTS: Evidence._weights,
     K.KV_AVAILABLE: Evidence._kv_free,

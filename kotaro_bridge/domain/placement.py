@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from kotaro_bridge.domain import engine_log_llama, engine_log_vllm
 from kotaro_bridge.domain.engine_failures import FailureWatch
 from kotaro_bridge.domain.engine_log import Engine, Event, EventKind, LogFacts, LogLine, Stream, Value, split_log
-from kotaro_bridge.domain.evidence import Evidence, is_gpu
+from kotaro_bridge.domain.evidence import Evidence
+from kotaro_bridge.domain.model_load import is_gpu
 from kotaro_bridge.domain.placement_rules import (
     DISQUALIFIERS,
     EVIDENCE,
@@ -52,7 +53,7 @@ class PlacementWatch:
         expectation: what the launcher knows; without one any CUDA device will do and the log must explain itself.
 
     Attributes:
-        failure: the best known cause so far for an engine that dies; kept up to date until readiness.
+        failure: the best known cause so far for an engine that dies: while it starts, or while it serves.
     """
 
     def __init__(self, engine: Engine, expectation: Expectation | None = None) -> None:
@@ -75,7 +76,7 @@ class PlacementWatch:
 
     @property
     def failure(self) -> Reason | None:
-        return self._failures.root
+        return self._failures.death if self._evidence.ready else self._failures.root
 
     @property
     def ended_in_log(self) -> bool:
@@ -93,7 +94,9 @@ class PlacementWatch:
         """
         if line.stream is Stream.STDERR:
             self._stderr_expected = True
-        if not self._evidence.ready:
+        if self._evidence.ready:
+            self._failures.see_serving(line)
+        else:
             self._failures.see(line)
         event = self._parse(line)
         if event is None and self._device_table is None:
@@ -161,7 +164,7 @@ class PlacementWatch:
     def _check(self, event: Event, evidence: Evidence) -> list[Reason]:
         check = DISQUALIFIERS.get(event.kind)
         finding = check(event, evidence, self._expected) if check else None
-        return [Reason.at(finding[0], event.line, finding[1])] if finding else []
+        return [Reason.at(finding.code, finding.line or event.line, finding.params)] if finding else []
 
     def _follow_device_table(self, event: Event | None) -> None:
         """`device_info:` and one row per device; a table without a CUDA device is judged when it ends."""
@@ -208,7 +211,7 @@ class PlacementWatch:
             return (self._missing(missing),)
         if self._engine is Engine.VLLM:
             return ()
-        return tuple(Reason(code, params=params) for code, params in contradictions(evidence, expected))
+        return tuple(Reason(found.code, params=found.params) for found in contradictions(evidence, expected))
 
     def _missing(self, words: list[str]) -> Reason:
         params: Mapping[str, Value] = {"missing": ",".join(words)}
@@ -222,7 +225,7 @@ class PlacementWatch:
 
     def _shortfalls(self) -> tuple[Reason, ...]:
         found = shortfalls(self._evidence, self._expected)
-        return tuple(Reason(code, params=params) for code, params in found if code not in self._notices)
+        return tuple(Reason(one.code, params=one.params) for one in found if one.code not in self._notices)
 
 
 def judge_log(engine: Engine, stdout_text: str, stderr_text: str | None = None) -> Judgement:

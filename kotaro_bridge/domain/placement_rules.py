@@ -2,20 +2,42 @@
 
 Owns: every condition, each with its source (L is reference llama-server, V is reference vllm). Order, dry run and
 verdict are `placement`'s. A line that is expected and absent is never read as "fine" (L §0).
+
+Which accept rule is held where (`D` DISQUALIFIERS, `E` EVIDENCE, `S` sums and `shortfalls`):
+
+    L §5.1.1  device               D DEVICE_USED, CUDA_INIT_FAILED, NO_USABLE_GPU, device table (placement); E device
+    L §5.1.2  layers               D OFFLOADED; E layers
+    L §5.1.3  weights              D MODEL_BUFFER, TENSOR_FALLBACK; E weights, host_weights, file_size; S weights, host
+    L §5.1.4  KV, recurrent state  D KV_BUFFER; E kv, kv_total; S kv of the engine and of the header
+    L §5.1.5  compute              D COMPUTE_BUFFER; E compute
+    L §5.1.6  splits               D SPLITS; E splits; S splits that are too few
+    L §5.1.7  warnings, vision     D FUSED_OPS, LORA_*, TENSOR_OVERRIDE, CLIP_*; E vision; S projector
+    L §5.1.8  context, slots       E slots; S shortfalls; the HTTP answer (prover)
+    L §5.1.9  the machine          not here: VRAM growth and shared memory are the prover's
+    V §5.2    config line, weights, KV memory, KV size: E; options, offloaders, host KV, CPU builds: D
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
-from kotaro_bridge.domain.engine_log import Engine, Event, EventKind, Value
-from kotaro_bridge.domain.evidence import ROUNDING_BYTES, Evidence, is_gpu, is_host
+from kotaro_bridge.domain.engine_log import Engine, Event, EventKind, LogLine, Value
+from kotaro_bridge.domain.evidence import Evidence
+from kotaro_bridge.domain.model_load import ROUNDING_BYTES, is_gpu, is_host
 from kotaro_bridge.domain.reasons import Expectation, ReasonCode
 
 Params: TypeAlias = Mapping[str, Value]
-Finding: TypeAlias = tuple[ReasonCode, Params]
+
+
+class Finding(NamedTuple):
+    """What is wrong; `line` where another one than that of the event proves it."""
+
+    code: ReasonCode
+    params: Params
+    line: LogLine | None = None
+
 
 C = ReasonCode
 K = EventKind
@@ -44,9 +66,9 @@ def _device(event: Event, expected: Expectation | None, on_host: ReasonCode | No
     """A device that is host memory, no CUDA device at all, or not one of ours."""
     name = event.text("device")
     if is_host(name):
-        return (on_host, event.values) if on_host else None
+        return Finding(on_host, event.values) if on_host else None
     if not is_gpu(name) or (expected is not None and name not in expected.devices):
-        return C.DEVICE_UNEXPECTED, event.values
+        return Finding(C.DEVICE_UNEXPECTED, event.values)
     return None
 
 
@@ -59,12 +81,13 @@ def _weights(event: Event, evidence: Evidence, expected: Expectation | None) -> 
     limit = load.widest_host_bytes() if allowed is None else allowed
     if limit is None or load.host_bytes <= limit + load.slack_bytes:
         return None
-    return C.WEIGHTS_ON_CPU, {**event.values, "size_bytes": load.host_bytes, "allowed_bytes": round(limit)}
+    sizes = {"size_bytes": load.host_bytes, "allowed_bytes": round(limit)}
+    return Finding(C.WEIGHTS_ON_CPU, {**event.values, **sizes})
 
 
 def _fallback(event: Event, _evidence: Evidence, _expected: Expectation | None) -> Finding | None:
     """L §3: normal for the input tables (CUDA_Host to CPU), but a tensor that was to go to CUDA stayed behind."""
-    return (C.WEIGHTS_ON_CPU, event.values) if is_gpu(event.text("preferred")) else None
+    return Finding(C.WEIGHTS_ON_CPU, event.values) if is_gpu(event.text("preferred")) else None
 
 
 def _device_entry(event: Event, _evidence: Evidence, _expected: Expectation | None) -> Finding | None:
@@ -72,54 +95,64 @@ def _device_entry(event: Event, _evidence: Evidence, _expected: Expectation | No
     ggml_backend_cuda_device_get_memory), which gives itself away where it is more than the card has.
     """
     too_much = is_gpu(event.text("device")) and event.number("free_bytes") > event.number("total_bytes")
-    return (C.UNIFIED_MEMORY, event.values) if too_much else None
+    return Finding(C.UNIFIED_MEMORY, event.values) if too_much else None
 
 
 def _layers(event: Event, _evidence: Evidence, _expected: Expectation | None) -> Finding | None:
     """L §5.1.2; a full count proves nothing: captures nodevice-env claims 29/29 on the CPU."""
-    return (C.LAYERS_ON_CPU, event.values) if event.number("layers") < event.number("total") else None
+    return Finding(C.LAYERS_ON_CPU, event.values) if event.number("layers") < event.number("total") else None
 
 
 def expected_splits(evidence: Evidence) -> int:
-    return _HOST_SPLITS + max(1, len(evidence.devices_used))
+    """Splits of a model that is whole on the GPUs. A second table in host memory (Gemma 3n and 4) is looked up behind
+    the first work of the GPU and may cut twice more: reasoned from the graph, not measured.
+    """
+    tables = 2 if any(load.per_layer_width for load in evidence.loads) else 0
+    return _HOST_SPLITS + tables + max(1, len(evidence.devices_used))
 
 
 def _splits(event: Event, evidence: Evidence, _expected: Expectation | None) -> Finding | None:
     """Measured: KV cache in host memory 98, 20 of 49 layers `408 / 2`: the worse figure counts."""
     worst = max(event.number("splits"), int(event.values.get("splits_tg", 0)))
     limit = expected_splits(evidence)
-    return (C.SPLITS_TOO_MANY, {"splits": worst, "expected": limit}) if worst > limit else None
+    return Finding(C.SPLITS_TOO_MANY, {"splits": worst, "expected": limit}) if worst > limit else None
 
 
-def _clip_splits(event: Event, _evidence: Evidence, _expected: Expectation | None) -> Finding | None:
-    return (C.VISION_ON_CPU, event.values) if event.number("splits") > _CLIP_SPLITS else None
+def _vision_settled(_event: Event, evidence: Evidence, _expected: Expectation | None) -> Finding | None:
+    """Which schedule of an encoder is the last one shows only in what follows: a first one with flash attention is
+    dropped where the card cannot do it (clip.cpp, warmup).
+    """
+    for encoder in evidence.encoders:
+        if encoder.splits is not None and encoder.splits > _CLIP_SPLITS:
+            return Finding(C.VISION_ON_CPU, {"splits": encoder.splits}, encoder.splits_line)
+    return None
 
 
 def _architecture(event: Event, evidence: Evidence, _expected: Expectation | None) -> Finding | None:
     affected = event.text("architecture").startswith(_ENGRAM_ARCHITECTURES)
-    return (C.ENGRAM_ON_CPU, event.values) if affected and not evidence.engram_on_gpu else None
+    return Finding(C.ENGRAM_ON_CPU, event.values) if affected and not evidence.engram_on_gpu else None
 
 
 def _options(event: Event, _evidence: Evidence, _expected: Expectation | None) -> Finding | None:
     """V §3: a CPU wheel says so in its version and configuration. V §5.2: no option that moves anything off the GPU."""
     device, option = str(event.values.get("device", "cuda")), str(event.values.get("option", ""))
     if "cpu" in str(event.values.get("version", "")) or device == "cpu":
-        return C.CPU_PLATFORM, event.values
+        return Finding(C.CPU_PLATFORM, event.values)
     if device.partition(":")[0] != "cuda":
-        return C.DEVICE_UNEXPECTED, event.values
+        return Finding(C.DEVICE_UNEXPECTED, event.values)
     if not option:
         return None
     if option.startswith("ec_transfer"):
-        return C.ENCODER_TRANSFER_ACTIVE, {"option": option}
+        return Finding(C.ENCODER_TRANSFER_ACTIVE, {"option": option})
     is_kv = option.startswith("kv_") or "hisparse" in option
-    return (C.KV_OFFLOAD_ACTIVE if is_kv else C.OFFLOADER_ACTIVE), {"option": option}
+    return Finding(C.KV_OFFLOAD_ACTIVE if is_kv else C.OFFLOADER_ACTIVE, {"option": option})
 
 
 Check: TypeAlias = Callable[[Event, Evidence, Expectation | None], Finding | None]
 
 
 def _always(code: ReasonCode) -> Check:
-    return lambda event, _evidence, _expected: (code, event.values)
+    return lambda event, _evidence, _expected: Finding(code, event.values)
 
 
 def _placed(on_host: ReasonCode | None) -> Check:
@@ -144,7 +177,9 @@ DISQUALIFIERS: Mapping[EventKind, Check] = {
     K.SPLITS: _splits,
     K.FUSED_OPS: _always(C.FUSED_OPS_ON_CPU),  # L §5.1.7
     K.CLIP_BACKEND: _placed(C.VISION_ON_CPU),  # L §5.1.7
-    K.CLIP_SPLITS: _clip_splits,
+    K.CLIP_COMPUTE: _placed(None),  # some of its input is always prepared in host memory
+    K.CLIP_SETTLED: _vision_settled,  # L §5.1.7
+    K.READY: _vision_settled,
     K.CLIP_UNSUPPORTED: _always(C.VISION_ON_CPU),  # L §5.2
     K.VERSION: _options,
     K.OPTIONS: _options,
@@ -160,9 +195,19 @@ def _wanted(evidence: Evidence, expected: Expectation | None) -> tuple[str, ...]
 
 
 def _vision_proven(evidence: Evidence, expected: Expectation | None) -> bool:
-    if not (evidence.vision or (expected is not None and expected.vision)):
+    wanted = expected or Expectation()
+    if not (evidence.vision or evidence.encoders or wanted.vision):
         return True
-    return evidence.clip_device is not None and evidence.clip_splits is not None
+    sized = wanted.projector_bytes is None or all(encoder.file_bytes is not None for encoder in evidence.encoders)
+    return bool(evidence.encoders) and sized and all(encoder.is_proven for encoder in evidence.encoders)
+
+
+def _kv_known(evidence: Evidence, _expected: Expectation | None) -> bool:
+    return bool(evidence.loads) and all(load.kv_bytes > 0 for load in evidence.loads)
+
+
+def _kv_totals_known(evidence: Evidence, _expected: Expectation | None) -> bool:
+    return bool(evidence.loads) and all(load.caches_complete for load in evidence.loads)
 
 
 def _host_known(evidence: Evidence, expected: Expectation | None) -> bool:
@@ -205,8 +250,8 @@ EVIDENCE: Mapping[Engine, tuple[Presence, ...]] = {
         ("weights", _per_device("model")),  # L §5.1.3
         ("host_weights", _host_known),
         ("file_size", _weights_known),
-        ("kv", lambda e, _x: e.kv_bytes() > 0),  # L §5.1.4
-        ("kv_total", lambda e, _x: e.kv_total is not None),
+        ("kv", _kv_known),  # L §5.1.4
+        ("kv_total", _kv_totals_known),
         ("compute", _per_device("compute")),  # L §5.1.5
         ("splits", lambda e, _x: e.splits is not None),  # L §5.1.6
         ("vision", _vision_proven),  # L §5.1.7
@@ -227,6 +272,8 @@ LLAMA_VERBOSITY = 4
 
 @dataclass(frozen=True, slots=True)
 class _Sum:
+    """A size that has to be reached. More is no way off the GPU: tensors and caches are padded to what a card likes."""
+
     code: ReasonCode
     size_bytes: int
     expected_bytes: int | None
@@ -235,28 +282,39 @@ class _Sum:
     def finding(self) -> Finding | None:
         if self.expected_bytes is None or self.size_bytes >= self.expected_bytes - ROUNDING_BYTES * self.lines:
             return None
-        return self.code, {"size_bytes": self.size_bytes, "expected_bytes": self.expected_bytes}
+        return Finding(self.code, {"size_bytes": self.size_bytes, "expected_bytes": self.expected_bytes})
 
 
 def contradictions(evidence: Evidence, expected: Expectation | None) -> list[Finding]:
     """Llama-server: evidence that is there but does not add up to a whole model on the GPU."""
     wanted = expected or Expectation()
-    on_gpu = sum(load.gpu_bytes for load in evidence.loads)
+    main = evidence.loads[0]  # what is expected is the model's, not that of a draft behind it
+    weights = wanted.weights_on_gpu_bytes
     sums = [
-        # L §5.1.3 and 4: the engine's own totals, and the plan's where there is one
+        # L §5.1.3 and 4: the engine's own totals, and the header's where there is one
         *(_Sum(C.WEIGHTS_INCOMPLETE, x.gpu_bytes + x.host_bytes, x.expected_bytes, 3) for x in evidence.loads),
-        _Sum(C.WEIGHTS_INCOMPLETE, on_gpu, wanted.weights_on_gpu_bytes),
-        _Sum(C.KV_INCOMPLETE, evidence.kv_bytes(), evidence.kv_total, 4),
-        _Sum(C.KV_INCOMPLETE, evidence.kv_bytes(), wanted.kv_bytes),
+        _Sum(C.WEIGHTS_INCOMPLETE, main.gpu_bytes, None if weights is None else weights - main.unused_bytes),
+        *(_Sum(C.KV_INCOMPLETE, x.kv_bytes, x.kv_total, x.kv_lines + x.caches) for x in evidence.loads),
+        _Sum(C.KV_INCOMPLETE, main.kv_bytes, wanted.kv_bytes, main.kv_lines),
     ]
     found = [finding for item in sums if (finding := item.finding())]
     if wanted.host_allowed_bytes is None:
         unexplained = [load.host_bytes for load in evidence.loads if not load.host_explained]
-        found += [(C.HOST_BUFFER_UNEXPLAINED, {"size_bytes": size}) for size in unexplained]
+        found += [Finding(C.HOST_BUFFER_UNEXPLAINED, {"size_bytes": size}) for size in unexplained]
     if evidence.splits is not None and evidence.splits <= _HOST_SPLITS:
         # Measured: 1 is a model that is whole on the CPU (captures cuda-hidden).
-        found.append((C.SPLITS_UNEXPECTED, {"splits": evidence.splits}))
-    return found
+        found.append(Finding(C.SPLITS_UNEXPECTED, {"splits": evidence.splits}))
+    return found + _strange_projectors(evidence, wanted.projector_bytes)
+
+
+def _strange_projectors(evidence: Evidence, expected_bytes: int | None) -> list[Finding]:
+    """L §5.1.7: the encoder that was loaded is the file whose header was read."""
+    sizes = [encoder.file_bytes for encoder in evidence.encoders if encoder.file_bytes is not None]
+    return [
+        Finding(C.PROJECTOR_UNEXPECTED, {"size_bytes": size, "expected_bytes": expected_bytes})
+        for size in sizes
+        if expected_bytes is not None and abs(size - expected_bytes) > ROUNDING_BYTES
+    ]
 
 
 def shortfalls(evidence: Evidence, expected: Expectation | None) -> list[Finding]:
@@ -266,7 +324,7 @@ def shortfalls(evidence: Evidence, expected: Expectation | None) -> list[Finding
         (C.PARALLEL_REDUCED, expected.parallel if expected else None, evidence.n_parallel),
     )
     return [
-        (code, {"from": asked, "to": got})
+        Finding(code, {"from": asked, "to": got})
         for code, asked, got in pairs
         if asked is not None and got is not None and got < asked
     ]

@@ -52,6 +52,7 @@ class ReasonCode(StrEnum):
     HOST_BUFFER_UNEXPLAINED = "host_buffer_unexplained"  # size_bytes
     WEIGHTS_INCOMPLETE = "weights_incomplete"  # size_bytes, expected_bytes
     KV_INCOMPLETE = "kv_incomplete"  # size_bytes, expected_bytes
+    PROJECTOR_UNEXPECTED = "projector_unexpected"  # size_bytes, expected_bytes
     SPLITS_UNEXPECTED = "splits_unexpected"  # splits
     # on the GPU, but not as asked; a run refuses these
     CONTEXT_REDUCED = "context_reduced"  # from, to
@@ -130,6 +131,7 @@ class Expectation:
         n_ctx: tokens per slot; parallel: number of slots.
         vision: a projector is loaded with the model.
         host_allowed_bytes: the tensors of the input layer, which llama.cpp always keeps in host memory.
+        projector_bytes: all tensors of the projector.
     """
 
     devices: tuple[str, ...] = ("CUDA0",)
@@ -139,3 +141,4 @@ class Expectation:
     parallel: int | None = None
     vision: bool = False
     host_allowed_bytes: int | None = None
+    projector_bytes: int | None = None

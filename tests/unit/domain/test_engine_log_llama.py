@@ -49,8 +49,10 @@ FORMS: list[tuple[str, EventKind, dict[str, Value]]] = [
     (
         "llama_memory_recurrent: size =   1.00 MiB (     4 cells,  65 layers,  4 seqs), R (f32)",
         K.KV_TOTAL,
-        {"size_bytes": MIB},
+        {"size_bytes": MIB, "state": "f32"},
     ),
+    ("llama_kv_cache_iswa: creating non-SWA KV cache, size = 8192 cells", K.KV_ANNOUNCED, {}),
+    ("llama_kv_cache_iswa: creating     SWA KV cache, size = 1024 cells", K.KV_ANNOUNCED, {}),
     (
         "llama_adapter_lora_init_impl:        CPU LoRA buffer size =    2.00 MiB",
         K.LORA_BUFFER,
@@ -63,6 +65,19 @@ FORMS: list[tuple[str, EventKind, dict[str, Value]]] = [
         "0.01.000.000 W warmup: WARNING: the CLIP graph uses unsupported operators by the backend",
         K.CLIP_UNSUPPORTED,
         {},
+    ),
+    (
+        "0.01.000.000 W warmup: flash attention is not supported by the current backend; falling back to CPU "
+        "(performance will be degraded)",
+        K.CLIP_UNSUPPORTED,
+        {},
+    ),
+    ("0.01.000.000 I warmup: flash attention is enabled", K.CLIP_SETTLED, {}),
+    ("0.01.000.000 I load_hparams: model size:         1.50 MiB", K.CLIP_SIZE, {"size_bytes": 3 * MIB // 2}),
+    (
+        "0.01.000.000 I reserve_compute_meta:      CUDA0 compute buffer size =    24.00 MiB",
+        K.CLIP_COMPUTE,
+        {"device": "CUDA0", "size_bytes": 24 * MIB},
     ),
     ("0.01.000.000 I srv    load_model: loaded multimodal model, 'mmproj.gguf'", K.MULTIMODAL, {}),
     # model shape
@@ -138,7 +153,6 @@ def test_form(text: str, kind: EventKind, values: dict[str, Value]) -> None:
         "0.00.146.033 I print_info: n_ctx_train           = 32768",
         "0.02.533.120 I slot   operator(): id  3 | task 0 | new prompt, n_ctx_slot = 8192, n_keep = 0",
         "0.02.258.075 I slot   load_model: id  0 | task -1 | new slot, n_ctx = 8192",
-        "0.02.000.000 I llama_kv_cache_iswa: creating non-SWA KV cache, size = 8192 cells",
     ],
 )
 def test_no_event(text: str) -> None:

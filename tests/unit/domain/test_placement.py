@@ -78,7 +78,6 @@ DISQUALIFYING = [
         C.WEIGHTS_ON_CPU,
     ),
     ("clip_ctx: CLIP using CPU backend", Verdict.PARTIAL, C.VISION_ON_CPU),
-    ("reserve_compute_meta: graph splits = 3, nodes = 388", Verdict.PARTIAL, C.VISION_ON_CPU),
     ("warmup: WARNING: the CLIP graph uses unsupported operators by the backend", Verdict.PARTIAL, C.VISION_ON_CPU),
     ("ggml_cuda_init: failed to initialize CUDA: unknown error", Verdict.PARTIAL, C.CUDA_INIT_FAILED),
     ("warning: no usable GPU found, --gpu-layers option will be ignored", Verdict.PARTIAL, C.NO_GPU_DEVICE),
@@ -90,6 +89,16 @@ DISQUALIFYING = [
     ("load_tensors:      Vulkan0 model buffer size =  8148.38 MiB", Verdict.UNKNOWN, C.DEVICE_UNEXPECTED),
     ("llama_kv_cache:     RPC0[a] KV buffer size =   928.00 MiB", Verdict.UNKNOWN, C.DEVICE_UNEXPECTED),
     ("sched_reserve:      Vulkan0 compute buffer size =    28.00 MiB", Verdict.UNKNOWN, C.DEVICE_UNEXPECTED),
+    # several cards at once: the name does not say which holds what
+    ("load_tensors:  CUDA0_Split model buffer size =  8148.38 MiB", Verdict.UNKNOWN, C.DEVICE_UNEXPECTED),
+    ("load_tensors: Meta(CUDA0,CPU) model buffer size =  8148.38 MiB", Verdict.UNKNOWN, C.DEVICE_UNEXPECTED),
+    ("llama_kv_cache: Meta(CUDA0,CPU) KV buffer size =  1536.00 MiB", Verdict.UNKNOWN, C.DEVICE_UNEXPECTED),
+    ("reserve_compute_meta:    Vulkan0 compute buffer size =    28.00 MiB", Verdict.UNKNOWN, C.DEVICE_UNEXPECTED),
+    (
+        "warmup: flash attention is not supported by the current backend; falling back to CPU",
+        Verdict.PARTIAL,
+        C.VISION_ON_CPU,
+    ),
     ("srv  llama_server: starting server in router mode. models will be loaded", Verdict.UNKNOWN, C.ROUTER_MODE),
     (
         "cmn  common_param:   - CUDA0   : NVIDIA H100 80GB HBM3 (81079 MiB, 120500 MiB free)",
@@ -214,6 +223,56 @@ def test_a_file_that_is_f32_throughout() -> None:
     assert judge(text.replace("=   417.66 MiB", "=  2990.00 MiB")).reasons[0].code is C.WEIGHTS_ON_CPU
 
 
+def test_a_second_table_in_host_memory_may_cut_twice_more() -> None:
+    wide = "0.00.836.964 I llama_model_loader: - kv  20:    gemma4.embedding_length_per_layer_input u32   = 256"
+    start = "0.00.836.965 I llama_model_loader: - type  f32"
+    host = f"{152064 * (5120 + 48 * 256) * 144 / 256 / MIB:.2f}"
+    text = changed("CPU_Mapped model buffer size =   417.66", f"CPU_Mapped model buffer size =   {host}")
+    text = text.replace(start, f"{wide}\n{start}")
+    assert outcome(judge(text.replace("splits = 2", "splits = 4"))) == (Verdict.GPU, [])
+    assert outcome(judge(text.replace("splits = 2", "splits = 5"))) == (Verdict.PARTIAL, [C.SPLITS_TOO_MANY])
+
+
+class TestSeveralCaches:
+    """A model with sliding windows has two, and each tells its own total."""
+
+    first = "0.02.177.001 I llama_kv_cache_iswa: creating non-SWA KV cache, size = 8192 cells"
+    second = "0.02.177.990 I llama_kv_cache_iswa: creating     SWA KV cache, size = 1024 cells"
+    buffer = "0.02.178.000 I llama_kv_cache:      CUDA0 KV buffer size =   192.00 MiB"
+    total = "0.02.178.100 I llama_kv_cache: size =  192.00 MiB (  1024 cells,  48 layers,  4/1 seqs), K (f16): 96 MiB"
+    rows = (first, second, buffer, total)
+    state = (
+        "0.01.146.064 I print_info: ssm_d_state           = 16",
+        "0.02.178.200 I llama_memory_recurrent:      CUDA0 RS buffer size =     8.00 MiB",
+        "0.02.178.300 I llama_memory_recurrent: size =    8.00 MiB (     4 cells,  48 layers,  4 seqs  0 rs_seq), "
+        "R (f32):    2.00 MiB, S (f32):    6.00 MiB, P (f32):    0.00 MiB",
+    )
+
+    def test_both(self) -> None:
+        assert outcome(judge(added(*self.rows))) == (Verdict.GPU, [])
+        assert judge(added(*self.rows)).facts.kv_total == (1536 + 192) * MIB
+
+    @pytest.mark.parametrize("missing", [(total,), (buffer, total)])
+    def test_a_cache_that_was_announced_and_is_not_there(self, missing: tuple[str, ...]) -> None:
+        text = added(*(row for row in self.rows if row not in missing))
+        assert outcome(judge(text)) == (Verdict.UNKNOWN, [C.EVIDENCE_MISSING])
+
+    def test_a_buffer_that_is_not_there(self) -> None:
+        assert outcome(judge(added(self.first, self.second, self.total))) == (Verdict.UNKNOWN, [C.KV_INCOMPLETE])
+
+    def test_recurrent_state_is_missed_where_the_model_has_some(self) -> None:
+        assert outcome(judge(added(*self.state))) == (Verdict.GPU, [])
+        assert outcome(judge(added(*self.state[:1]))) == (Verdict.UNKNOWN, [C.EVIDENCE_MISSING])
+        assert outcome(judge(added(*self.state[:2]))) == (Verdict.UNKNOWN, [C.EVIDENCE_MISSING])
+        assert outcome(judge(added(self.state[0], self.state[2]))) == (Verdict.UNKNOWN, [C.KV_INCOMPLETE])
+
+    def test_each_line_may_be_rounded(self) -> None:
+        """1536.004 and 192.004 MiB are printed as 1536.00 and 192.00."""
+        exact = round((1536.004 + 192.004) * MIB)
+        assert outcome(judge(added(*self.rows), Expectation(kv_bytes=exact))) == (Verdict.GPU, [])
+        assert judge(added(*self.rows), Expectation(kv_bytes=exact + MIB)).verdict is Verdict.UNKNOWN
+
+
 def test_an_unknown_element_type_proves_nothing() -> None:
     text = (
         changed("- type q4_K:", "- type  zz9:")
@@ -239,6 +298,27 @@ def test_a_draft_model_has_to_be_whole_as_well() -> None:
     assert judge(added(*no_host)).verdict is Verdict.UNKNOWN
 
 
+def test_what_is_expected_is_not_made_up_by_a_draft_model() -> None:
+    rows = llama_text("full7-8k").split("\n")
+    start = next(i for i, row in enumerate(rows) if "loaded meta data" in row)
+    end = next(i for i, row in enumerate(rows) if "splits = " in row)
+    text = added(*rows[start : end + 1])
+    assert outcome(judge(text, Expectation(kv_bytes=1536 * MIB))) == (Verdict.GPU, [])
+    assert outcome(judge(text, Expectation(kv_bytes=1600 * MIB))) == (Verdict.UNKNOWN, [C.KV_INCOMPLETE])
+    assert outcome(judge(text, Expectation(weights_on_gpu_bytes=8200 * MIB))) == (
+        Verdict.UNKNOWN,
+        [C.WEIGHTS_INCOMPLETE],
+    )
+
+
+def test_tensors_that_are_not_loaded_at_all_are_not_missed() -> None:
+    row = f"0.00.900.000 W model has unused tensor blk.48.nextn.eh_proj.weight (size = {52 * MIB} bytes) -- ignoring"
+    start = "0.01.171.116 I load_tensors: offloading output layer to GPU"
+    text = changed(start, f"{row}\n{start}")
+    assert outcome(judge(text, Expectation(weights_on_gpu_bytes=8200 * MIB))) == (Verdict.GPU, [])
+    assert judge(WHOLE, Expectation(weights_on_gpu_bytes=8200 * MIB)).verdict is Verdict.UNKNOWN
+
+
 def test_two_gpus_make_three_splits() -> None:
     second = "0.00.837.087 I llama_prepare_model_devices: using device CUDA1 (NVIDIA) (0000:00:07.0) - 80552 MiB free"
     text = changed("splits = 2", "splits = 3").replace(
@@ -253,30 +333,77 @@ def test_two_gpus_make_three_splits() -> None:
 
 
 class TestVision:
-    loaded = "0.02.250.000 I srv    load_model: loaded multimodal model, 'mmproj.gguf'"
     backend = "0.02.240.000 I clip_ctx: CLIP using CUDA0 backend"
+    size = "0.02.241.000 I load_hparams: model size:         12.50 MiB"
+    compute = "0.02.244.000 I reserve_compute_meta:      CUDA0 compute buffer size =    24.93 MiB"
+    host = "0.02.244.100 I reserve_compute_meta:        CPU compute buffer size =     0.30 MiB"
     graph = "0.02.245.000 I reserve_compute_meta: graph splits = 1, nodes = 823"
-    compute = "0.02.244.000 I reserve_compute_meta:        CPU compute buffer size =    24.93 MiB"
+    settled = "0.02.245.100 I warmup: flash attention is enabled"
+    loaded = "0.02.250.000 I srv    load_model: loaded multimodal model, 'mmproj.gguf'"
+    rows = (backend, size, compute, host, graph, settled, loaded)
+    wanted = Expectation(vision=True, projector_bytes=round(12.5 * MIB))
+
+    def without(self, *missing: str) -> str:
+        return added(*(row for row in self.rows if row not in missing))
 
     def test_whole_on_the_gpu(self) -> None:
-        rows = (self.backend, self.compute, self.graph, self.loaded)
-        assert outcome(judge(added(*rows), Expectation(vision=True))) == (Verdict.GPU, [])
+        assert outcome(judge(added(*self.rows), self.wanted)) == (Verdict.GPU, [])
+        assert outcome(judge(added(*self.rows))) == (Verdict.GPU, [])
 
-    @pytest.mark.parametrize("missing", ["backend", "graph"])
+    @pytest.mark.parametrize("missing", [backend, compute, graph])
     def test_silence_about_the_encoder_proves_nothing(self, missing: str) -> None:
-        rows = [
-            row for name, row in vars(type(self)).items() if name in ("backend", "graph", "loaded") and name != missing
-        ]
-        assert outcome(judge(added(*rows))) == (Verdict.UNKNOWN, [C.EVIDENCE_MISSING])
+        assert outcome(judge(self.without(missing))) == (Verdict.UNKNOWN, [C.EVIDENCE_MISSING])
+        assert outcome(judge(self.without(missing, self.loaded))) == (Verdict.UNKNOWN, [C.EVIDENCE_MISSING])
+
+    def test_an_encoder_that_is_only_loaded_has_told_nothing(self) -> None:
+        assert outcome(judge(added(self.loaded))) == (Verdict.UNKNOWN, [C.EVIDENCE_MISSING])
 
     def test_expected_and_not_there(self) -> None:
         (reason,) = judge(WHOLE, Expectation(vision=True)).reasons
         assert reason.params == {"missing": "vision"}
 
+    def test_the_size_of_the_projector_is_that_of_its_header(self) -> None:
+        text = self.without(self.size)
+        assert outcome(judge(text)) == (Verdict.GPU, [])
+        assert outcome(judge(text, self.wanted)) == (Verdict.UNKNOWN, [C.EVIDENCE_MISSING])
+        for size in ("12.48", "12.52"):
+            other = judge(
+                added(*self.rows).replace("model size:         12.50", f"model size:         {size}"), self.wanted
+            )
+            assert outcome(other) == (Verdict.UNKNOWN, [C.PROJECTOR_UNEXPECTED])
+            assert other.reasons[0].params["expected_bytes"] == round(12.5 * MIB)
+
+    def test_a_file_with_sound_has_two_encoders(self) -> None:
+        second = (self.backend, self.size, self.compute, self.graph, self.settled)
+        assert outcome(judge(added(*self.rows, *second), self.wanted)) == (Verdict.GPU, [])
+        short = added(*self.rows, *(row for row in second if row != self.graph))
+        assert outcome(judge(short, self.wanted)) == (Verdict.UNKNOWN, [C.EVIDENCE_MISSING])
+
     def test_its_compute_buffer_is_not_the_language_models(self) -> None:
         text = "\n".join(row for row in WHOLE.split("\n") if "CUDA0 compute buffer" not in row)
-        fake = "0.02.244.000 I reserve_compute_meta:      CUDA0 compute buffer size =    24.93 MiB"
-        assert judge(text.replace(READY, f"{fake}\n{READY}")).verdict is Verdict.UNKNOWN
+        assert judge(text.replace(READY, f"{self.compute}\n{READY}")).verdict is Verdict.UNKNOWN
+
+    def test_a_schedule_that_cuts_is_raised_when_it_is_settled(self) -> None:
+        cut = self.graph.replace("splits = 1", "splits = 3")
+        for last in (self.settled, READY):
+            rows = (self.backend, self.compute, cut, last)
+            watch = PlacementWatch(Engine.LLAMA_SERVER)
+            raised = [watch.feed(LogLine(Stream.STDERR, n, row)) for n, row in enumerate(rows, start=1)]
+            assert raised[:3] == [None] * 3
+            assert raised[3] is not None
+            assert (raised[3].code, raised[3].line_no, raised[3].line) == (C.VISION_ON_CPU, 3, cut)
+        assert outcome(judge(added(self.backend, self.compute, cut, self.settled))) == (
+            Verdict.PARTIAL,
+            [C.VISION_ON_CPU],
+        )
+
+    def test_a_schedule_that_was_only_tried_does_not_count(self) -> None:
+        """Flash attention is tried first; a card that cannot do it computes without, still on the card."""
+        tried = self.graph.replace("splits = 1", "splits = 9")
+        warning = "0.02.244.900 W warmup: WARNING: flash attention not supported by CUDA0, memory usage will increase"
+        off = self.settled.replace("enabled", "disabled")
+        rows = (self.backend, self.size, self.compute, tried, warning, self.compute, self.graph, off, self.loaded)
+        assert outcome(judge(added(*rows), self.wanted)) == (Verdict.GPU, [])
 
 
 class TestDeviceTable:
