@@ -15,7 +15,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Set
-from dataclasses import replace
 
 from kotaro_bridge.domain import run_state as rs
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
@@ -26,10 +25,12 @@ from kotaro_bridge.domain.run_state import Phase
 from kotaro_bridge.domain.run_transition import transition
 from kotaro_bridge.domain.run_view import Endpoint, PhaseChanged, RunView
 from kotaro_bridge.domain.units import MIB
+from kotaro_bridge.service.engine_end import why_ended
+from kotaro_bridge.service.gatekeeper import Clearance
 from kotaro_bridge.service.log_ring import LogRing
 from kotaro_bridge.service.prover import expectation, reason_problem
-from kotaro_bridge.service.run_log import RunLog
 from kotaro_bridge.service.remedies import remedies_for
+from kotaro_bridge.service.run_log import RunLog
 from kotaro_bridge.service.run_session import Context, Session
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ _TAIL = 8
 
 
 class RunActor:
-    """Owns the run of one profile. Public methods may be called from any thread and return at once."""
+    """Owns the run of one profile. Public methods may be called from any thread and return at once.
 
     Args:
         after: the actor of the profile as it was before it was changed; its log and its count of starts go on.
@@ -81,10 +82,9 @@ class RunActor:
         return self._session.run_id
 
     @property
-    def shared_before(self) -> int | None:
-        """Bytes of shared GPU memory just before the start of this run, where known."""
-        clearance = self._session.clearance
-        return clearance.shared_before if clearance else None
+    def clearance(self) -> Clearance | None:
+        """What the gate saw just before the start of this run; None where it has not passed."""
+        return self._session.clearance
 
     def start(self) -> None:
         """Ask for a start; does nothing while a run is under way."""
@@ -97,6 +97,10 @@ class RunActor:
     def disqualify(self, generation: int, why: Problem) -> None:
         """A watcher outside (telemetry) saw that the model left the GPU, or can no longer tell."""
         self._queue.put(rs.Disqualified(generation, why))
+
+    def warn(self, generation: int, why: Problem) -> None:
+        """A watcher outside found something that the profile's policy lets go on: the run shows it."""
+        self._queue.put(rs.Warned(generation, why))
 
     def prove_again(self) -> None:
         """After resume or a driver change: the address is withdrawn until the proof holds again."""
@@ -221,12 +225,12 @@ class RunActor:
             speed=session.speed,
             endpoint=endpoint,
             vram_taken=session.vram_taken,
+            warning=run.warning,
+            remedies=session.remedies if run.phase in (Phase.REFUSED, Phase.FAILED) else (),
         )
 
     # --- effects --------------------------------------------------------------------------------------------------
 
-            warning=run.warning,
-            remedies=session.remedies if run.phase in (Phase.REFUSED, Phase.FAILED) else (),
     def _carry_out(self, effect: rs.Effect) -> None:
         session, process = self._session, self._session.process
         if isinstance(effect, rs.Arm):
@@ -272,11 +276,11 @@ class RunActor:
     def _check_gate(self, session: Session) -> rs.Event:
         result = self._context.gatekeeper.check(self.profile)
         session.report, session.clearance = result.report, result.clearance
+        session.remedies, session.need = result.remedies, result.need
         if result.clearance is not None:
             return rs.GateAnswered(session.generation, None)
         blocking = result.report.blocking
         return rs.GateAnswered(session.generation, blocking[0].message if blocking else problem("gate.incomplete"))
-        session.remedies, session.need = result.remedies, result.need
 
     def _spawn(self, session: Session) -> rs.Event:
         clearance, generation, profile = session.clearance, session.generation, self.profile
@@ -316,22 +320,15 @@ class RunActor:
         elif isinstance(event, Exited):
             session.exited = True
             self._queue.put(rs.EngineExited(generation, self._why_ended(session, event)))
+            session.end_told.set()
         elif isinstance(event, ChannelClosed):
             self._queue.put(rs.Detached(generation, problem("launch.channel_lost", *event.tail[-5:], code=event.code)))
+            session.end_told.set()
 
     def _why_ended(self, session: Session, event: Exited) -> Problem:
-        """Why an engine ended by itself: the cause that its log names, else how it ended."""
         tail = tuple(line.text for line in self.ring.since(session.first_line, _TAIL).lines)
         cause = session.log.failure if session.log is not None else None
-        if cause is not None:
-            # vLLM prints a hundred lines of tracebacks behind the cause.
-            proof = (cause.line,) if cause.line and cause.line not in tail else ()
-            return replace(reason_problem(cause), evidence=(*proof, *tail))
-        if event.signal == 9:
-            return problem("engine.killed", *tail, signal=9)
-        if event.signal is not None:
-            return problem("engine.signalled", *tail, signal=event.signal)
-        return problem("engine.exited", *tail, code=event.code or 0)
+        return why_ended(event, cause, tail, self.profile, session.clearance)
 
     def _probe(self, session: Session) -> rs.Event:
         http, run_log = session.http, session.log
@@ -345,8 +342,15 @@ class RunActor:
         if http is None or run_log is None or clearance is None:
             return rs.ProofAnswered(session.generation, problem("proof.not_proved", verdict="unknown"))
         run_log.wait_ready(self._context.ready_line_s)
-        proof = self._context.prover.prove(self.profile, clearance, run_log.judge(ended=False), http)
-        session.judgement, session.speed, session.vram_taken = proof.judgement, proof.speed, proof.vram_taken
+        prover, judgement = self._context.prover, run_log.judge(ended=False)
+        proof = prover.prove(self.profile, clearance, judgement, http, again=session.proved)
+        session.judgement, session.speed = proof.judgement, proof.speed
+        if not session.proved:
+            session.vram_taken = proof.vram_taken
+        session.proved = session.proved or proof.problem is None
+        if proof.problem is not None and proof.problem.code == "proof.no_answer":
+            # Where the engine has died under the request, its end is on the way, says why, and then comes first.
+            session.end_told.wait(self._context.end_s)
         return rs.ProofAnswered(session.generation, proof.problem)
 
     def _confirm(self, session: Session) -> rs.Event:
@@ -354,9 +358,9 @@ class RunActor:
         left = self._context.machine.launcher(self.profile).reap(session.run_id, self._limits.grace_s)
         if left:
             return rs.Confirmed(session.generation, problem("stop.processes_left", pids=", ".join(map(str, left))))
+        if why := self._run.cause or self._run.problem:
+            session.remedies = remedies_for(self._context.machine, self.profile, session, why)
         before = session.clearance.used_before if session.clearance else None
         prover = self._context.prover
         left_over = prover.vram_left(self.profile.gpu, before, session.used_at_end, session.vram_taken)
         return rs.Confirmed(session.generation, left_over)
-        if why := self._run.cause or self._run.problem:
-            session.remedies = remedies_for(self._context.machine, self.profile, session, why)

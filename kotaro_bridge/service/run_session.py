@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -12,8 +13,8 @@ from kotaro_bridge.domain.ports import EngineProcess
 from kotaro_bridge.domain.ports_http import EngineHttp
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.reasons import Judgement
-from kotaro_bridge.domain.run_view import Speed
 from kotaro_bridge.domain.remedy import Remedy
+from kotaro_bridge.domain.run_view import Speed
 from kotaro_bridge.service.bus import Bus
 from kotaro_bridge.service.gatekeeper import Clearance, Gatekeeper
 from kotaro_bridge.service.load_slot import LoadSlot
@@ -28,6 +29,7 @@ class Context:
 
     Args:
         open_log: opens the file of a run's log; None keeps no file.
+        end_s: how long the end of an engine that does not answer the proof may take to be told.
         ready_line_s: how long the ready line may come after the first good answer: it travels through a pipe or two.
     """
 
@@ -39,6 +41,7 @@ class Context:
     open_log: Callable[[Profile, str], LogFile | None]
     limits: Callable[[Profile], rs.Limits]
     ready_line_s: float = 3.0
+    end_s: float = 1.0
     load_slot: LoadSlot = field(default_factory=LoadSlot)
 
 
@@ -48,14 +51,16 @@ class Session:
 
     Args:
         first_line: cursor of the ring where this run's lines begin.
+        proved: a proof has passed; a later one cannot go by what was in use before the start.
         exited: the engine ended (by itself, or after it was told to).
+        end_told: an end has been put to the run.
         used_at_end: bytes in use on the card when the end began.
+        remedies: what would let a refused or failed start work; need: see `GateResult`.
         lines_seen, vram_seen: log lines, and the most VRAM in use, when it was last asked whether loading moves.
     """
 
     generation: int
     run_id: str
-        remedies: what would let a refused or failed start work; need: see `GateResult`.
     report: GateReport | None = None
     clearance: Clearance | None = None
     log: RunLog | None = None
@@ -66,9 +71,10 @@ class Session:
     vram_taken: int | None = None
     used_at_end: int | None = None
     first_line: int = 0
+    proved: bool = False
     exited: bool = False
-    lines_seen: int = 0
-    vram_seen: int = 0
     end_told: threading.Event = field(default_factory=threading.Event)
     remedies: tuple[Remedy, ...] = ()
     need: Callable[[Profile], int | None] = lambda _: None
+    lines_seen: int = 0
+    vram_seen: int = 0

@@ -1,7 +1,7 @@
-"""Telemetry: one thread that reads cards, counters and token rates, tells the bus, and watches runs that serve.
+"""Telemetry: one thread that reads cards, counters and token rates, tells the bus, and has runs that serve watched.
 
-Owns the pace (slow while nobody looks, at once when a run changes), the history, and the watch over READY runs: spill
-into shared memory and a lost driver end a run. Must not touch engines other than through `RunActor.disqualify`.
+Owns the pace (slow while nobody looks, at once when a run changes), the history, and carrying out what the watch over a
+run finds (`watch.py` judges). Must not touch engines other than through the run's actor.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kotaro_bridge.domain import run_state as rs
 from kotaro_bridge.domain.engine_log import Engine
-from kotaro_bridge.domain.errors import Problem, ProblemError, problem
+from kotaro_bridge.domain.errors import Problem, ProblemError
 from kotaro_bridge.domain.gpu import GpuCounters, GpuSnapshot
-from kotaro_bridge.domain.metrics import LlamaRates, VllmRates
+from kotaro_bridge.domain.metrics import LlamaRates, Rates, VllmRates
 from kotaro_bridge.domain.run_state import Phase
-from kotaro_bridge.domain.run_view import PhaseChanged, RunView, Sample, Throughput
+from kotaro_bridge.domain.run_view import Notice, PhaseChanged, RunView, Sample, Throughput
 from kotaro_bridge.service.bus import Bus, Message
 from kotaro_bridge.service.machine import Machine
-from kotaro_bridge.service.prover import shared_allowed
 from kotaro_bridge.service.run_actor import RunActor
+from kotaro_bridge.service.watch import RunWatch, Seen, terms
 
 log = logging.getLogger(__name__)
 
@@ -31,17 +31,31 @@ WATCHED_S = 1.0
 HIDDEN_RUNNING_S = 3.0
 HIDDEN_IDLE_S = 15.0
 HISTORY_S = 600.0
-_STRIKES = 3  # samples in a row before a watch ends a run
+ASLEEP_S = 30.0  # no sample takes so long while the PC is awake
 
 
 @dataclass(slots=True)
-class _Watch:
-    """What is remembered of one serving run between ticks."""
+class _Watched:
+    """What is remembered of one run between ticks.
+
+    Args:
+        told: what the person has heard of in this run.
+        watch: from one passed proof to the next; None until a tick sees the run serve.
+    """
 
     generation: int
     rates: LlamaRates | VllmRates
-    spill_strikes: int = 0
-    driver_strikes: int = 0
+    told: set[str] = field(default_factory=set)
+    watch: RunWatch | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What one tick read of the machine. `lost`: why the driver did not answer."""
+
+    gpus: tuple[GpuSnapshot, ...]
+    lost: Problem | None
+    counters: GpuCounters | None
 
 
 class Telemetry:
@@ -49,7 +63,7 @@ class Telemetry:
 
     Args:
         actors: the actors whose runs are watched, asked at each tick.
-        clock: monotonic seconds.
+        clock: monotonic seconds; wall: seconds since the epoch.
     """
 
     def __init__(
@@ -58,12 +72,16 @@ class Telemetry:
         bus: Bus,
         actors: Callable[[], tuple[RunActor, ...]],
         clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self._machine = machine
         self._bus = bus
         self._actors = actors
-        self._watches: dict[str, _Watch] = {}
+        self._watched_runs: dict[str, _Watched] = {}
         self._clock = clock
+        self._wall = wall
+        self._before: tuple[float, float] | None = None
+        self._pause_s = 0.0
         self._history: deque[Sample] = deque(maxlen=round(HISTORY_S / WATCHED_S))
         self._watched = False
         self._closed = False
@@ -109,7 +127,8 @@ class Telemetry:
                 self.tick()
             except Exception:  # a defect of ours must not end the watch over the runs
                 log.exception("a sample failed")
-            self._wake.wait(self._pause())
+            self._pause_s = self._pause()
+            self._wake.wait(self._pause_s)
             self._wake.clear()
 
     def _pause(self) -> float:
@@ -119,76 +138,82 @@ class Telemetry:
         return HIDDEN_RUNNING_S if busy else HIDDEN_IDLE_S
 
     def tick(self) -> Sample:
-        """Take one sample, judge the watches, publish."""
-        lost: Problem | None = None
-        gpus: tuple[GpuSnapshot, ...] = ()
-        try:
-            gpus = self._machine.gpu.snapshot()
-        except ProblemError as error:
-            lost = error.problem
-        counters = self._machine.counters.read()
-        throughput = tuple(
-            self._run_tick(actor, view, counters, lost)
-            for actor in self._actors()
-            if (view := actor.view).phase in rs.SERVING
-        )
-        sample = Sample(self._clock(), time.time(), gpus, counters, throughput)
+        """Take one sample, have it judged, publish."""
+        if self._slept():
+            # Before anything is read: a driver that has just woken up may keep us waiting.
+            for actor in self._actors():
+                self._prove_again(actor)
+        reading = self._read()
+        serving = tuple((actor, view) for actor in self._actors() if (view := actor.view).phase in rs.SERVING)
+        throughput = tuple(self._run_tick(actor, view, reading) for actor, view in serving)
+        sample = Sample(self._clock(), self._wall(), reading.gpus, reading.counters, throughput)
         self._history.append(sample)
         self._bus.publish(sample)
         return sample
 
-    def _run_tick(
-        self, actor: RunActor, view: RunView, counters: GpuCounters | None, lost: Problem | None
-    ) -> Throughput:
-        watch = self._watch_of(actor, view)
-        why = self._judge(watch, view, actor.shared_before, counters, lost)
-        if why is not None:
-            actor.disqualify(watch.generation, why)
-        return self._rates(actor, watch)
+    def _read(self) -> _Reading:
+        try:
+            gpus, lost = self._machine.gpu.snapshot(), None
+        except ProblemError as error:
+            gpus, lost = (), error.problem
+        return _Reading(gpus, lost, self._machine.counters.read())
 
-    def _watch_of(self, actor: RunActor, view: RunView) -> _Watch:
-        """The watch of this generation."""
-        watch = self._watches.get(view.profile_id)
-        if watch is None or watch.generation != view.generation:
-            rates = LlamaRates() if actor.profile.engine is Engine.LLAMA_SERVER else VllmRates()
-            watch = _Watch(view.generation, rates)
-            self._watches[view.profile_id] = watch
-        return watch
-
-    @staticmethod
-    def _judge(
-        watch: _Watch,
-        view: RunView,
-        shared_before: int | None,
-        counters: GpuCounters | None,
-        lost: Problem | None,
-    ) -> Problem | None:
-        """What ends the run: the driver gone, or memory moved to shared memory, over several samples.
-
-        Args:
-            shared_before: bytes of shared GPU memory just before the start.
+    def _slept(self) -> bool:
+        """True if this PC has slept since the last sample. Windows counts sleep in its monotonic clock, Linux only in
+        the time of day.
         """
-        watch.driver_strikes = watch.driver_strikes + 1 if lost is not None else 0
-        if lost is not None and watch.driver_strikes >= _STRIKES:
-            return lost
-        judgement = view.judgement
-        if counters is None or counters.shared is None or shared_before is None or judgement is None:
-            return None
-        rise, allowed = counters.shared - shared_before, shared_allowed(judgement.facts)
-        watch.spill_strikes = watch.spill_strikes + 1 if rise > allowed else 0
-        if watch.spill_strikes >= _STRIKES:
-            return problem("watch.spill", rise_bytes=rise, allowed_bytes=allowed)
-        return None
+        now = (self._clock(), self._wall())
+        before, self._before = self._before, now
+        return before is not None and max(now[0] - before[0], now[1] - before[1]) > self._pause_s + ASLEEP_S
+
+    def _run_tick(self, actor: RunActor, view: RunView, reading: _Reading) -> Throughput:
+        run = self._watched_run(actor, view)
+        rates = self._rates(actor, run)
+        card = next((gpu for gpu in reading.gpus if gpu.index == actor.profile.gpu), None)
+        self._judge(actor, view, run, Seen(self._clock(), card, reading.lost, reading.counters, rates))
+        return Throughput(view.profile_id, rates.generation_tps, rates.prompt_tps, rates.requests)
+
+    def _watched_run(self, actor: RunActor, view: RunView) -> _Watched:
+        """What is remembered of this generation."""
+        run = self._watched_runs.get(view.profile_id)
+        if run is None or run.generation != view.generation:
+            rates = LlamaRates() if actor.profile.engine is Engine.LLAMA_SERVER else VllmRates()
+            run = _Watched(view.generation, rates)
+            self._watched_runs[view.profile_id] = run
+        return run
+
+    def _judge(self, actor: RunActor, view: RunView, run: _Watched, seen: Seen) -> None:
+        """Let the watch judge a sample, and do what it found."""
+        clearance = actor.clearance
+        if run.watch is None:
+            held_to = terms(actor.profile, clearance, view) if clearance else None
+            if held_to is None:
+                return
+            run.watch = RunWatch(held_to, run.told)
+        found = run.watch.judge(seen)
+        if found.stop is not None:
+            actor.disqualify(view.generation, found.stop)
+        if found.warning is not None:
+            actor.warn(view.generation, found.warning)
+        if found.prove_again:
+            self._prove_again(actor)
+        for notice in found.notices:
+            self._bus.publish(Notice(notice))
+
+    def _prove_again(self, actor: RunActor) -> None:
+        """The address is withdrawn until the proof holds again, and the watch begins anew then."""
+        actor.prove_again()
+        if (run := self._watched_runs.get(actor.profile.id)) is not None:
+            run.watch = None
 
     @staticmethod
-    def _rates(actor: RunActor, watch: _Watch) -> Throughput:
+    def _rates(actor: RunActor, run: _Watched) -> Rates:
         """Token rates; None (a gap in the graph) where the engine did not answer."""
-        http, profile_id = actor.http, actor.profile.id
+        http = actor.http
         if http is None or actor.view.phase is not Phase.READY:
-            return Throughput(profile_id, None, None, None)
+            return Rates()
         try:
             raw = http.rates_sample()
         except ProblemError:
-            return Throughput(profile_id, None, None, None)
-        rates = watch.rates.feed(raw)
-        return Throughput(profile_id, rates.generation_tps, rates.prompt_tps, rates.requests)
+            return Rates()
+        return run.rates.feed(raw)

@@ -82,6 +82,13 @@ VLLM = Profile(
     need=VramNeed(vram_mib=24_000, source="measured"),
 )
 
+FACTS = TargetFacts(True, False, MODEL_BYTES, None, True, configs=(), memory=32 * 1024 * MIB, swap=0)
+CUDA_LINKED = ("libcudart.so.13 => /usr/local/cuda/lib64/libcudart.so.13 (0x0)",)
+LISTED = ("Available devices:", "  CUDA0: RTX (32000 MiB, 31000 MiB free)")
+ASKED = (
+    """vllm 0.25.0|torch 2.11.0+cu130|cuda 13.0|library ok|driver ok|init 0|driver_cuda 13000|count 1|device 8.9 RTX"""
+)
+
 QUICK = Limits(first_probe_s=0.01, probe_s=0.02, ready_probe_s=3600.0, retry_s=3600.0)
 """Deadlines under which nothing happens by itself but the probes of a load."""
 
@@ -162,11 +169,13 @@ class Process:
         assert self._base is not None
         self._gpu.used = self._base + size
 
-    def exits(self, code: int | None = 0, signal: int | None = None, *, frees: bool = True) -> None:
+    def exits(
+        self, code: int | None = 0, signal: int | None = None, *, frees: bool = True, kills: int | None = 0
+    ) -> None:
         """The engine ends, the guardian cleans up, the channel closes."""
         if frees:
             self._gpu.used = self._base
-        self.event(Exited(code, signal))
+        self.event(Exited(code, signal, kills))
         self.event(Cleaned(()))
         self.event(ChannelClosed(0, True, ()))
 
@@ -203,7 +212,11 @@ class Target(Scripted):
 
     def __init__(self, gpu: Gpu) -> None:
         self._gpu = gpu
-        self.facts: TargetFacts | Problem | Exception = TargetFacts(True, False, MODEL_BYTES, None, True)
+        self.facts: TargetFacts | Problem | Exception = FACTS
+        self.devices: dict[Engine, DeviceAnswer | None] = {
+            Engine.LLAMA_SERVER: DeviceAnswer(0, LISTED, CUDA_LINKED),
+            Engine.VLLM: DeviceAnswer(0, tuple(ASKED.split("|"))),
+        }
         self.header = HEADER
         self.smi: tuple[GpuSnapshot, ...] | Problem | None = None
         self.smi_asked = 0
@@ -220,8 +233,8 @@ class Target(Scripted):
     def run(self, argv: Sequence[str], *, timeout_s: float, stdin: bytes | None = None) -> Completed:
         raise NotImplementedError
 
-    def probe(self, executable: str, model: str, projector: str, port: int) -> TargetFacts:
-        return self.answer(self.facts)
+    def probe(self, engine: Engine, question: EngineCommand, model: str, projector: str, port: int) -> TargetFacts:
+        return replace(self.answer(self.facts), devices=self.devices[engine])
 
     def read_at(self, path: str, offset: int, size: int, *, timeout_s: float = 30.0) -> bytes:
         return reader(self.header, MODEL_BYTES)(offset, size)
@@ -332,15 +345,6 @@ class Speeds:
         self.kept[key] = tokens_per_s
 
 
-class LogPart(LogFile):
-    """A log file in memory."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.flushed = 0
-        self.closed = 0
-
-    def write(self, line: LogLine) -> None:
 class ProfileFiles(Scripted):
     """Profiles on a disk that a test may let fail."""
 
@@ -361,6 +365,15 @@ class ProfileFiles(Scripted):
         return self.profiles[profile_id]
 
 
+class LogPart(LogFile):
+    """A log file in memory."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.flushed = 0
+        self.closed = 0
+
+    def write(self, line: LogLine) -> None:
         self.lines.append(line.text)
 
     def flush(self) -> None:
@@ -456,6 +469,7 @@ class Life:
             lambda *_: self.file,
             lambda _: limits,
             ready_line_s=0.0,
+            end_s=0.0,
         )
         self.actor = RunActor(profile, self.context)
 

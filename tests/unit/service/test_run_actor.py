@@ -93,12 +93,13 @@ def test_a_second_start_is_a_new_generation() -> None:
         assert (view.judgement, view.speed, view.vram_taken) == (None, None, None)
 
 
-def test_http_and_shared_memory_belong_to_the_run() -> None:
+def test_http_and_clearance_belong_to_the_run() -> None:
     with life() as run:
-        assert (run.actor.http, run.actor.shared_before) == (None, None)
+        assert (run.actor.http, run.actor.clearance) == (None, None)
         run.serves()
         assert run.actor.http is run.machine.http
-        assert run.actor.shared_before == 190 * MIB
+        assert run.actor.clearance is not None
+        assert run.actor.clearance.shared_before == 190 * MIB
         run.actor.stop()
         run.waits_for(Phase.STOPPED)
         assert run.actor.http is None
@@ -248,14 +249,61 @@ def test_the_last_lines_of_an_earlier_run_are_no_evidence() -> None:
         assert view.problem.evidence == ()
 
 
-def test_an_engine_that_crashes_while_it_serves() -> None:
+def test_an_engine_that_crashes_while_it_serves_names_what_killed_it() -> None:
     with life() as run:
         engine = run.serves()
-        engine.says(["CUDA error: an illegal memory access was encountered"])
+        engine.says(["CUDA error: an illegal memory access was encountered", "Aborted"])
         engine.exits(None, 6)
         view = run.waits_for(Phase.FAILED)
-        assert code(view) == "engine.signalled"
+        assert view.problem is not None
+        assert (view.problem.code, view.problem.params["cause"]) == (
+            "proof.cuda_error",
+            "an illegal memory access was encountered",
+        )
+        assert view.problem.evidence[-2:] == ("CUDA error: an illegal memory access was encountered", "Aborted")
         assert run.heard.phases == [*SERVED, Phase.STOPPING, Phase.FAILED]
+
+
+def test_error_lines_of_requests_and_of_the_start_are_no_cause_of_a_later_end() -> None:
+    start = llama_lines("full14-np1")
+    with life() as run:
+        engine = run.answers(["0.00.001.000 E srv init: a file that is not needed is missing", *start])
+        run.waits_for(Phase.READY)
+        engine.says(["9.00.001.000 E srv send_error: the request exceeds the context"])
+        engine.exits(3)
+        view = run.waits_for(Phase.FAILED)
+        assert view.problem is not None
+        assert (view.problem.code, view.problem.params["code"]) == ("engine.exited", 3)
+
+
+def test_lines_that_prove_a_death_end_nothing_while_the_engine_lives() -> None:
+    with life() as run:
+        run.serves().says(["CUDA error: an illegal memory access was encountered"])
+        run.actor.stop()
+        assert run.waits_for(Phase.STOPPED, Phase.FAILED).problem is None
+
+
+OOM_ENDS = [
+    ([], None, 9, 1, "engine.out_of_ram"),
+    (["0.00.001.000 E load: error loading model: interrupted"], None, 9, 2, "engine.out_of_ram"),
+    ([], None, 9, 0, "engine.killed"),
+    ([], None, 9, None, "engine.killed"),
+    ([], None, 11, 1, "engine.signalled"),
+    ([], 1, None, 1, "engine.exited"),
+]
+
+
+@pytest.mark.parametrize(("lines", "status", "signal", "kills", "why"), OOM_ENDS)
+def test_a_kill_for_want_of_ram_is_told_by_the_kernels_count(
+    lines: list[str], status: int | None, signal: int | None, kills: int | None, why: str
+) -> None:
+    with life() as run:
+        engine = run.loads()
+        engine.says(lines)
+        engine.exits(status, signal, kills=kills)
+        view = run.waits_for(Phase.FAILED)
+        assert view.problem is not None
+        assert (view.problem.code, view.problem.evidence) == (why, tuple(lines))
 
 
 def test_a_lost_channel_is_confirmed_from_outside() -> None:
@@ -311,6 +359,33 @@ def test_an_engine_that_answers_health_but_no_request_is_no_proof() -> None:
         assert fails_proof(run, run.answers()) == "proof.no_answer"
 
 
+def dies_under_the_warm_up(run: Life, end: Callable[[Process], None]) -> RunView:
+    """The engine takes the first request, does not answer it, and ends a moment later."""
+    object.__setattr__(run.context, "end_s", DEADLINE_S)
+    run.machine.http.warm = problem("http.broken", detail="connection closed")
+    asked = threading.Event()
+    run.machine.http.on_warm_up = asked.set
+    engine = run.answers()
+    assert asked.wait(DEADLINE_S)
+    end(engine)
+    return run.waits_for(Phase.FAILED)
+
+
+def test_an_engine_that_dies_under_the_first_request_says_why_itself() -> None:
+    def crashes(engine: Process) -> None:
+        engine.says(["ggml.c:9: GGML_ASSERT(x) failed"])
+        engine.exits(None, 6)
+
+    with life() as run:
+        assert code(dies_under_the_warm_up(run, crashes)) == "proof.engine_crashed"
+        assert run.heard.phases == [*PROVED, Phase.STOPPING, Phase.FAILED]
+
+
+def test_a_channel_lost_under_the_first_request_is_no_silent_engine() -> None:
+    with life() as run:
+        assert code(dies_under_the_warm_up(run, Process.loses_channel)) == "launch.channel_lost"
+
+
 def test_a_healthy_engine_without_its_ready_line_is_no_proof() -> None:
     with life() as run:
         engine = run.answers([line for line in llama_lines("full14-np1") if "listening" not in line.text])
@@ -353,6 +428,41 @@ def test_the_proof_can_be_wanted_again_and_the_address_is_withdrawn_meanwhile() 
         run.until(lambda view: view.phase is Phase.READY and run.heard.phases.count(Phase.READY) == 2)
         assert run.heard.phases == [*SERVED, Phase.PROVING, Phase.READY]
         assert run.heard.changes[-2].view.endpoint is None
+
+
+def test_what_others_gave_back_meanwhile_fails_no_later_proof() -> None:
+    """The level before the start is hours old then: a browser that was closed must not look like missing memory."""
+    with life() as run:
+        run.machine.gpu.used = 900 * MIB
+        run.serves()
+        run.machine.gpu.used = CLAIMED + 525 * MIB  # without the 900 MiB
+        run.actor.prove_again()
+        run.until(lambda view: view.phase is Phase.READY and run.heard.phases.count(Phase.READY) == 2)
+        assert run.actor.view.vram_taken == CLAIMED + 525 * MIB
+
+
+def test_a_later_proof_that_fails_ends_the_run() -> None:
+    with life() as run:
+        engine = run.serves()
+        run.machine.http.warm = problem("http.timeout", seconds=30)
+        run.actor.prove_again()
+        assert code(run.waits_for(Phase.FAILED)) == "proof.no_answer"
+        assert engine.calls == ["stop 10"]
+        assert run.heard.phases == [*SERVED, Phase.PROVING, Phase.STOPPING, Phase.FAILED]
+
+
+def test_a_warning_is_shown_until_a_later_proof_holds() -> None:
+    with life() as run:
+        run.serves()
+        since = run.actor.view.since
+        run.actor.warn(0, problem("test.old"))
+        run.actor.warn(1, problem("watch.spill"))
+        view = run.until(lambda view: view.warning is not None)
+        assert (view.phase, view.warning, view.since) == (Phase.READY, problem("watch.spill"), since)
+        assert view.endpoint is not None
+        run.actor.prove_again()
+        run.until(lambda view: view.phase is Phase.READY and view.warning is None)
+        assert run.heard.phases == [*SERVED, Phase.PROVING, Phase.READY]
 
 
 def test_a_run_that_ends_while_its_proof_waits_for_the_ready_line() -> None:
