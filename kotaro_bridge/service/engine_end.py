@@ -19,13 +19,20 @@ RAM_BESIDES_MODEL = 2 * GIB
 
 
 def why_ended(
-    event: Exited, cause: Reason | None, tail: Sequence[str], profile: Profile, clearance: Clearance | None
+    event: Exited,
+    cause: Reason | None,
+    tail: Sequence[str],
+    profile: Profile,
+    clearance: Clearance | None,
+    *,
+    served: bool,
 ) -> Problem:
     """The reason of an end that nobody asked for.
 
     Args:
         cause: what the engine's log names as the cause.
         tail: the last lines of the log.
+        served: the engine had been proved.
     """
     # vLLM prints a hundred lines of tracebacks behind the cause.
     proof = (cause.line,) if cause is not None and cause.line and cause.line not in tail else ()
@@ -34,6 +41,8 @@ def why_ended(
     killed = event.signal == KILL or (cause is not None and cause.code is ReasonCode.ENGINE_KILLED)
     if killed and event.oom_kills:
         return replace(_out_of_ram(profile, clearance), evidence=lines)
+    if cause is not None and served and cause.code is ReasonCode.OUT_OF_GPU_MEMORY:
+        return problem("engine.out_of_vram", *lines)
     if cause is not None:
         return replace(reason_problem(cause), evidence=lines)
     if event.signal == KILL:

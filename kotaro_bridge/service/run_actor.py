@@ -328,7 +328,7 @@ class RunActor:
     def _why_ended(self, session: Session, event: Exited) -> Problem:
         tail = tuple(line.text for line in self.ring.since(session.first_line, _TAIL).lines)
         cause = session.log.failure if session.log is not None else None
-        return why_ended(event, cause, tail, self.profile, session.clearance)
+        return why_ended(event, cause, tail, self.profile, session.clearance, served=session.proved)
 
     def _probe(self, session: Session) -> rs.Event:
         http, run_log = session.http, session.log

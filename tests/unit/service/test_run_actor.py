@@ -264,6 +264,14 @@ def test_an_engine_that_crashes_while_it_serves_names_what_killed_it() -> None:
         assert run.heard.phases == [*SERVED, Phase.STOPPING, Phase.FAILED]
 
 
+def test_video_memory_that_runs_out_while_serving_is_not_said_of_the_loading() -> None:
+    with life() as run:
+        engine = run.serves()
+        engine.says(["CUDA error: out of memory"])
+        engine.exits(None, 6)
+        assert code(run.waits_for(Phase.FAILED)) == "engine.out_of_vram"
+
+
 def test_error_lines_of_requests_and_of_the_start_are_no_cause_of_a_later_end() -> None:
     start = llama_lines("full14-np1")
     with life() as run:
