@@ -104,6 +104,11 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something a person should hear that belongs to no run under way, such as what an earlier run left behind."""
+    """Something a person should hear that belongs to no run under way, such as what an earlier run left behind.
+
+    Args:
+        profile_id: of the profile whose remedy failed; empty for everything else.
+    """
 
     problem: Problem
+    profile_id: str = ""

@@ -158,7 +158,7 @@ class Supervisor:
             # A second click on the same button finds the run under way.
             actor.wait(lambda view: view.generation != before, _START_SEEN_S)
         except ProblemError as error:
-            self._context.bus.publish(Notice(error.problem))
+            self._context.bus.publish(Notice(error.problem, profile_id))
         finally:
             with self._lock:
                 self._applying.discard(profile_id)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from kotaro_bridge.domain.errors import Problem
     from kotaro_bridge.domain.profile import Profile
+    from kotaro_bridge.domain.remedy import Remedy
     from kotaro_bridge.domain.run_view import Endpoint, RunView, Sample
     from kotaro_bridge.service.bus import Bus
     from kotaro_bridge.service.log_ring import LogRing
@@ -35,6 +36,9 @@ class SupervisorPort(Protocol):
 
     def stop(self, profile_id: str) -> None:
         """Ask for a stop; accepted in every state."""
+
+    def apply(self, profile_id: str, remedy: Remedy) -> None:
+        """Change what was refused, then ask for a start; what comes of it arrives on the bus."""
 
     def log(self, profile_id: str) -> LogRing:
         """The newest lines of the profile's engine."""

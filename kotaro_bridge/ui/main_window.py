@@ -37,7 +37,6 @@ class MainWindow(QMainWindow):
         super().__init__()
         self._desk = desk
         self._theme = theme
-        self._profiles = {profile.id: profile for profile in desk.supervisor.profiles()}
         self.setWindowTitle("Kotaro Bridge")
         self.setWindowIcon(app_icon())
         self.models = ModelList(theme, desk.texts, desk.supervisor.profiles())
@@ -103,20 +102,20 @@ class MainWindow(QMainWindow):
         frame.addWidget(self.notice)
         self._right.addWidget(self._notice_holder)
         self._notice_holder.hide()
-        if not self._profiles:
+        profiles = self._desk.supervisor.profiles()
+        if not profiles:
             self._right.addWidget(_nothing_to_start(self._desk), 1)
             return
-        first = next(iter(self._profiles.values()))
-        self.dashboard = Dashboard(self._desk, self._theme, bridge, first)
+        self.dashboard = Dashboard(self._desk, self._theme, bridge, profiles[0])
         self.dashboard.details.connect(self.details)
         self._right.addWidget(self.dashboard, 1)
 
     def _choose_first(self) -> None:
         """Open with the model that the tray speaks of, else the first."""
         supervisor = self._desk.supervisor
-        views = [supervisor.view(profile_id) for profile_id in self._profiles]
+        views = [supervisor.view(profile.id) for profile in supervisor.profiles()]
         for view in views:
-            self.models.set_phase(view.profile_id, view.phase)
+            self.models.show_run(view)
         lead = leading(views)
         if lead is not None:
             self.models.select(lead.profile_id)
@@ -126,9 +125,13 @@ class MainWindow(QMainWindow):
     @Slot(str)
     def choose(self, profile_id: str) -> None:
         """Show a profile."""
-        profile: Profile | None = self._profiles.get(profile_id)
+        profile = self._profile(profile_id)
         if profile is not None and self.dashboard is not None:
             self.dashboard.show_profile(profile)
+
+    def _profile(self, profile_id: str) -> Profile | None:
+        """As it is now: a remedy may have changed it."""
+        return next((profile for profile in self._desk.supervisor.profiles() if profile.id == profile_id), None)
 
     def show_notice(self, what: str, do: str = "") -> None:
         """A sentence over the page, such as that the program is about to quit."""
@@ -142,8 +145,15 @@ class MainWindow(QMainWindow):
 
     @Slot(object)
     def _on_phase(self, change: PhaseChanged) -> None:
-        self.models.set_phase(change.view.profile_id, change.view.phase)
-        if self.dashboard is not None and self.isVisible():
+        self.models.show_run(change.view)
+        profile = self._profile(change.view.profile_id)
+        if profile is not None:
+            self.models.show_profile(profile)
+        if self.dashboard is None or not self.isVisible():
+            return
+        if profile is not None and profile.id == self.dashboard.profile.id:
+            self.dashboard.show_profile(profile)
+        else:
             self.dashboard.refresh()
 
     @Slot(object)

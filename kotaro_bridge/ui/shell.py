@@ -10,16 +10,19 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
-from kotaro_bridge.domain.run_state import RESTING, SPAWNED, Phase
-from kotaro_bridge.domain.run_view import Notice, PhaseChanged
+from kotaro_bridge.domain.run_state import ENDING, RESTING, SERVING, SPAWNED, Phase
+from kotaro_bridge.domain.run_view import Notice, PhaseChanged, RunView
 from kotaro_bridge.texts import Message
 from kotaro_bridge.ui.bridge import Bridge
 from kotaro_bridge.ui.desk import Desk
 from kotaro_bridge.ui.theme import Theme
 from kotaro_bridge.ui.tray import Tray
-from kotaro_bridge.ui.view_models.status import can_stop, is_blocked
+from kotaro_bridge.ui.view_models.status import can_stop, is_blocked, is_warned
 
 if TYPE_CHECKING:
+    from kotaro_bridge.domain.errors import Problem
+    from kotaro_bridge.domain.profile import Profile
+    from kotaro_bridge.domain.remedy import Remedy
     from kotaro_bridge.ui.dialogs.block import BlockDialog
     from kotaro_bridge.ui.main_window import MainWindow
     from kotaro_bridge.ui.view_models.block import BlockReport
@@ -40,6 +43,8 @@ class Shell(QObject):
         self._tray_visible = tray_visible
         self._quitting = False
         self._told_of_orphans = False
+        self._warned: dict[str, str] = {}  # by profile, the code of the warning that was told
+        self._followed: set[str] = set()  # starts that were asked for in a dialog: the window shows them
         self._unread: list[Message] = []  # heard before there was a window to show them in
         self.bridge = Bridge(desk.bus, self)
         self.tray = Tray(desk, theme, visible=tray_visible, parent=self)
@@ -84,10 +89,8 @@ class Shell(QObject):
         """Open the dialog that says why a model does not run."""
         from kotaro_bridge.ui.view_models.block import block_report
 
-        profile = next(profile for profile in self._desk.supervisor.profiles() if profile.id == profile_id)
-        sample = self._desk.telemetry.latest()
-        holders = sample.counters.processes if sample and sample.counters else ()
-        self._open(block_report(self._desk.texts, profile, self._desk.supervisor.view(profile_id), holders))
+        supervisor = self._desk.supervisor
+        self._open(block_report(self._desk.texts, self._profile(profile_id), supervisor.view(profile_id)))
 
     @Slot()
     def quit(self) -> None:
@@ -147,18 +150,49 @@ class Shell(QObject):
     @Slot(object)
     def _on_phase(self, change: PhaseChanged) -> None:
         self.tray.refresh()
+        self._tell(change)
         view = change.view
         dialog = self.dialogs.get(view.profile_id)
-        if is_blocked(view.phase):
+        is_open = dialog is not None and dialog.isVisible()
+        if is_blocked(view.phase) or (is_warned(view) and is_open):
             # The end of what was left over is good news: it is told where a dialog is open, and does not open one.
-            if change.old is not Phase.ORPHANED or (dialog is not None and dialog.isVisible()):
+            if change.old is not Phase.ORPHANED or is_open:
                 self.explain(view.profile_id)
         elif dialog is not None:
             if view.phase in SPAWNED or view.phase is Phase.STOPPED:
                 dialog.close()
             else:
                 dialog.show_busy()
+        self._follow(view)
         self._end_if_settled()
+
+    def _tell(self, change: PhaseChanged) -> None:
+        """Notify of what a person has to hear without a window: that a serving model lost its proof, and why."""
+        view, text = change.view, self._desk.texts.text
+        if view.warning is not None and is_warned(view):
+            if self._warned.get(view.profile_id) != view.warning.code:
+                self._warned[view.profile_id] = view.warning.code
+                self._notify(text("ui.notify.warned", model=self._profile(view.profile_id).title), view.warning)
+            return
+        self._warned.pop(view.profile_id, None)
+        if change.old in (*SERVING, Phase.PROVING) and view.phase in ENDING and view.problem is not None:
+            self._notify(text("ui.notify.ended", model=self._profile(view.profile_id).title), view.problem)
+
+    def _notify(self, title: str, problem: Problem) -> None:
+        message = self._desk.texts.message(problem)
+        self.tray.say(title, f"{message.what} {message.do}".strip())
+
+    def _follow(self, view: RunView) -> None:
+        """Once a start that was asked for in a dialog is under way, the window shows how it goes on."""
+        if view.profile_id in self._followed and view.phase is not Phase.CHECKING:
+            self._followed.remove(view.profile_id)
+            if view.phase in SPAWNED:
+                self.open_dashboard()
+                if self.window is not None:
+                    self.window.models.select(view.profile_id)
+
+    def _profile(self, profile_id: str) -> Profile:
+        return next(profile for profile in self._desk.supervisor.profiles() if profile.id == profile_id)
 
     @Slot(object)
     def _on_sample(self, _sample: object) -> None:
@@ -166,10 +200,17 @@ class Shell(QObject):
 
     @Slot(object)
     def _on_notice(self, notice: Notice) -> None:
-        """What belongs to no run under way: said by the tray, and kept in the window if it is open."""
-        message = self._desk.texts.message(notice.problem)
-        self._unread.append(message)
-        self.tray.say("Kotaro Bridge", f"{message.what} {message.do}".strip())
+        """What belongs to no run under way: said by the tray, and kept in the window if it is open.
+
+        A remedy that failed is told by the dialog that it was chosen in.
+        """
+        dialog = self.dialogs.get(notice.profile_id)
+        if dialog is not None and dialog.isVisible():
+            self._followed.discard(notice.profile_id)
+            dialog.show_failure(self._desk.texts.message(notice.problem))
+            return
+        self._unread.append(self._desk.texts.message(notice.problem))
+        self._notify("Kotaro Bridge", notice.problem)
         self._show_unread()
 
     def _show_unread(self) -> None:
@@ -185,6 +226,7 @@ class Shell(QObject):
 
             dialog = BlockDialog(self._theme, self._desk.texts, self._desk.version, self._desk.simulated)
             dialog.again.connect(self._on_again)
+            dialog.chosen.connect(self._on_remedy)
             self.dialogs[report.profile_id] = dialog
         dialog.show_report(report)
         dialog.show()
@@ -193,8 +235,14 @@ class Shell(QObject):
 
     @Slot(str)
     def _on_again(self, profile_id: str) -> None:
-        self.dialogs[profile_id].show_busy()
+        if not can_stop(self._desk.supervisor.view(profile_id).phase):
+            self._followed.add(profile_id)
         self.toggle(profile_id)
+
+    @Slot(str, object)
+    def _on_remedy(self, profile_id: str, remedy: Remedy) -> None:
+        self._followed.add(profile_id)
+        self._desk.supervisor.apply(profile_id, remedy)
 
     @Slot()
     def _on_problems(self) -> None:

@@ -23,9 +23,9 @@ from kotaro_bridge.ui.view_models.look import Look
 from kotaro_bridge.ui.view_models.status import (
     can_stop,
     leading,
-    look_of,
-    phase_word,
+    look_of_run,
     simulated_words,
+    state_word,
     status_line,
 )
 
@@ -117,7 +117,7 @@ class Tray(QObject):
         supervisor = self._desk.supervisor
         views = {profile.id: supervisor.view(profile.id) for profile in supervisor.profiles()}
         lead = leading(views.values())
-        self._show_look(look_of(lead.phase) if lead else Look.IDLE)
+        self._show_look(look_of_run(lead) if lead else Look.IDLE)
         profile = next((p for p in supervisor.profiles() if lead and p.id == lead.profile_id), None)
         line = self._quitting or status_line(self._desk.texts, profile, lead, self._desk.telemetry.latest())
         _put(self.status, line)
@@ -131,7 +131,7 @@ class Tray(QObject):
         action = self.starts[profile.id]
         stops = can_stop(view.phase)
         words = text("ui.tray.stop" if stops else "ui.tray.start", model=short_title(self._desk.texts, profile))
-        word = "" if view.phase in (Phase.IDLE, Phase.STOPPED) else f"\t{phase_word(self._desk.texts, view.phase)}"
+        word = "" if view.phase in (Phase.IDLE, Phase.STOPPED) else f"\t{state_word(self._desk.texts, view)}"
         _put(action, words.replace("&", "&&") + word)
         action.setChecked(stops)
         action.setEnabled(view.phase not in ENDING and self._quitting is None)

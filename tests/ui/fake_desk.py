@@ -12,8 +12,10 @@ from kotaro_bridge.domain.engine_log import DeviceFacts, Engine, LogFacts, LogLi
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.gate import GateFacts, GateReport, Need, judge
 from kotaro_bridge.domain.gpu import GpuCounters, GpuProcess, GpuSnapshot
+from kotaro_bridge.domain.holders import Holder, HolderKind
 from kotaro_bridge.domain.profile import Profile, VllmOptions, VramNeed
 from kotaro_bridge.domain.reasons import Judgement, Reason, ReasonCode, Verdict
+from kotaro_bridge.domain.remedy import Remedy, RemedyKind
 from kotaro_bridge.domain.run_state import RESTING, Phase
 from kotaro_bridge.domain.run_view import Endpoint, PhaseChanged, RunView, Sample, Speed, Throughput
 from kotaro_bridge.domain.units import GIB, MIB
@@ -101,7 +103,34 @@ BAD = Judgement(
 )
 
 
-def gate(need_mib: int, free_mib: int = 11000, *, port_free: bool | None = True, total_mib: int = 12282) -> GateReport:
+HOLDERS = (
+    Holder(HolderKind.OLLAMA, "qwen3:8b", 5200 * MIB, "qwen3:8b"),
+    Holder(HolderKind.RUN, "Qwen2.5 7B AWQ", 3100 * MIB, "qwen2.5-7b-awq"),
+    Holder(HolderKind.PROCESS, "blender.exe", 640 * MIB),
+    Holder(HolderKind.DISTRO, "WSL (docker-desktop)", None),
+)
+REMEDIES = (
+    Remedy(RemedyKind.UNLOAD, "qwen3:8b", "qwen3:8b"),
+    Remedy(RemedyKind.STOP_RUN, "qwen2.5-7b-awq", "Qwen2.5 7B AWQ"),
+    Remedy(RemedyKind.CONTEXT, "6144", "6144"),
+    Remedy(RemedyKind.KV_TYPE, "q8_0", "q8_0"),
+)
+SPILLED = problem(
+    "watch.spill",
+    "shared GPU memory: 1480 MiB, 210 MiB before the start",
+    rise_bytes=1270 * MIB,
+    allowed_bytes=256 * MIB,
+)
+
+
+def gate(
+    need_mib: int,
+    free_mib: int = 11000,
+    *,
+    port_free: bool | None = True,
+    total_mib: int = 12282,
+    holders: tuple[Holder, ...] = HOLDERS,
+) -> GateReport:
     """The real gate's answer for a card with this much free."""
     cards = (replace(CARD, free=free_mib * MIB, total=total_mib * MIB),)
     return judge(
@@ -117,7 +146,7 @@ def gate(need_mib: int, free_mib: int = 11000, *, port_free: bool | None = True,
             port_target_free=True,
             forwarding=True,
             need=Need(need_mib * MIB, "measured: captures"),
-            holders=(GpuProcess(1, "ollama.exe", 5200 * MIB, 0),),
+            holders=holders,
         )
     )
 
@@ -141,6 +170,7 @@ class FakeSupervisor:
         self.problems: tuple[Problem, ...] = ()
         self.on_start: Callable[[str], None] | None = None
         self.on_stop: Callable[[str], None] | None = None
+        self.on_apply: Callable[[str, Remedy], None] | None = None
         self._profiles = profiles
         self._views = {p.id: RunView(p.id, Phase.IDLE, 0, time.time()) for p in profiles}
         self._logs = {p.id: LogRing() for p in profiles}
@@ -167,6 +197,11 @@ class FakeSupervisor:
         if self.on_stop is not None:
             self.on_stop(profile_id)
 
+    def apply(self, profile_id: str, remedy: Remedy) -> None:
+        self.asked.append((remedy.word, profile_id))
+        if self.on_apply is not None:
+            self.on_apply(profile_id, remedy)
+
     def stop_all(self) -> None:
         for profile_id, view in self._views.items():
             if view.phase not in RESTING:
@@ -175,10 +210,14 @@ class FakeSupervisor:
     def all_resting(self) -> bool:
         return all(view.phase in RESTING for view in self._views.values())
 
+    def change(self, changed: Profile) -> None:
+        """A remedy changed a profile."""
+        self._profiles = tuple(changed if profile.id == changed.id else profile for profile in self._profiles)
+
     def move(self, profile_id: str, phase: Phase, **more: object) -> None:
         """Publish a transition, as the actor would."""
         old = self._views[profile_id]
-        view = replace(old, phase=phase, since=time.time(), problem=None, endpoint=None)
+        view = replace(old, phase=phase, since=time.time(), problem=None, endpoint=None, warning=None, remedies=())
         if phase in (Phase.READY, Phase.UNRESPONSIVE):
             view = replace(
                 view,
@@ -199,9 +238,12 @@ class FakeSupervisor:
             f"http://localhost:{chosen.port}/v1", chosen.served_name, "kb-4f1d93c07a2e5588", chosen.sees_images
         )
 
-    def refuse(self, profile_id: str, report: GateReport) -> None:
+    def refuse(self, profile_id: str, report: GateReport, *remedies: Remedy) -> None:
         self.move(profile_id, Phase.CHECKING)
-        self.move(profile_id, Phase.REFUSED, gate=report, problem=report.blocking[0].message)
+        self.move(profile_id, Phase.REFUSED, gate=report, problem=report.blocking[0].message, remedies=remedies)
+
+    def warn(self, profile_id: str) -> None:
+        self.move(profile_id, Phase.READY, warning=SPILLED)
 
     def fail(self, profile_id: str) -> None:
         self.move(profile_id, Phase.STOPPING, judgement=BAD)

@@ -14,13 +14,14 @@ from PySide6.QtCore import QCoreApplication, QElapsedTimer
 from PySide6.QtWidgets import QAbstractButton, QApplication, QLabel, QLineEdit, QTabBar, QWidget
 
 from kotaro_bridge.domain.run_state import Phase
+from kotaro_bridge.domain.run_view import Speed
 from kotaro_bridge.texts import LANGUAGES
 from kotaro_bridge.ui.first_icon import make_application
 from kotaro_bridge.ui.main_window import SMALLEST, USUAL, MainWindow
 from kotaro_bridge.ui.shell import Shell
 from kotaro_bridge.ui.theme import Theme
 from kotaro_bridge.ui.widgets.basics import Elided
-from tests.ui.fake_desk import A14, CPM, PROFILES, Q14, Q32, FakeWorld, gate
+from tests.ui.fake_desk import A14, CPM, F7, PROFILES, Q14, Q32, REMEDIES, FakeWorld, gate
 
 SETTLE_MS = 60
 
@@ -107,6 +108,20 @@ class Studio:
         for phase in (Phase.CHECKING, Phase.LOADING, Phase.PROVING, Phase.STOPPING, Phase.UNRESPONSIVE, Phase.READY):
             self.world.supervisor.move(Q14.id, phase)
             self.shoot(window, f"phase-{phase}")
+        supervisor, board = self.world.supervisor, window.dashboard
+        assert board is not None
+        board.tabs.setCurrentWidget(board.proof)
+        supervisor.move(Q14.id, Phase.READY, speed=Speed(11.4, 0.19, slow=True))
+        self.shoot(window, "slow")
+        supervisor.warn(Q14.id)
+        self.shoot(window, "warned")
+        self.shell.explain(Q14.id)
+        self.shoot(self.shell.dialogs[Q14.id], "warned-details")
+        board.tabs.setCurrentIndex(0)
+        supervisor.move(Q14.id, Phase.PROVING)
+        self.shoot(window, "proving-again")
+        supervisor.move(Q14.id, Phase.READY, speed=Speed(38.2, 0.63, 37.5))
+        settle()
 
     def _refusals(self) -> None:
         supervisor, dialogs = self.world.supervisor, self.shell.dialogs
@@ -121,6 +136,11 @@ class Studio:
             self.shoot(dialogs[profile_id], name)
         dialogs[Q32.id].folds[0].click()
         self.shoot(dialogs[Q32.id], "block-all")
+        supervisor.refuse(F7.id, gate(11600, 4200), *REMEDIES)
+        settle()
+        self.shoot(dialogs[F7.id], "remedies")
+        dialogs[F7.id].remedies[0].click()
+        self.shoot(dialogs[F7.id], "remedies-busy")
 
     def close(self) -> None:
         """Take the windows down."""

@@ -1,39 +1,37 @@
-"""The dialog that says why a model does not run: what failed, the numbers, what to do, and all checks.
+"""The dialog that says why a model does not run: what failed, what helps, the numbers, and all checks.
 
-There is no way around the refusal here; the only ways on are to check again and to close.
+There is no way around the refusal here: a remedy changes what was refused, and the checks decide again.
 """
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtWidgets import (
-    QDialog,
-    QFrame,
-    QGridLayout,
-    QLabel,
-    QPlainTextEdit,
-    QPushButton,
-    QScrollArea,
-    QVBoxLayout,
-    QWidget,
-)
+from dataclasses import replace
 
-from kotaro_bridge.domain.gate import Status
-from kotaro_bridge.texts import Texts
-from kotaro_bridge.ui.icons import glyph_pixmap, state_pixmap
-from kotaro_bridge.ui.theme import UNIT, Theme, mono_font, style_sheet
-from kotaro_bridge.ui.view_models.block import BlockReport, Numbers, copy_text, number_rows
+from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtWidgets import QDialog, QFrame, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
+
+from kotaro_bridge.texts import Message, Texts
+from kotaro_bridge.ui.dialogs.block_parts import cause_banner, checks_part, lines_part, numbers_part
+from kotaro_bridge.ui.dialogs.remedies import holders_part, remedies_part
+from kotaro_bridge.ui.icons import state_pixmap
+from kotaro_bridge.ui.theme import UNIT, Theme, style_sheet
+from kotaro_bridge.ui.view_models.block import BlockReport, Numbers, copy_text
+from kotaro_bridge.ui.view_models.look import Look
+from kotaro_bridge.ui.view_models.remedies import RemedyRow
 from kotaro_bridge.ui.view_models.status import simulated_words
-from kotaro_bridge.ui.widgets.basics import Card, CopyButton, button, chip, label, row
-from kotaro_bridge.ui.widgets.vram_gauge import Bar
+from kotaro_bridge.ui.widgets.basics import Card, CopyButton, ElidedButton, button, chip, label, put, row, set_property
 
 WIDTH = 620
+HIGHEST = 720
+FRAME = 72
+"""Height that a small screen keeps for the title bar and some air."""
 
 
 class BlockDialog(QDialog):
-    """Non-modal. Emits `again` with the profile id when a person wants to try again."""
+    """Non-modal. Emits `again` with the profile id when a person wants to try again, `chosen` with id and remedy."""
 
     again = Signal(str)
+    chosen = Signal(str, object)
 
     def __init__(
         self, theme: Theme, texts: Texts, version: str, simulated: str | None, parent: QWidget | None = None
@@ -45,15 +43,18 @@ class BlockDialog(QDialog):
         self._simulated = simulated
         self.report: BlockReport | None = None
         self.folds: list[QPushButton] = []
+        self.remedies: list[QPushButton] = []
         self._content: QWidget | None = None
         self.setModal(False)
         self.setStyleSheet(style_sheet(theme.tokens))
         theme.changed.connect(self._restyle)
         self.copy = CopyButton(theme, texts, texts.text("ui.block.copy"), texts.text("ui.block.copy"))
         self.retry = button("")
-        self.close_button = button(texts.text("ui.close"), "primary")
+        self.close_button = button(texts.text("ui.close"))
         self.retry.clicked.connect(self._on_retry)
         self.close_button.clicked.connect(self.reject)
+        self.progress = label(wrap=True)
+        self.progress.setProperty("role", "strong")
         self._scroll = QScrollArea()
         self._scroll.setWidgetResizable(True)
         self._scroll.setFrameShape(QFrame.Shape.NoFrame)
@@ -62,8 +63,13 @@ class BlockDialog(QDialog):
         whole.setContentsMargins(3 * UNIT, 2 * UNIT, 3 * UNIT, 2 * UNIT)
         whole.setSpacing(2 * UNIT)
         whole.addWidget(self._scroll, 1)
+        whole.addWidget(self.progress)
         whole.addLayout(row(self.copy, 1, self.retry, self.close_button))
         self.setMinimumWidth(WIDTH)
+        # Return presses the button that has the focus, and closes where none has: never a remedy by accident.
+        for each in (self.copy, self.retry, self.close_button):
+            each.setAutoDefault(True)
+        self.close_button.setDefault(True)
 
     def show_report(self, report: BlockReport) -> None:
         """Fill the dialog; it is shown by the caller."""
@@ -72,30 +78,51 @@ class BlockDialog(QDialog):
         self.copy.set_value(copy_text(self._texts, report, self._version, self._simulated))
         self.retry.setText(report.retry)
         self.retry.setVisible(bool(report.retry))
-        self.retry.setEnabled(True)
+        # One button stands out: the best remedy, where there is one.
+        set_property(self.close_button, "kind", "" if report.remedies else "primary")
         self._fill(report)
+        self._set_busy("")
         self.close_button.setFocus()
 
     def show_busy(self) -> None:
-        """While the checks run again."""
-        self.retry.setText(self._texts.text("ui.block.checking"))
-        self.retry.setEnabled(False)
+        """While the checks run again, or what is there is stopped."""
+        if self.report is not None:
+            self._set_busy(self.report.busy)
+
+    def show_failure(self, message: Message) -> None:
+        """A remedy did not work: told above what stands there, and everything can be chosen again."""
+        if self.report is not None:
+            self.show_report(replace(self.report, failure=message))
+
+    def _set_busy(self, words: str) -> None:
+        """Nothing can be chosen while something is under way."""
+        put(self.progress, words)
+        self.progress.setVisible(bool(words))
+        for each in (*self.remedies, self.retry):
+            each.setEnabled(not words)
 
     def _fill(self, report: BlockReport) -> None:
         self.folds.clear()
+        self.remedies.clear()
         content = QWidget()
         box = QVBoxLayout(content)
         box.setContentsMargins(0, 0, UNIT, 0)
         box.setSpacing(UNIT + 4)
         box.addWidget(self._head(report))
+        tone = "bad" if report.look is Look.ALERT else "warn"
+        if report.failure is not None:
+            box.addWidget(cause_banner(report.failure, "warn"))
         for cause in report.causes:
-            box.addWidget(_cause(cause.what, cause.do))
+            box.addWidget(cause_banner(cause, tone))
+        if report.remedies:
+            box.addWidget(remedies_part(self._texts, report.remedies, self._remedy_button))
         if report.numbers is not None:
-            box.addWidget(self._numbers(report.numbers, report.holders))
+            box.addWidget(self._memory(report, report.numbers))
         if report.checks:
-            box.addWidget(self._foldable("ui.block.all_checks", self._checks(report)))
+            checks = checks_part(self._theme, report.checks, self.devicePixelRatioF())
+            box.addWidget(self._foldable("ui.block.all_checks", checks))
         if report.evidence:
-            box.addWidget(self._foldable("ui.block.evidence", _lines(report.evidence), is_open=not report.checks))
+            box.addWidget(self._foldable("ui.block.evidence", lines_part(report.evidence), is_open=not report.checks))
         box.addStretch(1)
         self._scroll.setWidget(content)
         self._content = content
@@ -109,7 +136,8 @@ class BlockDialog(QDialog):
         inner = self._content.layout()
         width = max(WIDTH, self.width()) - 7 * UNIT
         height = inner.totalHeightForWidth(width) if inner is not None and inner.hasHeightForWidth() else 200
-        self.resize(max(WIDTH, self.width()), min(680, height + 104))
+        most = min(HIGHEST, self.screen().availableGeometry().height() - FRAME)
+        self.resize(max(WIDTH, self.width()), min(most, height + 104))
 
     def _head(self, report: BlockReport) -> QWidget:
         picture = QLabel()
@@ -128,55 +156,19 @@ class BlockDialog(QDialog):
         holder.setLayout(line)
         return holder
 
-    def _numbers(self, numbers: Numbers, holders: tuple[str, ...]) -> QWidget:
+    def _memory(self, report: BlockReport, numbers: Numbers) -> QWidget:
         card = Card()
-        rows = number_rows(self._texts, numbers)
-        grid = QGridLayout()
-        grid.setHorizontalSpacing(3 * UNIT)
-        grid.setVerticalSpacing(2)
-        for column, (name, size) in enumerate(rows):
-            value = label(size, "head", selectable=True)
-            if name == rows[-1][0]:
-                value.setProperty("tone", "bad")
-            grid.addWidget(label(name, "small"), 0, column)
-            grid.addWidget(value, 1, column)
-            grid.setColumnStretch(column, 1)
-        used = max(0, numbers.total - numbers.free)
-        bar = Bar(self._theme)
-        words = ", ".join(f"{name} {size}" for name, size in rows)
-        bar.set_parts(_need_parts(used, numbers), words, numbers.total / (used + numbers.need))
-        card.body.addLayout(grid)
-        card.body.addWidget(bar)
-        card.body.addWidget(label(self._texts.text("ui.block.bar"), "small", wrap=True))
-        if holders:
-            card.body.addWidget(
-                label(f"{self._texts.text('ui.block.holders')}: {', '.join(holders)}", wrap=True, selectable=True)
-            )
+        card.body.addWidget(numbers_part(self._theme, self._texts, numbers))
+        if report.holders:
+            card.body.addWidget(holders_part(self._texts, report.holders, self._remedy_button))
         return card
 
-    def _checks(self, report: BlockReport) -> QWidget:
-        tokens = self._theme.tokens
-        colours = {
-            Status.PASSED: tokens.good,
-            Status.FAILED: tokens.bad,
-            Status.UNKNOWN: tokens.warn,
-            Status.SKIPPED: tokens.muted,
-        }
-        holder = QWidget()
-        grid = QGridLayout(holder)
-        grid.setContentsMargins(0, 0, 0, 0)
-        grid.setHorizontalSpacing(UNIT)
-        grid.setVerticalSpacing(UNIT - 2)
-        for line, check in enumerate(report.checks):
-            mark = QLabel()
-            mark.setPixmap(glyph_pixmap(check.status.value, colours[check.status], 16, self.devicePixelRatioF()))
-            mark.setAccessibleName(check.word)
-            grid.addWidget(mark, line, 0, Qt.AlignmentFlag.AlignTop)
-            grid.addWidget(label(check.word, "small"), line, 1, Qt.AlignmentFlag.AlignTop)
-            grid.addWidget(label(check.name), line, 2, Qt.AlignmentFlag.AlignTop)
-            grid.addWidget(label(check.sentence, "muted", wrap=True, selectable=True), line, 3)
-        grid.setColumnStretch(3, 1)
-        return holder
+    def _remedy_button(self, entry: RemedyRow, kind: str) -> QPushButton:
+        made = ElidedButton(entry.caption, kind)
+        made.setAutoDefault(True)
+        made.clicked.connect(lambda: self._on_remedy(entry))
+        self.remedies.append(made)
+        return made
 
     def _foldable(self, key: str, inner: QWidget, *, is_open: bool = False) -> QWidget:
         """A part that a press opens and closes."""
@@ -186,6 +178,7 @@ class BlockDialog(QDialog):
         box.setSpacing(UNIT)
         name = self._texts.text(key)
         fold = button("", "quiet")
+        fold.setAutoDefault(True)
         fold.setCheckable(True)
 
         def turn(opened: bool) -> None:
@@ -201,8 +194,14 @@ class BlockDialog(QDialog):
         turn(is_open)
         return holder
 
+    def _on_remedy(self, entry: RemedyRow) -> None:
+        self._set_busy(entry.busy)
+        if self.report is not None:
+            self.chosen.emit(self.report.profile_id, entry.remedy)
+
     @Slot()
     def _on_retry(self) -> None:
+        self.show_busy()
         if self.report is not None:
             self.again.emit(self.report.profile_id)
 
@@ -211,32 +210,3 @@ class BlockDialog(QDialog):
         self.setStyleSheet(style_sheet(self._theme.tokens))
         if self.report is not None:
             self._fill(self.report)
-
-
-def _need_parts(used: int, numbers: Numbers) -> tuple[tuple[float, str], ...]:
-    """What is taken, what of the need fits, and what does not, as shares of the whole bar."""
-    whole = used + numbers.need
-    fits = min(numbers.need, numbers.free)
-    return ((used / whole, "other"), (fits / whole, "ours"), ((numbers.need - fits) / whole, "bad"))
-
-
-def _cause(what: str, do: str) -> QFrame:
-    frame = QFrame()
-    frame.setObjectName("Banner")
-    frame.setProperty("tone", "bad")
-    box = QVBoxLayout(frame)
-    box.setContentsMargins(2 * UNIT, UNIT + 2, 2 * UNIT, UNIT + 2)
-    box.setSpacing(4)
-    box.addWidget(label(what, "strong", wrap=True, selectable=True))
-    if do:
-        box.addWidget(label(do, wrap=True, selectable=True))
-    return frame
-
-
-def _lines(lines: tuple[str, ...]) -> QPlainTextEdit:
-    view = QPlainTextEdit("\n".join(lines))
-    view.setReadOnly(True)
-    view.setFont(mono_font())
-    view.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
-    view.setFixedHeight(min(180, 34 + 17 * len(lines)))
-    return view

@@ -13,7 +13,7 @@ from kotaro_bridge.ui.bridge import Bridge
 from kotaro_bridge.ui.desk import Desk
 from kotaro_bridge.ui.theme import UNIT, Theme
 from kotaro_bridge.ui.view_models.proof import proof_table
-from kotaro_bridge.ui.view_models.status import can_stop, is_blocked
+from kotaro_bridge.ui.view_models.status import can_stop, is_blocked, is_proved_again, is_warned
 from kotaro_bridge.ui.widgets.basics import Card
 from kotaro_bridge.ui.widgets.chat_test import ChatTest
 from kotaro_bridge.ui.widgets.endpoint_card import EndpointCard
@@ -40,6 +40,7 @@ class Dashboard(QWidget):
         self.header = RunHeader(theme, texts)
         self.header.toggle.connect(self.toggle)
         self.header.details.connect(self._on_details)
+        self.header.banner.stop_wanted.connect(self._on_stop)
         self.metrics = Metrics(theme, texts)
         self.endpoint = EndpointCard(theme, texts)
         self.test = ChatTest(theme, texts, bridge, desk.connect, desk.submit)
@@ -90,7 +91,7 @@ class Dashboard(QWidget):
         """Show everything as it is now; called when a state changed."""
         view = self._desk.supervisor.view(self._profile.id)
         self._show_state()
-        self.endpoint.show_endpoint(view.endpoint)
+        self.endpoint.show_endpoint(view.endpoint, withdrawn=is_proved_again(view))
         self.test.set_endpoint(view.endpoint)
         self.proof.show_table(proof_table(self._desk.texts, view))
         self.log.set_ring(self._desk.supervisor.log(self._profile.id))
@@ -116,8 +117,13 @@ class Dashboard(QWidget):
         self.header.show_run(self._profile, self._desk.supervisor.view(self._profile.id), time.time())
 
     @Slot()
+    def _on_stop(self) -> None:
+        self._desk.supervisor.stop(self._profile.id)
+
+    @Slot()
     def _on_details(self) -> None:
-        if is_blocked(self._desk.supervisor.view(self._profile.id).phase):
+        view = self._desk.supervisor.view(self._profile.id)
+        if is_blocked(view.phase) or is_warned(view):
             self.details.emit(self._profile.id)
 
     def showEvent(self, event: QShowEvent) -> None:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kotaro_bridge.domain.errors import Problem
 from kotaro_bridge.domain.gate import CheckId, GateReport, Status
-from kotaro_bridge.domain.gpu import GpuProcess
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.run_state import Phase
 from kotaro_bridge.domain.run_view import RunView
 from kotaro_bridge.domain.units import format_mib
 from kotaro_bridge.texts import Message, Texts
 from kotaro_bridge.ui.view_models.look import Look
-from kotaro_bridge.ui.view_models.status import look_of, simulated_words
+from kotaro_bridge.ui.view_models.remedies import HolderRow, RemedyRow, holder_rows, remedy_row
+from kotaro_bridge.ui.view_models.status import is_warned, look_of_run, simulated_words
 
-HOLDERS_SHOWN = 5
+_WAYS_ON: dict[str, tuple[str, str]] = {
+    "warned": ("ui.block.stop", "ui.stopping"),
+    Phase.ORPHANED: ("ui.block.stop_again", "ui.stopping"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +48,12 @@ class BlockReport:
 
     Args:
         reassurance: what was not done, or what is still there.
-        causes: each with its remedy.
-        holders: who holds video memory, in words, largest first.
+        causes: each with what to do.
+        remedies: what one click changes so that a start works, the best first.
+        holders: who holds video memory, largest first.
         evidence: lines of logs or tools that prove the causes.
-        retry: words of the button that tries again.
+        retry: words of the button that tries again, or stops what it is about; busy: while that is done.
+        failure: why the last remedy did not work.
     """
 
     profile_id: str
@@ -56,29 +61,35 @@ class BlockReport:
     title: str
     reassurance: str
     causes: tuple[Message, ...]
+    remedies: tuple[RemedyRow, ...]
     numbers: Numbers | None
-    holders: tuple[str, ...]
+    holders: tuple[HolderRow, ...]
     checks: tuple[CheckRow, ...]
     evidence: tuple[str, ...]
     retry: str
+    busy: str
+    failure: Message | None = None
 
 
-def block_report(texts: Texts, profile: Profile, view: RunView, holders: Iterable[GpuProcess] = ()) -> BlockReport:
-    """The report of a run in REFUSED, FAILED or ORPHANED; `holders` as the newest telemetry names them."""
-    refused = view.phase is Phase.REFUSED
+def block_report(texts: Texts, profile: Profile, view: RunView) -> BlockReport:
+    """The report of a run in REFUSED, FAILED or ORPHANED, or of one that serves with a warning."""
+    kind = "warned" if is_warned(view) else view.phase
     problems = tuple(_problems(view))
-    numbers = _numbers(view.gate) if refused else None
+    numbers = _numbers(view.gate) if view.phase is Phase.REFUSED else None
+    retry, busy = _WAYS_ON.get(kind, ("ui.block.check_again", "ui.block.checking"))
     return BlockReport(
         profile_id=profile.id,
-        look=look_of(view.phase),
-        title=texts.text(f"ui.block.title.{view.phase}", model=profile.title),
-        reassurance=texts.text(f"ui.block.note.{view.phase}"),
+        look=look_of_run(view),
+        title=texts.text(f"ui.block.title.{kind}", model=profile.title),
+        reassurance=texts.text(f"ui.block.note.{kind}"),
         causes=tuple(texts.message(problem) for problem in problems),
+        remedies=tuple(remedy_row(texts, remedy) for remedy in view.remedies),
         numbers=numbers,
-        holders=tuple(_holder(process) for process in list(holders)[:HOLDERS_SHOWN]) if numbers else (),
-        checks=tuple(_check_rows(texts, view.gate)) if view.gate else (),
+        holders=holder_rows(texts, view.gate.holders) if view.gate and numbers else (),
+        checks=tuple(_check_rows(texts, view.gate)) if view.gate and kind != "warned" else (),
         evidence=tuple(_evidence(view, problems)),
-        retry=texts.text("ui.block.stop_again" if view.phase is Phase.ORPHANED else "ui.block.check_again"),
+        retry=texts.text(retry),
+        busy=texts.text(busy),
     )
 
 
@@ -90,11 +101,13 @@ def problem_report(texts: Texts, problems: tuple[Problem, ...]) -> BlockReport:
         title=texts.text("ui.block.title.profiles"),
         reassurance=texts.text("ui.block.note.profiles"),
         causes=tuple(texts.message(problem) for problem in problems),
+        remedies=(),
         numbers=None,
         holders=(),
         checks=(),
         evidence=tuple(line for problem in problems for line in problem.evidence),
         retry="",
+        busy="",
     )
 
 
@@ -109,7 +122,7 @@ def _copy_lines(texts: Texts, report: BlockReport, version: str, simulated: str 
         yield simulated_words(texts, simulated)
     yield report.title
     yield report.reassurance
-    for cause in report.causes:
+    for cause in (*((report.failure,) if report.failure else ()), *report.causes):
         yield ""
         yield cause.what
         if cause.do:
@@ -118,8 +131,8 @@ def _copy_lines(texts: Texts, report: BlockReport, version: str, simulated: str 
         yield ""
         for name, size in number_rows(texts, report.numbers):
             yield f"{name}: {size}"
-    if report.holders:
-        yield f"{texts.text('ui.block.holders')}: {', '.join(report.holders)}"
+    for holder in report.holders:
+        yield f"{texts.text('ui.block.holders')}: {holder.name}, {holder.size}"
     if report.checks:
         yield ""
         for check in report.checks:
@@ -136,12 +149,13 @@ def number_rows(texts: Texts, numbers: Numbers) -> tuple[tuple[str, str], ...]:
 
 
 def _problems(view: RunView) -> Iterator[Problem]:
-    """Each check that refuses has its say; a run that ended has one reason."""
+    """Each check that refuses has its say; a run that ended or serves with a warning has one reason."""
     blocking = view.gate.blocking if view.gate and view.phase is Phase.REFUSED else ()
-    if blocking:
-        yield from (check.message for check in blocking)
-    elif view.problem is not None:
-        yield view.problem
+    messages = [check.message for check in blocking]
+    reason = view.warning or view.problem
+    if reason is not None and reason not in messages:
+        yield reason
+    yield from messages
 
 
 def _numbers(gate: GateReport | None) -> Numbers | None:
@@ -153,10 +167,6 @@ def _numbers(gate: GateReport | None) -> Numbers | None:
         return None
     need, free, total, missing = (int(value) for value in values if value is not None)
     return Numbers(need, free, total, missing)
-
-
-def _holder(process: GpuProcess) -> str:
-    return f"{process.name} {format_mib(process.dedicated)}"
 
 
 def _check_rows(texts: Texts, gate: GateReport) -> Iterator[CheckRow]:

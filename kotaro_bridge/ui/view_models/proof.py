@@ -7,23 +7,24 @@ from dataclasses import dataclass
 
 from kotaro_bridge.domain.engine_log import LogFacts
 from kotaro_bridge.domain.reasons import Verdict
-from kotaro_bridge.domain.run_view import RunView
+from kotaro_bridge.domain.run_view import RunView, Speed
 from kotaro_bridge.domain.units import format_gib, format_mib
 from kotaro_bridge.texts import Texts
-from kotaro_bridge.ui.view_models.status import is_live, rate_digits
+from kotaro_bridge.ui.view_models.status import is_live, is_slow, rate_digits
 
 
 @dataclass(frozen=True, slots=True)
 class ProofRow:
-    """A name and what the log or the measurement said."""
+    """A name and what the log or the measurement said; `mark` is shown beside it where it proves nothing."""
 
     name: str
     value: str
+    mark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ProofTable:
-    """The panel's content; `tone` is `good`, `bad` or empty where nothing is proved yet."""
+    """The panel's content; `tone` is `good`, `warn`, `bad` or empty where nothing is proved yet."""
 
     headline: str
     tone: str
@@ -35,17 +36,26 @@ def proof_table(texts: Texts, view: RunView) -> ProofTable:
     judgement = view.judgement
     if judgement is None:
         return ProofTable(texts.text("ui.proof.none"), "", ())
-    if is_live(view.phase) and judgement.verdict is Verdict.GPU:
+    if view.warning is not None and is_live(view.phase):
+        headline, tone = texts.text("ui.warned.proof", what=texts.message(view.warning).what), "warn"
+    elif is_slow(view):
+        headline, tone = texts.text("ui.slow.headline"), "warn"
+    elif is_live(view.phase) and judgement.verdict is Verdict.GPU:
         headline, tone = texts.text("ui.proof.holds"), "good"
     elif judgement.verdict is Verdict.GPU:
         headline, tone = texts.text("ui.proof.log_only"), ""
     else:
         headline, tone = texts.text(f"ui.proof.verdict.{judgement.verdict}"), "bad"
-    rows = tuple(ProofRow(texts.text(f"ui.proof.{key}"), value) for key, value in _rows(texts, view, judgement.facts))
-    return ProofTable(headline, tone, rows)
+    return ProofTable(headline, tone, tuple(_rows(texts, view, judgement.facts)))
 
 
-def _rows(texts: Texts, view: RunView, facts: LogFacts) -> Iterator[tuple[str, str]]:
+def _rows(texts: Texts, view: RunView, facts: LogFacts) -> Iterator[ProofRow]:
+    for key, value in _values(texts, view, facts):
+        slow = key == "speed" and view.speed is not None and view.speed.slow
+        yield ProofRow(texts.text(f"ui.proof.{key}"), value, texts.text("ui.slow.mark") if slow else "")
+
+
+def _values(texts: Texts, view: RunView, facts: LogFacts) -> Iterator[tuple[str, str]]:
     gpu = {name: device for name, device in facts.devices.items() if name.startswith("CUDA")}
     weights = facts.weights if facts.weights is not None else _sum(device.model for device in gpu.values())
     if weights is not None:
@@ -70,7 +80,7 @@ def _rows(texts: Texts, view: RunView, facts: LogFacts) -> Iterator[tuple[str, s
     if view.vram_taken is not None:
         yield "growth", format_mib(view.vram_taken)
     if view.speed is not None:
-        yield "speed", _speed(texts, view.speed.tokens_per_s, view.speed.of_limit)
+        yield "speed", _speed(texts, view.speed)
     if facts.version is not None:
         yield "version", facts.version
 
@@ -80,8 +90,11 @@ def _sum(values: Iterator[int | None]) -> int | None:
     return sum(known) if known else None
 
 
-def _speed(texts: Texts, tokens_per_s: float, of_limit: float | None) -> str:
-    rate = texts.text("ui.rate", rate=rate_digits(tokens_per_s))
-    if of_limit is None:
-        return rate
-    return f"{rate} · " + texts.text("ui.proof.of_limit", percent=round(of_limit * 100))
+def _speed(texts: Texts, speed: Speed) -> str:
+    """`38 tok/s (usually 40) · 63 % of what this card can do`, as far as it is known."""
+    words = texts.text("ui.rate", rate=rate_digits(speed.tokens_per_s))
+    if speed.baseline is not None:
+        words += " " + texts.text("ui.proof.usual", rate=rate_digits(speed.baseline))
+    if speed.of_limit is not None:
+        words += " · " + texts.text("ui.proof.of_limit", percent=round(speed.of_limit * 100))
+    return words

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from kotaro_bridge.domain.errors import Problem
 from kotaro_bridge.domain.gpu import GpuSnapshot
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.run_state import RESTING, SERVING, Phase
 from kotaro_bridge.domain.run_view import RunView, Sample, Throughput
+from kotaro_bridge.domain.speed import slow_notice
 from kotaro_bridge.domain.units import format_gib
 from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.view_models.look import Look
@@ -36,8 +38,13 @@ _URGENCY = (Look.ATTENTION, Look.STOPPING, Look.WORKING, Look.READY)
 
 
 def look_of(phase: Phase) -> Look:
-    """The picture of a phase."""
+    """The picture of a phase in which all is well."""
     return _LOOKS[phase]
+
+
+def look_of_run(view: RunView) -> Look:
+    """The picture of a run: one that serves and is not proved does not look ready."""
+    return Look.ATTENTION if is_warned(view) or is_slow(view) else look_of(view.phase)
 
 
 def leading(views: Iterable[RunView]) -> RunView | None:
@@ -45,7 +52,7 @@ def leading(views: Iterable[RunView]) -> RunView | None:
     known = [view for view in views if view.phase is not Phase.IDLE]
     live = [view for view in known if view.phase not in RESTING]
     if live:
-        return min(live, key=lambda view: (_URGENCY.index(look_of(view.phase)), -view.since))
+        return min(live, key=lambda view: (_URGENCY.index(look_of_run(view)), -view.since))
     return max(known, key=lambda view: view.since, default=None)
 
 
@@ -57,6 +64,28 @@ def can_stop(phase: Phase) -> bool:
 def is_live(phase: Phase) -> bool:
     """True while a request can be answered."""
     return phase in SERVING
+
+
+def is_warned(view: RunView) -> bool:
+    """True while it serves although the watch found that the proof no longer holds."""
+    return view.warning is not None and is_live(view.phase)
+
+
+def is_slow(view: RunView) -> bool:
+    """True while it serves far below what the card can do, and nothing says that this is usual."""
+    return view.speed is not None and view.speed.slow and is_live(view.phase)
+
+
+def reason_of(view: RunView) -> Problem | None:
+    """What the banner over the numbers says: why it is not proved, or why it did not run; None if all is well."""
+    if is_warned(view):
+        return view.warning
+    return slow_notice(view.speed) if view.speed is not None and is_live(view.phase) else view.problem
+
+
+def is_proved_again(view: RunView) -> bool:
+    """True while a run that was proved before has to be proved again: only a proof measures a speed."""
+    return view.phase is Phase.PROVING and view.speed is not None
 
 
 def is_blocked(phase: Phase) -> bool:
@@ -79,12 +108,20 @@ def clock(seconds: float) -> str:
 
 def state_line(texts: Texts, view: RunView, now: float) -> str:
     """`Ready for 12:03`; `now` in seconds since the epoch."""
-    return texts.text(f"ui.state.{view.phase}", time=clock(now - view.since))
+    time = clock(now - view.since)
+    if is_warned(view):
+        return texts.text("ui.warned.state", time=time)
+    if is_proved_again(view):
+        return texts.text("ui.state.proving_again", time=time)
+    line = texts.text(f"ui.state.{view.phase}", time=time)
+    return f"{line} · {texts.text('ui.slow.mark')}" if is_slow(view) else line
 
 
-def phase_word(texts: Texts, phase: Phase) -> str:
+def state_word(texts: Texts, view: RunView) -> str:
     """`Ready`."""
-    return texts.text(f"ui.phase.{phase}")
+    if is_warned(view):
+        return texts.text("ui.warned.word")
+    return texts.text("ui.slow.word" if is_slow(view) else f"ui.phase.{view.phase}")
 
 
 def card_of(sample: Sample | None, index: int) -> GpuSnapshot | None:
@@ -109,7 +146,7 @@ def status_line(texts: Texts, profile: Profile | None, view: RunView | None, sam
     if profile is None or view is None:
         memory = memory_words(texts, card_of(sample, 0))
         return texts.text("ui.tray.nothing") + (f" · {memory}" if memory else "")
-    parts = [phase_word(texts, view.phase)]
+    parts = [state_word(texts, view)]
     rate = throughput_of(sample, profile.id)
     if is_live(view.phase) and rate is not None and rate.generation_tps is not None:
         parts.append(texts.text("ui.rate", rate=rate_digits(rate.generation_tps)))

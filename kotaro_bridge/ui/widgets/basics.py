@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 from PySide6.QtCore import QSize, Qt, QTimer, Slot
-from PySide6.QtGui import QFontMetrics, QGuiApplication, QPainter, QPaintEvent, QPalette, QShowEvent
+from PySide6.QtGui import QFontMetrics, QGuiApplication, QPainter, QPaintEvent, QPalette, QResizeEvent, QShowEvent
 from PySide6.QtWidgets import (
     QAbstractButton,
     QFrame,
@@ -65,6 +67,11 @@ def chip(text: str) -> QLabel:
     return made
 
 
+def plain(caption: str) -> str:
+    """A caption without the marks of its mnemonic."""
+    return re.sub(r"\(&.\)|&(?=.)", "", caption.replace("&&", "\0")).replace("\0", "&")
+
+
 def put(widget: QLabel | QAbstractButton, text: str) -> None:
     """Set a text only where it differs: a repaint that changes nothing still costs."""
     if widget.text() != text:
@@ -116,6 +123,39 @@ class Elided(QLabel):
         painter.setPen(self.palette().color(QPalette.ColorRole.WindowText))
         painter.drawText(self.rect(), Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft, shown)
         painter.end()
+
+
+class ElidedButton(QPushButton):
+    """A button that shortens a caption with a long name in it where it does not fit, and tells it whole."""
+
+    def __init__(self, text: str, kind: str = "") -> None:
+        super().__init__(text)
+        self._whole = text
+        if kind:
+            self.setProperty("kind", kind)
+        self.setAccessibleName(plain(text))
+
+    def sizeHint(self) -> QSize:
+        """Room for the whole caption."""
+        return super().sizeHint() + QSize(self._advance(self._whole) - self._advance(self.text()), 0)
+
+    def minimumSizeHint(self) -> QSize:
+        """Any width will do."""
+        return QSize(96, super().minimumSizeHint().height())
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Fit the caption into the new width."""
+        super().resizeEvent(event)
+        missing = self.sizeHint().width() - self.width()
+        shown = self._whole
+        if missing > 0:
+            room, flag = self._advance(self._whole) - missing, Qt.TextFlag.TextShowMnemonic
+            shown = self.fontMetrics().elidedText(self._whole, Qt.TextElideMode.ElideMiddle, room, flag)
+        put(self, shown)
+        self.setToolTip(plain(self._whole) if shown != self._whole else "")
+
+    def _advance(self, text: str) -> int:
+        return self.fontMetrics().size(Qt.TextFlag.TextShowMnemonic, text).width()
 
 
 class GlyphButton(QPushButton):

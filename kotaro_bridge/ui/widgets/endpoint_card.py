@@ -46,16 +46,16 @@ class EndpointCard(QWidget):
         whole.addStretch(1)
         self.show_endpoint(None)
 
-    def show_endpoint(self, endpoint: Endpoint | None) -> None:
-        """Show where to connect, or that there is nothing to connect to yet."""
+    def show_endpoint(self, endpoint: Endpoint | None, *, withdrawn: bool = False) -> None:
+        """Show where to connect, or that there is nothing to connect to yet, or (`withdrawn`) for the moment."""
         changed = endpoint != self._endpoint
         self._endpoint = endpoint
         text = self._texts.text
         if endpoint is None:
             for value in (self.url, self.model, self.key):
-                value.show_text("", text("ui.endpoint.none"))
+                value.show_text("", text("ui.endpoint.none_again" if withdrawn else "ui.endpoint.none"))
             self._set_key(has_key=False)
-            put(self._hint, text("ui.endpoint.hint_none"))
+            put(self._hint, text("ui.endpoint.hint_again" if withdrawn else "ui.endpoint.hint_none"))
             return
         self.url.show_text(endpoint.base_url, "")
         self.model.show_text(endpoint.model, "")

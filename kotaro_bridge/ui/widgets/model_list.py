@@ -8,18 +8,20 @@ from PySide6.QtWidgets import QListWidget, QListWidgetItem, QStyle, QStyledItemD
 
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.run_state import Phase
+from kotaro_bridge.domain.run_view import RunView
 from kotaro_bridge.domain.units import format_gib
 from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.icons import glyph_pixmap, state_icon
 from kotaro_bridge.ui.theme import Theme
 from kotaro_bridge.ui.view_models.grouping import by_engine, short_title
 from kotaro_bridge.ui.view_models.look import Look
-from kotaro_bridge.ui.view_models.status import look_of, phase_word
+from kotaro_bridge.ui.view_models.status import look_of_run, state_word
 
 ID = Qt.ItemDataRole.UserRole
 SUB = Qt.ItemDataRole.UserRole + 1
-PHASE = Qt.ItemDataRole.UserRole + 2
+LOOK = Qt.ItemDataRole.UserRole + 2
 IMAGES = Qt.ItemDataRole.UserRole + 3
+WORD = Qt.ItemDataRole.UserRole + 4
 PAD = 10
 
 
@@ -35,7 +37,7 @@ class ModelList(QListWidget):
         super().__init__(parent)
         self._texts = texts
         self._items: dict[str, QListWidgetItem] = {}
-        self.setItemDelegate(_RowDelegate(theme, texts, self))
+        self.setItemDelegate(_RowDelegate(theme, self))
         self.setAccessibleName(texts.text("ui.models"))
         self.setMouseTracking(True)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -52,13 +54,26 @@ class ModelList(QListWidget):
         if profile_id in self._items:
             self.setCurrentItem(self._items[profile_id])
 
-    def set_phase(self, profile_id: str, phase: Phase) -> None:
+    def show_run(self, view: RunView) -> None:
         """Show the state of a profile."""
-        item = self._items.get(profile_id)
-        if item is not None and item.data(PHASE) != phase.value:
-            item.setData(PHASE, phase.value)
-            words = f"{item.text()}, {phase_word(self._texts, phase)}"
-            item.setData(Qt.ItemDataRole.AccessibleTextRole, words)
+        item = self._items.get(view.profile_id)
+        if item is None:
+            return
+        word = state_word(self._texts, view)
+        if item.data(WORD) != word:
+            item.setData(LOOK, look_of_run(view).value)
+            item.setData(WORD, word)
+            item.setData(Qt.ItemDataRole.AccessibleTextRole, f"{item.text()}, {word}")
+
+    def show_profile(self, profile: Profile) -> None:
+        """Show what a profile holds, which a remedy may have changed."""
+        item = self._items.get(profile.id)
+        if item is None:
+            return
+        need = profile.stated_need
+        parts = [self._texts.text("ui.needs", need=format_gib(need))] if need is not None else []
+        parts.append(self._texts.text("ui.context", tokens=f"{profile.context:,}"))
+        item.setData(SUB, " · ".join(parts))
 
     def _add_heading(self, text: str) -> None:
         item = QListWidgetItem(text, self)
@@ -67,14 +82,11 @@ class ModelList(QListWidget):
     def _add(self, profile: Profile) -> None:
         item = QListWidgetItem(short_title(self._texts, profile), self)
         item.setData(ID, profile.id)
-        need = profile.stated_need
-        parts = [self._texts.text("ui.needs", need=format_gib(need))] if need is not None else []
-        parts.append(self._texts.text("ui.context", tokens=f"{profile.context:,}"))
-        item.setData(SUB, " · ".join(parts))
         item.setData(IMAGES, profile.sees_images)
         item.setToolTip(f"{profile.title}\n{profile.model}")
         self._items[profile.id] = item
-        self.set_phase(profile.id, Phase.IDLE)
+        self.show_profile(profile)
+        self.show_run(RunView(profile.id, Phase.IDLE, 0, 0.0))
 
     @Slot()
     def _on_current(self) -> None:
@@ -90,10 +102,9 @@ class ModelList(QListWidget):
 class _RowDelegate(QStyledItemDelegate):
     """Draws a heading, or a state's picture with title and second line."""
 
-    def __init__(self, theme: Theme, texts: Texts, parent: QWidget) -> None:
+    def __init__(self, theme: Theme, parent: QWidget) -> None:
         super().__init__(parent)
         self._theme = theme
-        self._texts = texts
         self._pictures: dict[Look, QIcon] = {}
 
     def sizeHint(self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex) -> QSize:
@@ -141,8 +152,7 @@ class _RowDelegate(QStyledItemDelegate):
             painter.setPen(QColor(tokens.accent))
             painter.setBrush(Qt.BrushStyle.NoBrush)
             painter.drawRoundedRect(frame, 5, 5)
-        phase = Phase(index.data(PHASE))
-        look = look_of(phase)
+        look = Look(index.data(LOOK))
         picture = self._pictures.setdefault(look, state_icon(look))
         picture.paint(painter, int(frame.left()) + PAD, int(frame.center().y()) - 9, 18, 18)
         text = frame.adjusted(PAD + 28, 5, -PAD, -5)
@@ -160,6 +170,6 @@ class _RowDelegate(QStyledItemDelegate):
         painter.setFont(small)
         resting = look is Look.IDLE
         painter.setPen(QColor(tokens.muted if resting else self._theme.tone(look)))
-        sub = index.data(SUB) if resting else phase_word(self._texts, phase)
+        sub = index.data(SUB) if resting else index.data(WORD)
         sub = QFontMetrics(small).elidedText(sub, Qt.TextElideMode.ElideRight, int(text.width()))
         painter.drawText(text, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignBottom, sub)

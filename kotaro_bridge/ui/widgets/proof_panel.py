@@ -7,8 +7,8 @@ from PySide6.QtWidgets import QFrame, QGridLayout, QScrollArea, QVBoxLayout, QWi
 
 from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.theme import UNIT
-from kotaro_bridge.ui.view_models.proof import ProofTable
-from kotaro_bridge.ui.widgets.basics import label, put, set_property
+from kotaro_bridge.ui.view_models.proof import ProofRow, ProofTable
+from kotaro_bridge.ui.widgets.basics import chip, label, put, row, set_property
 
 
 class ProofPanel(QScrollArea):
@@ -53,6 +53,20 @@ class ProofPanel(QScrollArea):
         for number, entry in enumerate(table.rows):
             column, line = 2 * (number // half), number % half
             grid.addWidget(label(entry.name, "muted"), line, column, Qt.AlignmentFlag.AlignTop)
-            grid.addWidget(label(entry.value, selectable=True, wrap=True), line, column + 1)
+            grid.addWidget(_value(entry), line, column + 1)
             grid.setColumnStretch(column + 1, 1)
         return holder
+
+
+def _value(entry: ProofRow) -> QWidget:
+    value = label(entry.value, selectable=True, wrap=True)
+    value.setAlignment(Qt.AlignmentFlag.AlignTop)
+    if not entry.mark:
+        return value
+    holder = QWidget()
+    box = QVBoxLayout(holder)
+    box.setContentsMargins(0, 0, 0, 0)
+    box.setSpacing(2)
+    box.addWidget(value)
+    box.addLayout(row(chip(entry.mark), 1))
+    return holder

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Signal, Slot
+from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QFrame, QLabel, QVBoxLayout, QWidget
 
 from kotaro_bridge.domain.profile import Profile
@@ -12,7 +12,7 @@ from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.icons import state_pixmap
 from kotaro_bridge.ui.theme import UNIT, Theme
 from kotaro_bridge.ui.view_models.look import Look
-from kotaro_bridge.ui.view_models.status import can_stop, look_of, state_line
+from kotaro_bridge.ui.view_models.status import can_stop, is_blocked, is_warned, look_of_run, reason_of, state_line
 from kotaro_bridge.ui.widgets.basics import Card, Elided, GlyphButton, button, label, put, row, set_property
 
 PICTURE = 40
@@ -54,7 +54,7 @@ class RunHeader(QWidget):
     def show_run(self, profile: Profile, view: RunView, now: float) -> None:
         """Show a run; `now` in seconds since the epoch."""
         texts = self._texts
-        look = look_of(view.phase)
+        look = look_of_run(view)
         if look is not self._look:
             self._look = look
             self._picture.setPixmap(state_pixmap(look, PICTURE, self.devicePixelRatioF()))
@@ -80,18 +80,22 @@ class RunHeader(QWidget):
             self.button.recolour()
 
     def _show_reason(self, view: RunView) -> None:
-        if view.problem is None or view.phase is Phase.STOPPED:
+        reason = reason_of(view)
+        if reason is None or view.phase is Phase.STOPPED:
             self.banner.hide()
             return
-        message = self._texts.message(view.problem)
-        tone = "bad" if look_of(view.phase) is Look.ALERT else "warn"
-        self.banner.show_words(message.what, message.do, tone)
+        message = self._texts.message(reason)
+        tone = "bad" if look_of_run(view) is Look.ALERT else "warn"
+        warned = is_warned(view)
+        details = warned or is_blocked(view.phase)
+        self.banner.show_words(message.what, message.do, tone, details=details, can_stop=warned)
 
 
 class Banner(QFrame):
-    """A sentence on what happened, what to do, and a way to the details."""
+    """A sentence on what happened, what to do, a way to the details, and one to stop what it is about."""
 
     details = Signal()
+    stop_wanted = Signal()
 
     def __init__(self, texts: Texts) -> None:
         super().__init__()
@@ -100,26 +104,26 @@ class Banner(QFrame):
         self._what.setProperty("role", "strong")
         self._do = label(wrap=True, selectable=True)
         self.more = button(texts.text("ui.details"))
-        self.more.clicked.connect(self._on_more)
+        self.more.clicked.connect(self.details)
+        self.stop = button(texts.text("ui.warned.stop"))
+        self.stop.clicked.connect(self.stop_wanted)
         words = QVBoxLayout()
         words.setSpacing(2)
         words.addWidget(self._what)
         words.addWidget(self._do)
-        line = row(words, self.more, spacing=2 * UNIT)
+        line = row(words, self.stop, self.more)
         line.setStretch(0, 1)
+        line.insertSpacing(1, UNIT)
         line.setContentsMargins(2 * UNIT, UNIT, UNIT + 4, UNIT)
         self.setLayout(line)
         self.hide()
 
-    def show_words(self, what: str, do: str, tone: str, *, details: bool = True) -> None:
+    def show_words(self, what: str, do: str, tone: str, *, details: bool = True, can_stop: bool = False) -> None:
         """Show sentences; `tone` is `bad`, `warn`, `good` or empty."""
         put(self._what, what)
         put(self._do, do)
         self._do.setVisible(bool(do))
         self.more.setVisible(details)
+        self.stop.setVisible(can_stop)
         set_property(self, "tone", tone)
         self.show()
-
-    @Slot()
-    def _on_more(self) -> None:
-        self.details.emit()
