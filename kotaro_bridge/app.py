@@ -100,12 +100,12 @@ def simulated_setting(scenario: str) -> Setting:
     pc: SimulatedPC = SimulatedPC.open(scenario, folder / "pc")
     windows, paths = WslLauncher(pc.wsl_argv, None, pc.env), Paths(folder)
     # Runs on a simulated PC are not those of this machine: its owner must not end what the real one started.
-    environment = {**os.environ, **pc.env, "XDG_STATE_HOME": str(folder / "pc" / "local-state")}
+    environment = {**os.environ, **pc.local_env, "XDG_STATE_HOME": str(folder / "pc" / "local-state")}
     machine = Machine(
         gpu=pc.gpu,
         counters=pc.counters,
         launcher=lambda profile: (
-            LocalLauncher(pc.nvidia_smi_argv, environment)
+            LocalLauncher(environment)
             if profile.is_local
             else WslLauncher(pc.wsl_argv, profile.distro, pc.env)
         ),
@@ -114,7 +114,7 @@ def simulated_setting(scenario: str) -> Setting:
         wslconfig=partial(_read_if_there, pc.wslconfig_path),
         installed_distros=windows.installed,
         running_distros=windows.running,
-        ollama=HttpOllama(None),
+        ollama=HttpOllama(pc.ollama_address),
         speeds=SqliteSpeedHistory(paths.history),
     )
     return Setting(machine, paths, scenario, pc.close)

@@ -14,8 +14,19 @@ from kotaro_bridge.domain.profile import KvType, Profile, VllmOptions
 HOST = "127.0.0.1"
 DEVICE = "CUDA0"  # CUDA_VISIBLE_DEVICES leaves exactly one card, which is then number 0
 
-UNSET = ("LLAMA_*", "GGML_*", "MTMD_*", "LMCACHE_*", "VLLM_*", "CUDA_VISIBLE_DEVICES", "AIP_MODE")
-KEEP = ("VLLM_WSL2_ENABLE_PIN_MEMORY", "VLLM_CACHE_ROOT")
+UNSET = (
+    # The engines' own: each family can move weights, KV cache or the port (reference llama-server §2, vllm §5).
+    *("LLAMA_*", "GGML_*", "MTMD_*", "AIP_*", "VLLM_*", "LMCACHE_*"),
+    # CUDA's: which card, managed memory (CUDA_MANAGED_FORCE_DEVICE_ALLOC), limits of a shared server (CUDA_MPS_*),
+    # libraries put into the process (CUDA_INJECTION64_PATH). PyTorch's: how it allocates.
+    *("CUDA_*", "PYTORCH_*"),
+    # Triton's interpreter computes on the CPU; a preloaded library can turn cudaMalloc into managed memory.
+    *("TRITON_INTERPRET", "LD_PRELOAD", "LD_AUDIT"),
+)
+KEEP = ("VLLM_WSL2_ENABLE_PIN_MEMORY", "VLLM_CACHE_ROOT", "CUDA_HOME", "CUDA_PATH", "CUDA_CACHE_PATH")
+"""Where things are, which moves nothing: vLLM compiles kernels with the toolkit at CUDA_HOME."""
+
+_NOWHERE = "/dev/null"
 
 
 def build_command(profile: Profile, *, utilization: float | None = None) -> EngineCommand:
@@ -29,10 +40,26 @@ def build_command(profile: Profile, *, utilization: float | None = None) -> Engi
     """
     extra = checked_extra_args(profile)
     argv = _llama(profile) if profile.engine is Engine.LLAMA_SERVER else _vllm(profile, utilization)
+    return _in_our_environment(profile, (*argv, *extra))
+
+
+def device_question(profile: Profile) -> EngineCommand:
+    """The question for the engine's devices, in exactly the environment of a start (reference llama-server §5.3).
+
+    vLLM has no such question: its command is the program alone, and the target's probe asks the Python beside it.
+    """
+    return _in_our_environment(profile, ("--list-devices",) if profile.engine is Engine.LLAMA_SERVER else ())
+
+
+def _in_our_environment(profile: Profile, arguments: tuple[str, ...]) -> EngineCommand:
     env = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": str(profile.gpu)}
     if profile.engine is Engine.VLLM:
         env |= {"NO_COLOR": "1", "VLLM_NO_USAGE_STATS": "1"}
-    return EngineCommand((profile.executable, *argv, *extra), env, UNSET, KEEP)
+    else:
+        # llama-server reads $XDG_CONFIG_HOME/llama.cpp/config.ini before anything else (llama.cpp common/arg.cpp,
+        # common_params_apply_system_config; nothing else of it looks there). Below a device no file can ever be.
+        env |= {"XDG_CONFIG_HOME": _NOWHERE}
+    return EngineCommand((profile.executable, *arguments), env, UNSET, KEEP)
 
 
 def _llama(profile: Profile) -> tuple[str, ...]:

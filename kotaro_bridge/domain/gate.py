@@ -14,6 +14,7 @@ from typing import TypeAlias
 from kotaro_bridge.domain.errors import Param, Problem, problem
 from kotaro_bridge.domain.gpu import GpuSnapshot
 from kotaro_bridge.domain.holders import Holder
+from kotaro_bridge.domain.ports import ConfigFile
 from kotaro_bridge.domain.units import MIB, format_mib
 
 _WORTH_NAMING = 512 * MIB
@@ -27,6 +28,8 @@ class CheckId(StrEnum):
     WSL = "wsl"
     GPU_IN_TARGET = "gpu_in_target"
     ENGINE = "engine"
+    ENGINE_GPU = "engine_gpu"
+    CONFIG_FILE = "config_file"
     MODEL = "model"
     PORT_WINDOWS = "port_windows"
     PORT_TARGET = "port_target"
@@ -67,6 +70,9 @@ class Need:
 
 Gpus: TypeAlias = tuple[GpuSnapshot, ...]
 
+UNASKED = problem("gate.unasked.unknown")
+"""What a target would have to say that could not be reached; why, another check tells."""
+
 
 @dataclass(frozen=True, slots=True)
 class GateFacts:
@@ -75,9 +81,11 @@ class GateFacts:
     Args:
         arguments: problem of the profile's own arguments, None if they are fine.
         driver: cards of the machine that owns them. `driver_late`: the same, read last, for free VRAM.
+        local: the target is this machine itself, which then has one set of ports.
         wsl: None if no WSL is involved; True if the distro answers.
         target: cards as nvidia-smi inside the target sees them, read last too.
-        engine: the executable answers and has a GPU device (text: its version).
+        engine: the executable is there (text: its version). `engine_gpu`: the card's name as the engine lists it.
+        configs: files that the engine would read by itself; None for an engine that reads none.
         model: the model is there (bytes of its file, or 0 where only vLLM can tell).
         port_windows_free, port_target_free: nobody listens there.
         forwarding: `localhostForwarding` as WSL will read it; None in networking modes where it plays no part.
@@ -85,12 +93,15 @@ class GateFacts:
     """
 
     gpu: int = 0
+    local: bool = False
     arguments: Problem | None = None
     driver: Gpus | Problem | None = None
     driver_late: Gpus | Problem | None = None
     wsl: bool | Problem | None = None
     target: Gpus | Problem | None = None
     engine: str | Problem | None = None
+    engine_gpu: str | Problem | None = None
+    configs: tuple[ConfigFile, ...] | Problem | None = None
     model: int | Problem | None = None
     port: int = 0
     port_windows_free: bool | Problem | None = None
@@ -139,8 +150,12 @@ def _checks(facts: GateFacts, late: Gpus | Problem | None) -> Iterator[Check]:
     yield _plain(
         CheckId.ENGINE, "gate.engine", facts.engine, version=facts.engine if isinstance(facts.engine, str) else ""
     )
+    name = facts.engine_gpu if isinstance(facts.engine_gpu, str) else ""
+    yield _plain(CheckId.ENGINE_GPU, "gate.engine_gpu", facts.engine_gpu, name=name)
+    yield _config_file(facts.configs)
     yield _plain(CheckId.MODEL, "gate.model", facts.model)
-    yield _port(CheckId.PORT_WINDOWS, "gate.port_windows", facts.port_windows_free, facts.port)
+    if not facts.local:
+        yield _port(CheckId.PORT_WINDOWS, "gate.port_windows", facts.port_windows_free, facts.port)
     yield _port(CheckId.PORT_TARGET, "gate.port_target", facts.port_target_free, facts.port)
     yield _port(CheckId.LOCALHOST_FORWARDING, "gate.localhost_forwarding", facts.forwarding, facts.port)
     yield _vram(facts, late)
@@ -157,6 +172,17 @@ def _plain(check: CheckId, code: str, fact: object, **params: Param) -> Check:
 def _status_of(fact: Problem) -> Status:
     """A problem whose code ends in `.unknown` says that the question could not be answered."""
     return Status.UNKNOWN if fact.code.endswith(".unknown") else Status.FAILED
+
+
+def _config_file(fact: tuple[ConfigFile, ...] | Problem | None) -> Check:
+    """A file that the engine cannot be kept from may hold anything, and comes before our own arguments."""
+    if not isinstance(fact, tuple) or not fact:
+        return _plain(CheckId.CONFIG_FILE, "gate.config_file", fact)
+    read = next((file for file in fact if not file.avoidable), None)
+    if read is not None:
+        message = problem("gate.config_file.failed", *read.lines, path=read.path)
+        return Check(CheckId.CONFIG_FILE, Status.FAILED, message)
+    return Check(CheckId.CONFIG_FILE, Status.PASSED, problem("gate.config_file_unused.passed", path=fact[0].path))
 
 
 def _port(check: CheckId, code: str, fact: bool | Problem | None, port: int) -> Check:
@@ -186,6 +212,8 @@ def _vram(facts: GateFacts, late: Gpus | Problem | None) -> Check:
         return Check(CheckId.VRAM, Status.SKIPPED, problem("gate.vram.skipped"))
     if isinstance(facts.need, Problem):
         return Check(CheckId.VRAM, Status.UNKNOWN, facts.need)
+    if facts.target == UNASKED:
+        return Check(CheckId.VRAM, Status.UNKNOWN, UNASKED)
     found = (_find(view, facts.gpu) for view in (late, facts.target) if isinstance(view, tuple))
     views = [gpu for gpu in found if gpu is not None]
     frees = [gpu.free for gpu in views if gpu.free is not None]

@@ -8,19 +8,18 @@ import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
-from kotaro_bridge.domain.engine_log import LogLine
+from kotaro_bridge.domain.engine_log import Engine, LogLine
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.gpu import GpuSnapshot
 from kotaro_bridge.domain.ports import Completed, EngineCommand, ProcessEvent, TargetFacts
 from kotaro_bridge.host.guardian import GuardedProcess, alive_ids, guardian_argv, left_pids, run_argv, target_script
-from kotaro_bridge.host.nvidia_smi import QUERY, parse_nvidia_smi
+from kotaro_bridge.host.nvidia_smi import FIELDS, parse_nvidia_smi
+from kotaro_bridge.host.probe import parse_probe, probe_argv
 from kotaro_bridge.host.winproc import popen_flags
 from kotaro_bridge.host.wsl_text import decode
 
 SHORT_S = 20.0
 _REAP_MARGIN_S = 15.0
-
-MISSING = -1
 
 # `tail -c +N` starts at byte N counted from 1 and seeks in regular files, so that far offsets cost nothing. The test
 # keeps a missing file apart from an empty range.
@@ -57,11 +56,6 @@ class TargetLauncher(ABC):
     @abstractmethod
     def reachable_now(self) -> bool:
         """True if looking inside the target starts nothing that was off."""
-
-    @property
-    @abstractmethod
-    def smi(self) -> tuple[str, ...]:
-        """nvidia-smi of the target."""
 
     def run(self, argv: Sequence[str], *, timeout_s: float, stdin: bytes | None = None) -> Completed:
         """Run one short command and wait. See `domain.ports.Launcher.run`."""
@@ -110,19 +104,10 @@ class TargetLauncher(ABC):
         """The problem of a launching program that could not be started at all."""
         return problem("launch.not_started", program=program, detail=str(error))
 
-    def probe(self, executable: str, model: str, projector: str, port: int) -> TargetFacts:
+    def probe(self, engine: Engine, question: EngineCommand, model: str, projector: str, port: int) -> TargetFacts:
         """What the target says about engine, model and port. See `domain.ports.Launcher.probe`."""
-        argv = ["/bin/sh", "-c", target_script("probe.sh"), "kotaro-probe", executable, model, projector, f"{port:04X}"]
-        lines = self.run(argv, timeout_s=self._short_s).stdout.splitlines()
-        said = dict(line.split(" ", 1) for line in lines if " " in line)
-        engine = said.get("engine")
-        return TargetFacts(
-            engine={"ok": True, "missing": False, "unusable": False}.get(engine or ""),
-            engine_unusable=engine == "unusable",
-            model=_size(said.get("model")),
-            projector=_size(said.get("projector")),
-            port_free={"free": True, "taken": False}.get(said.get("port", "")),
-        )
+        argv = probe_argv(engine, question, model, projector, port)
+        return parse_probe(self.run(argv, timeout_s=self._short_s).stdout)
 
     def read_at(self, path: str, offset: int, size: int, *, timeout_s: float = 30.0) -> bytes:
         """Up to `size` bytes of a file of the target. See `domain.ports.Launcher.read_at`."""
@@ -166,18 +151,6 @@ class TargetLauncher(ABC):
         return left
 
     def nvidia_smi(self) -> tuple[GpuSnapshot, ...]:
-        """The cards as nvidia-smi inside the target sees them."""
-        try:
-            completed = self.run([*self.smi, *QUERY], timeout_s=self._short_s)
-        except ProblemError as error:
-            if error.problem.code == "launch.not_started":
-                raise ProblemError(problem("gpu.smi_missing", program=self.smi[0])) from error
-            raise
-        return parse_nvidia_smi(completed)
-
-
-def _size(word: str | None) -> int | None:
-    """Bytes that the probe named; MISSING for a file that is not there, None for no answer."""
-    if word is None:
-        return None
-    return int(word) if word.strip().isdigit() else MISSING
+        """The cards as nvidia-smi inside the target sees them: `verify_gpu.sh` asks it, as it does for people."""
+        argv = ["/bin/sh", "-c", target_script("verify_gpu.sh"), "verify_gpu.sh", "--csv", FIELDS]
+        return parse_nvidia_smi(self.run(argv, timeout_s=self._short_s))

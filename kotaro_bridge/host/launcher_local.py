@@ -13,18 +13,11 @@ class LocalLauncher(TargetLauncher):
     """Runs commands directly.
 
     Args:
-        smi: nvidia-smi as a command; the simulated PC hands over its own.
         env: environment of what is started; None inherits.
     """
 
-    def __init__(self, smi: Sequence[str] = ("nvidia-smi",), env: dict[str, str] | None = None) -> None:
+    def __init__(self, env: dict[str, str] | None = None) -> None:
         super().__init__(env)
-        self._smi = tuple(smi)
-
-    @property
-    def smi(self) -> tuple[str, ...]:
-        """nvidia-smi of this machine."""
-        return self._smi
 
     def command(self, argv: Sequence[str]) -> list[str]:
         """`argv` itself."""

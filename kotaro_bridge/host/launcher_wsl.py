@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.ports import Completed
 from kotaro_bridge.host.launcher import SHORT_S, TargetLauncher
-from kotaro_bridge.host.nvidia_smi import NVIDIA_SMI_WSL
 from kotaro_bridge.host.wsl_text import decode, failure
 
 
@@ -34,11 +33,6 @@ class WslLauncher(TargetLauncher):
         super().__init__({**os.environ, "WSL_UTF8": "1", **(env or {})}, short_s)
         self._wsl = tuple(wsl)
         self._distro = distro
-
-    @property
-    def smi(self) -> tuple[str, ...]:
-        """Full path: sudo, cron and `--exec` do not find the short name (reference wsl-exe §6)."""
-        return (NVIDIA_SMI_WSL,)
 
     def command(self, argv: Sequence[str]) -> list[str]:
         """`--exec` passes arguments without a shell; `--cd ~` avoids warnings about untranslatable folders."""

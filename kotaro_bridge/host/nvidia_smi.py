@@ -1,19 +1,18 @@
 """nvidia-smi: what to ask, and its answer as values. The second witness, inside the target.
 
-Owns the query and the parser of the CSV. Must not run anything: launchers do.
+Owns the fields that are asked for and the parser of the CSV. Must not run anything: launchers do, through
+`resources/guardian/verify_gpu.sh`.
 """
 
 from __future__ import annotations
 
 from typing import TypeVar
 
+from kotaro_bridge.domain.engine_devices import TIMED_OUT
 from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.gpu import GpuSnapshot
 from kotaro_bridge.domain.ports import Completed
 from kotaro_bridge.domain.units import MIB
-
-NVIDIA_SMI_WSL = "/usr/lib/wsl/lib/nvidia-smi"
-"""Put there by the Windows driver; not on the PATH of every shell (reference wsl-exe §6)."""
 
 _FIELDS = (
     "index",
@@ -30,7 +29,7 @@ _FIELDS = (
     "clocks.max.memory",
 )
 _NAME = _FIELDS.index("name")
-QUERY = (f"--query-gpu={','.join(_FIELDS)}", "--format=csv,noheader,nounits")
+FIELDS = ",".join(_FIELDS)
 
 # Both are NVML's words for "no access"; the first also comes as the second half of the second.
 _BLOCKED = ("GPU access blocked by the operating system", "Failed to initialize NVML")
@@ -42,7 +41,7 @@ N = TypeVar("N", int, float)
 
 
 def parse_nvidia_smi(completed: Completed) -> tuple[GpuSnapshot, ...]:
-    """The cards, from a finished `nvidia-smi` with the arguments `QUERY`.
+    """The cards, from a finished `verify_gpu.sh --csv FIELDS`.
 
     Raises:
         ProblemError: `gpu.smi_missing` (no such program), `gpu.smi_blocked` (NVML refuses), `gpu.smi_no_answer`
@@ -53,7 +52,7 @@ def parse_nvidia_smi(completed: Completed) -> tuple[GpuSnapshot, ...]:
     output = "\n".join(lines)
     if any(text in output for text in _BLOCKED):
         raise ProblemError(problem("gpu.smi_blocked", *evidence))
-    if completed.timed_out:
+    if completed.timed_out or completed.code == TIMED_OUT:
         raise ProblemError(problem("gpu.smi_no_answer", *evidence, detail="timeout"))
     if completed.code in _MISSING_CODES or (completed.code != 0 and any(text in output for text in _MISSING_TEXTS)):
         raise ProblemError(problem("gpu.smi_missing", *evidence, program="nvidia-smi"))

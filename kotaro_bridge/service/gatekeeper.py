@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
-from kotaro_bridge.domain.command import build_command
+from kotaro_bridge.domain.command import build_command, device_question
 from kotaro_bridge.domain.engine_log import Engine
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
-from kotaro_bridge.domain.gate import Check, CheckId, GateFacts, GateReport, Gpus, Need, Status, judge
-from kotaro_bridge.domain.gguf import GgufModel, read_gguf
+from kotaro_bridge.domain.gate import UNASKED, Check, CheckId, GateFacts, GateReport, Gpus, Need, Status, judge
+from kotaro_bridge.domain.gguf import GgufModel, read_gguf, read_projector
 from kotaro_bridge.domain.gpu import GpuCounters
 from kotaro_bridge.domain.kv_cache import context_shape
 from kotaro_bridge.domain.plan import CUDA_CONTEXT_BYTES, gguf_need, vllm_utilization
@@ -24,6 +24,7 @@ from kotaro_bridge.domain.ports import EngineCommand, Launcher, TargetFacts
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.remedy import Remedy, at_gate
 from kotaro_bridge.domain.wslconfig import parse
+from kotaro_bridge.service import target_facts
 from kotaro_bridge.service.holders import Holders, Serving
 from kotaro_bridge.service.machine import Machine
 
@@ -44,6 +45,7 @@ class Clearance:
         model: the model's header, where it has one.
         counters_before: the whole reading that `shared_before` is of.
         memory, swap: bytes of RAM and swap that the target has in all; None where it did not say.
+        projector: bytes of all tensors of the projector, by its header; None without one.
     """
 
     command: EngineCommand
@@ -53,6 +55,7 @@ class Clearance:
     counters_before: GpuCounters | None = None
     memory: int | None = None
     swap: int | None = None
+    projector: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +72,6 @@ class GateResult:
     clearance: Clearance | None
     remedies: tuple[Remedy, ...] = ()
     need: Callable[[Profile], int | None] = lambda _: None
-
-
-def fetched_by_vllm(profile: Profile) -> bool:
-    """True for hub ids such as `Qwen/Qwen2.5-7B-Instruct-AWQ`, which vLLM fetches itself; False for a path."""
-    model = profile.model
-    return profile.engine is Engine.VLLM and not model.startswith(("~", "/", ".")) and model.count("/") <= 1
 
 
 class Gatekeeper:
@@ -126,40 +123,48 @@ class Gatekeeper:
         ask = self._pool.submit
         driver = ask(_answer, self._machine.gpu.snapshot)
         wsl = ask(_answer, partial(self._wsl, profile))
-        wanted = "" if fetched_by_vllm(profile) else profile.model
-        probe = ask(_answer, partial(launcher.probe, profile.executable, wanted, profile.projector, profile.port))
+        wanted = "" if target_facts.fetched_by_vllm(profile) else profile.model
+        question = device_question(profile)
+        probe = ask(_answer, partial(launcher.probe, profile.engine, question, wanted, profile.projector, profile.port))
+        # The header is on its way before the probe has told that there is a model: each call into WSL takes its time.
+        begin = ask(_answer, partial(launcher.read_at, wanted, 0, _HEADER_BLOCK)) if _has_header(profile) else None
         forwarding = None if profile.is_local else _answer(self._forwarding)
-        windows_port = _answer(partial(self._machine.port_free, profile.port))
+        port_here = _answer(partial(self._machine.port_free, profile.port))
         wsl_answer = wsl.result()
         # What a distro that cannot be reached says of itself is no answer, and is not waited for.
         probed = wsl_answer if isinstance(wsl_answer, Problem) else probe.result()
-        size = self._model(probed, profile)
-        model = self._header(profile, launcher, size)
+        size = target_facts.model(probed, profile)
+        model = self._header(profile, launcher, size, begin)
+        projector = self._projector(profile, launcher, probed)
         need = self._need(profile, model, probed)
 
         def cards_in_target() -> Gpus:
-            if isinstance(wsl_answer, Problem):
-                raise ProblemError(self._unasked(wsl_answer))  # where WSL hangs, so would this
+            if isinstance(probed, Problem):
+                raise ProblemError(UNASKED)  # where that hangs, so would this
             return launcher.nvidia_smi()
 
-        # Last of all the free VRAM, from both sides at once.
+        # Last of all the free VRAM, from both sides at once: an engine that lists its devices holds some meanwhile.
         target = ask(_answer, cards_in_target)
         late = _answer(self._machine.gpu.snapshot)
         counters = self._machine.counters.read()
         target_gpus = target.result()
         command = _answer(partial(self._command, profile, target_gpus))
+        card = next((gpu for gpu in late if gpu.index == profile.gpu), None) if isinstance(late, tuple) else None
         facts = GateFacts(
             gpu=profile.gpu,
+            local=profile.is_local,
             arguments=command if isinstance(command, Problem) else None,
             driver=driver.result(),
             driver_late=late,
-            wsl=wsl_answer,
+            wsl=probed if isinstance(probed, Problem) and not profile.is_local else wsl_answer,
             target=target_gpus,
-            engine=self._engine(probed, profile),
-            model=model if isinstance(model, Problem) else size,
+            engine=target_facts.engine(probed, profile),
+            engine_gpu=target_facts.engine_gpu(probed, profile, card),
+            configs=target_facts.configs(probed, profile),
+            model=next((fact for fact in (model, projector) if isinstance(fact, Problem)), size),
             port=profile.port,
-            port_windows_free=windows_port,
-            port_target_free=self._port(probed),
+            port_windows_free=port_here,
+            port_target_free=target_facts.port(probed, profile, port_here),
             forwarding=forwarding,
             need=need,
         )
@@ -168,10 +173,11 @@ class Gatekeeper:
         if not report.ok or isinstance(command, Problem):
             return self._refused(profile, facts, report, counters, needed)
         shared = counters.shared if counters else None
-        used = next((gpu.used for gpu in late if gpu.index == profile.gpu), None) if isinstance(late, tuple) else None
+        used = card.used if card else None
         header = model if isinstance(model, GgufModel) else None
         memory, swap = (probed.memory, probed.swap) if isinstance(probed, TargetFacts) else (None, None)
-        clearance = Clearance(command, used, shared, header, counters, memory, swap)
+        vision = projector if isinstance(projector, int) else None
+        clearance = Clearance(command, used, shared, header, counters, memory, swap, vision)
         return GateResult(report, clearance, need=needed)
 
     def _refused(
@@ -204,46 +210,26 @@ class Gatekeeper:
         return True
 
     @staticmethod
-    def _unasked(why: Problem) -> Problem:
-        """The target could not be asked."""
-        return problem("gate.target.unknown", *why.evidence, cause=why.code)
-
-    @staticmethod
-    def _engine(probed: TargetFacts | Problem, profile: Profile) -> str | Problem:
-        """Version (or path) of an engine that can be run."""
-        if isinstance(probed, Problem):
-            return Gatekeeper._unasked(probed)
-        if probed.engine is None:
-            return problem("gate.target.unknown", cause="engine")
-        if probed.engine:
-            return profile.version or profile.executable
-        code = "engine.unusable" if probed.engine_unusable else "engine.missing"
-        return problem(code, path=profile.executable, engine=profile.engine.value)
-
-    @staticmethod
-    def _model(probed: TargetFacts | Problem, profile: Profile) -> int | Problem | None:
-        """Bytes of the model file (0 for a folder), None where vLLM fetches the model itself."""
-        if fetched_by_vllm(profile):
-            return None
-        if isinstance(probed, Problem) or probed.model is None:
-            return problem("gate.target.unknown", cause="model")
-        for size, path in ((probed.model, profile.model), (probed.projector, profile.projector)):
-            if size is not None and size < 0:
-                return problem("model.missing", path=path)
-        return probed.model
-
-    @staticmethod
-    def _port(probed: TargetFacts | Problem) -> bool | Problem:
-        if isinstance(probed, Problem) or probed.port_free is None:
-            return problem("gate.target.unknown", cause="port")
-        return probed.port_free
-
-    def _header(self, profile: Profile, launcher: Launcher, size: int | Problem | None) -> GgufModel | Problem | None:
+    def _header(
+        profile: Profile, launcher: Launcher, size: int | Problem | None, begin: Future[bytes | Problem] | None
+    ) -> GgufModel | Problem | None:
         """The GGUF header, read anew at every start; None for vLLM; the problem if the file is no whole GGUF."""
-        if profile.engine is not Engine.LLAMA_SERVER or not isinstance(size, int):
+        if begin is None or not isinstance(size, int):
             return None
-        read_at = BlockCache(partial(launcher.read_at, profile.model), _HEADER_BLOCK)
+        first = begin.result()
+        if isinstance(first, Problem):
+            return first
+        read_at = BlockCache(partial(launcher.read_at, profile.model), _HEADER_BLOCK, first)
         return _answer(partial(read_gguf, read_at, size))
+
+    @staticmethod
+    def _projector(profile: Profile, launcher: Launcher, probed: TargetFacts | Problem) -> int | Problem | None:
+        """Bytes of the projector's tensors, by its own header; None without one, the problem if the file is none."""
+        size = probed.projector if isinstance(probed, TargetFacts) else None
+        if profile.engine is not Engine.LLAMA_SERVER or not profile.projector or size is None or size < 1:
+            return None
+        read_at = BlockCache(partial(launcher.read_at, profile.projector), _HEADER_BLOCK)
+        return _answer(partial(read_projector, read_at, size))
 
     @staticmethod
     def _need(profile: Profile, model: GgufModel | Problem | None, probed: TargetFacts | Problem) -> Need | Problem:
@@ -253,7 +239,8 @@ class Gatekeeper:
         ahead = CUDA_CONTEXT_BYTES if profile.engine is Engine.VLLM and profile.stated_need else 0
         stated = Need((profile.stated_need or 0) + ahead, profile.need.source if profile.need else "")
         if not isinstance(model, GgufModel) or not isinstance(probed, TargetFacts):
-            return stated if stated.vram else problem("gate.need.unknown")
+            unknown = UNASKED if isinstance(probed, Problem) else problem("gate.need.unknown")
+            return stated if stated.vram else unknown
         projector = max(0, probed.projector or 0)
         computed = _answer(partial(gguf_need, model, context_shape(profile), projector))
         if isinstance(computed, Problem):
@@ -297,11 +284,11 @@ class Gatekeeper:
 class BlockCache:
     """A `ReadAt` that fetches large blocks, for channels where a call costs more than its bytes."""
 
-    def __init__(self, read_at: Callable[[int, int], bytes], block: int) -> None:
+    def __init__(self, read_at: Callable[[int, int], bytes], block: int, begin: bytes = b"") -> None:
         self._read_at = read_at
         self._block = block
         self._start = 0
-        self._data = b""
+        self._data = begin
 
     def __call__(self, offset: int, size: int) -> bytes:
         """Up to `size` bytes from `offset`."""
@@ -309,6 +296,10 @@ class BlockCache:
             self._start, self._data = offset, self._read_at(offset, max(size, self._block))
         begin = offset - self._start
         return self._data[begin : begin + size]
+
+
+def _has_header(profile: Profile) -> bool:
+    return profile.engine is Engine.LLAMA_SERVER
 
 
 def _lacks_vram(report: GateReport) -> bool:

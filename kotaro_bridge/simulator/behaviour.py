@@ -22,6 +22,11 @@ WORDS = {
     "kv-in-ram": "llama-server: KV cache in host memory; vLLM: KV cache offloaded to the CPU",
     "cpu": "llama-server: everything on the CPU, and healthy",
     "cpu-build": "an engine built without CUDA",
+    "cuda-missing": "the CUDA runtime library is missing",
+    "driver-old": "the driver is too old for the engine's CUDA",
+    "vulkan-build": "llama-server: built for Vulkan instead of CUDA",
+    "old-build": "llama-server: knows no --list-devices",
+    "torch-cpu": "vLLM: a torch without CUDA",
     "oom": "no VRAM is given to it, whatever is free",
     "host-oom": "Linux kills it while it loads",
     "crash": "dies of a CUDA error that many seconds after it is ready (default 1)",
@@ -51,12 +56,17 @@ class Behaviour:
         return float(self._words[word] or default)
 
 
-def gpu_visible(state: State, behaviour: Behaviour) -> bool:
-    """Whether CUDA finds the card in this process."""
+def card_reachable(state: State) -> bool:
+    """Whether the driver lets this process have the card."""
     switches = state.switches()
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") == ""
-    reachable = switches["nvml"] == "normal" and switches["nvidia_smi"] in ("normal", "hang")
-    return reachable and not hidden and "cpu-build" not in behaviour
+    return not hidden and switches["nvml"] == "normal" and switches["nvidia_smi"] in ("normal", "hang")
+
+
+def gpu_visible(state: State, behaviour: Behaviour) -> bool:
+    """Whether an engine's CUDA finds the card in this process."""
+    blind = ("cpu-build", "cuda-missing", "driver-old")
+    return card_reachable(state) and not any(word in behaviour for word in blind)
 
 
 def before_start(behaviour: Behaviour) -> None:

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 from kotaro_bridge.domain.errors import ProblemError
 from kotaro_bridge.domain.gguf import GgufModel, read_gguf
 from kotaro_bridge.simulator import behaviour as words
-from kotaro_bridge.simulator import procs, signals
+from kotaro_bridge.simulator import engine_question, procs, signals
 from kotaro_bridge.simulator.card import MIB, Claim, Usage, cuda_total_mib
 from kotaro_bridge.simulator.http_base import Server
 from kotaro_bridge.simulator.llama_args import WrongArgument, parse
@@ -110,8 +110,9 @@ class Engine:
         """Serve until a stop; the exit code."""
         host, port = self.options.get("--host", "127.0.0.1"), int(self.options.get("--port", DEFAULT_PORT))
         self._prepare(host, port)
-        if not self.cuda and "-dev" not in self.options and "cpu-build" not in self.behaviour:
-            self.say("no_cuda", {})
+        complaint = None if "-dev" in self.options else engine_question.cuda_complaint(self.state, self.behaviour)
+        if complaint is not None:
+            self.say("no_cuda", {"why": complaint})
         self.say("start", {})
         LlamaHandler.api = self.api
         try:
@@ -299,7 +300,9 @@ def main(arguments: list[str]) -> int:
     state = State.from_environment()
     behaviour = words.Behaviour.read(state)
     words.before_start(behaviour)
-    devices = ["CUDA0"] if words.gpu_visible(state, behaviour) else []
+    devices = ["CUDA0"] if engine_question.llama_sees_gpu(state, behaviour) else []
+    if "--list-devices" in arguments and "old-build" not in behaviour:
+        return _list_devices(state, behaviour)
     try:
         options = parse(arguments, devices)
     except WrongArgument as error:
@@ -308,8 +311,6 @@ def main(arguments: list[str]) -> int:
     if "--version" in options:
         os.write(2, b"version: 0.5.0-dev (build 0, commit unknown)\nbuilt with GNU 13.3.0 for Linux x86_64\n")
         return 0
-    if "--list-devices" in options:
-        return _list_devices(state, devices)
     if "-ngl" in options and not devices:
         os.write(2, NO_GPU.encode())
     return Engine(state, behaviour, options, devices).run()
@@ -322,11 +323,12 @@ NO_GPU = (
 )
 
 
-def _list_devices(state: State, devices: list[str]) -> int:
-    gpu = state.scenario["gpu"]
-    free = Usage(state).free // MIB - gpu["cuda_context_mib"]
-    shown = [f"{name}: {gpu['name']} ({cuda_total_mib(state)} MiB, {max(free, 0)} MiB free)" for name in devices]
-    os.write(1, ("Available devices:\n" + "".join(f"  {line}\n" for line in shown or ["(none)"])).encode())
+def _list_devices(state: State, behaviour: words.Behaviour) -> int:
+    """The answer, before any other argument is looked at."""
+    complaint = engine_question.cuda_complaint(state, behaviour)
+    if complaint is not None:
+        os.write(2, f"ggml_cuda_init: failed to initialize CUDA: {complaint}\n".encode())
+    os.write(1, engine_question.list_devices(state, behaviour).encode())
     return 0
 
 

@@ -117,7 +117,7 @@ class ApiServer:
     def _shape(self) -> Shape | None:
         """The model's shape; None after the words for a start that cannot work."""
         config = os.path.join(self.options.model, "config.json")
-        if not words.gpu_visible(self.state, self.behaviour):
+        if "torch-cpu" in self.behaviour or not words.gpu_visible(self.state, self.behaviour):
             self.say("no_device", {})
             return None
         folder = os.path.basename(os.path.normpath(self.options.model))

@@ -2,9 +2,9 @@
 
 THIS IS NO LINUX AND NO PART OF THE PRODUCT. On Linux the emulated wsl.exe really runs the scripts that the product
 sends; on Windows this module answers as those scripts would, for the handful of programs that the product asks for:
-`kotaro-guardian`, `kotaro-probe` and `read-at` behind `/bin/sh -c`, nvidia-smi and wslinfo. Everything else ends in
-one sentence. Only the emulated wsl.exe comes here (a test holds that); the tests compare its answers with those of the
-real scripts. On Linux the switch `linux_side` of the state folder puts it in the place of the real thing.
+`kotaro-guardian`, `kotaro-probe`, `verify_gpu.sh` and `read-at` behind `/bin/sh -c`, nvidia-smi and wslinfo. Everything
+else ends in one sentence. Only the emulated wsl.exe comes here (a test holds that); the tests compare its answers with
+those of the real scripts. On Linux the switch `linux_side` of the state folder puts it in the place of the real thing.
 """
 
 from __future__ import annotations
@@ -12,17 +12,19 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 import threading
+import time
 from typing import IO, Any
 
-from kotaro_bridge.simulator import guardian_stand_in, loopback, nvidia_smi, procs, vm_stand_in, wslinfo
+from kotaro_bridge.simulator import guardian_stand_in, nvidia_smi, probe_stand_in, procs, vm_stand_in, wslinfo
 from kotaro_bridge.simulator.guardian_stand_in import in_home
 from kotaro_bridge.simulator.state import WSL_NVIDIA_SMI, WSLINFO, State, distro_environment
 
 NOT_READABLE = 44
+NOT_FOUND, TIMED_OUT = 127, 124  # as a shell and `timeout` have it
+VERIFY_S = 10.0
 CHUNK = 1 << 16
 DRAIN_S = 1.0
 NEEDED_BY_WINDOWS = ("SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "TEMP", "TMP", "USERPROFILE", "APPDATA", "LOCALAPPDATA")
@@ -52,7 +54,9 @@ def _answer(state: State, word: str, rest: list[str], environment: dict[str, str
     elif word == "kotaro-guardian" and rest[0] == "reap":
         guardian_stand_in.reap(environment, rest[1], float(rest[2]))
     elif word == "kotaro-probe":
-        os.write(1, "".join(f"{line}\n" for line in probe(rest, environment)).encode())
+        os.write(1, "".join(f"{line}\n" for line in probe_stand_in.lines(state, rest, environment)).encode())
+    elif word == "verify_gpu.sh":
+        return _verify_gpu(state, rest)
     elif word == "read-at":
         return read_at(rest, environment)
     elif word == WSL_NVIDIA_SMI:
@@ -73,24 +77,16 @@ def _missing(program: str) -> int:
     return 1
 
 
-def probe(arguments: list[str], environment: dict[str, str]) -> list[str]:
-    """The lines of `probe.sh`."""
-    executable, model, projector, port = arguments
-    engine = in_home(executable, environment["HOME"])
-    found = shutil.which(engine, path=environment["PATH"])
-    lines = ["engine ok" if found else "engine unusable" if os.path.exists(engine) else "engine missing"]
-    lines += [
-        f"{name} {_size(in_home(path, environment['HOME']))}"
-        for name, path in (("model", model), ("projector", projector))
-        if path
-    ]
-    return [*lines, "port free" if loopback.port_free(int(port, 16)) else "port taken"]
-
-
-def _size(path: str) -> str:
-    if os.path.isfile(path) and os.access(path, os.R_OK):
-        return str(os.path.getsize(path))
-    return "0" if os.path.isdir(path) else "missing"
+def _verify_gpu(state: State, arguments: list[str]) -> int:
+    """`verify_gpu.sh --csv FIELDS`, which is all that the product asks of it."""
+    mode = state.switches()["nvidia_smi"]
+    if mode == "missing" or not vm_stand_in.gpu_inside(state):
+        os.write(2, b"nvidia-smi: not found\n")
+        return NOT_FOUND
+    if mode == "hang":
+        time.sleep(VERIFY_S)
+        return TIMED_OUT
+    return nvidia_smi.main([f"--query-gpu={arguments[1]}", "--format=csv,noheader,nounits"])
 
 
 def read_at(arguments: list[str], environment: dict[str, str]) -> int:

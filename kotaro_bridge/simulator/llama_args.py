@@ -19,7 +19,7 @@ PLAIN_FLAGS = """
 -kvu --kv-unified|-no-kvu --no-kv-unified|-cb --cont-batching|-nocb --no-cont-batching|-kvo --kv-offload
 -nkvo --no-kv-offload|--op-offload|--no-op-offload|-cmoe --cpu-moe|--repack|-nr --no-repack|--no-host|--mmap|--no-mmap
 --mlock|--no-mmproj|--mmproj-offload|--no-mmproj-offload|--jinja|--no-jinja|--metrics|--slots|--no-slots|--props
---reuse-port|--offline|--warmup|--no-warmup|-v --verbose|--log-prefix|--log-timestamps|--swa-full|--list-devices
+--reuse-port|--offline|--warmup|--no-warmup|-v --verbose|--log-prefix|--log-timestamps|--swa-full
 --version|-h --help
 """
 INTEGERS = frozenset({"-c", "-np", "-lv", "--port", "-b", "-ub", "-mg", "-n", "-t", "-tb", "--sleep-idle-seconds"})

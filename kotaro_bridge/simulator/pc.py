@@ -1,7 +1,7 @@
 """A simulated PC as the product holds it: made from a scenario in a state folder, opened by one process or several.
 
 Implements the probes of `domain.ports`; everything else of the PC are programs that are reached through `wsl_argv` and
-`nvidia_smi_argv`. Ends with the last process that has it open.
+`local_env`. Ends with the last process that has it open.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import msgspec
 
 from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.gpu import GpuCounters, GpuProcess, GpuSnapshot
-from kotaro_bridge.simulator import card, loopback, models, owners, procs, vm_client, vm_stand_in
+from kotaro_bridge.simulator import card, loopback, models, ollama, owners, procs, vm_client, vm_stand_in
 from kotaro_bridge.simulator.scenario import Scenario, load
-from kotaro_bridge.simulator.state import ENGINES, VMSTAT, State, python_environment, read_json, write_json
+from kotaro_bridge.simulator.state import ENGINES, VLLM_PYTHON, VMSTAT, State, python_environment, read_json, write_json
 
 CLOSE_S = 10.0
 NVML_FAILURES = {  # switch `nvml`: code, NVML's words
@@ -65,6 +65,7 @@ class SimulatedPC:
         for distro in pc.scenario.distros:
             if distro.running and distro.name not in pc.running():
                 pc.boot(distro.name)
+        ollama.start(pc._state)
         return pc
 
     @property
@@ -83,14 +84,19 @@ class SimulatedPC:
         return [sys.executable, "-m", "kotaro_bridge.simulator.wsl"]
 
     @property
-    def nvidia_smi_argv(self) -> list[str]:
-        """nvidia-smi of the machine itself, for the target `local`; the file is missing where the scenario says so."""
-        return [self._state.path("wsl-lib", "nvidia-smi")]
-
-    @property
     def env(self) -> dict[str, str]:
         """What the environment of `wsl_argv`, and of a guardian for the target `local`, needs in addition."""
         return {**python_environment(self._state.folder), VMSTAT: self._state.vmstat_path}
+
+    @property
+    def local_env(self) -> dict[str, str]:
+        """The same for programs of the machine itself, for the target `local`: with the simulated card's nvidia-smi."""
+        return {**self.env, "NVIDIA_SMI": self._state.path("wsl-lib", "nvidia-smi")}
+
+    @property
+    def ollama_address(self) -> str | None:
+        """Base URL of Ollama on the simulated Windows; None where it does not run."""
+        return ollama.address(self._state)
 
     @property
     def wslconfig_path(self) -> Path:
@@ -144,6 +150,7 @@ class SimulatedPC:
         owners.detach(self._state)
         if owners.anybody(self._state):
             return
+        ollama.stop(self._state)
         vm_client.request(self._state, {"op": "shutdown"})
         deadline = time.monotonic() + CLOSE_S
         holders = (claim["pid"] for claim in card.live_claims(self._state))
@@ -243,6 +250,7 @@ def _make(path: str, scenario: Scenario) -> None:
         Path(state.wslconfig_path).write_text(scenario.wslconfig.lstrip("\n"), encoding="utf-8")
     vm_stand_in.forget(state)
     _program(state, "bin/wslinfo", "wslinfo")
+    _program(state, "bin/ldd", "engine_question", "ldd")
     _place_nvidia_smi(state)
     for distro in plain["distros"]:
         _make_distro(state, distro)
@@ -261,15 +269,17 @@ def _make_distro(state: State, distro: dict[str, Any]) -> None:
         home = f"{inside}/home/{distro['user']}"
         for place, module in ENGINES.items():
             _program(state, f"{home}/{place}", module)
+        _program(state, f"{home}/{VLLM_PYTHON}", "engine_question", "python")
         models.write_models(Path(state.path(home, "models")))
 
 
-def _program(state: State, place: str, module: str) -> None:
-    """A program file of the Linux side that runs one of our modules and keeps its process id."""
+def _program(state: State, place: str, module: str, *first: str) -> None:
+    """A program file of the Linux side that runs one of our modules, with `first` before its arguments, and keeps its
+    process id.
+    """
     exports = " ".join(f"{name}={shlex.quote(value)}" for name, value in python_environment(state.folder).items())
-    script = (
-        f'#!/bin/sh\nexport {exports}\nexec {shlex.quote(sys.executable)} -m kotaro_bridge.simulator.{module} "$@"\n'
-    )
+    program = shlex.join([sys.executable, "-m", f"kotaro_bridge.simulator.{module}", *first])
+    script = f'#!/bin/sh\nexport {exports}\nexec {program} "$@"\n'
     path = Path(state.path(place))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(script, encoding="utf-8")

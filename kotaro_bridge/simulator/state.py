@@ -25,6 +25,7 @@ WSLINFO = ("/usr/bin/wslinfo", "/bin/wslinfo")
 PLAIN_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 ENGINES = {"llama.cpp/build/bin/llama-server": "engine_llama", "vllm/bin/vllm": "engine_vllm"}
 """Engines in the home folder of the default distro's user, with the module that each one is."""
+VLLM_PYTHON = "vllm/bin/python"
 
 SWITCHES: dict[str, Any] = {
     "wsl": "normal",  # normal, stub, hang, e_unexpected
@@ -36,6 +37,7 @@ SWITCHES: dict[str, Any] = {
     "linux_side": "real",  # real, stand-in; always stood in for on Windows
     "time_scale": 1.0,
     "vram_limit_mib": None,
+    "ollama": [],  # models that Ollama has loaded: name, mib
 }
 """What can be changed while the PC runs, with the values of a PC in order.
 
@@ -187,7 +189,8 @@ def distro_environment(state: State, message: dict[str, Any], *, gpu: bool) -> d
         "LANG": "C.UTF-8",
         "NAME": "SIMULATED-PC",
         "WSL_DISTRO_NAME": distro["name"],
-        "KOTARO_NVIDIA_SMI": state.path("wsl-lib", "nvidia-smi"),
+        # The machine that this PC is simulated on may have a card of its own, which is not meant.
+        "NVIDIA_SMI": state.path("wsl-lib" if gpu else "no-lib", "nvidia-smi"),
         VMSTAT: state.vmstat_path,
         **message["env"],
     }

@@ -203,7 +203,7 @@ class _Relay:
     def _mapped(self, program: str, environment: dict[str, str]) -> str:
         """Programs of a real distro that do not exist on this machine."""
         if program == WSL_NVIDIA_SMI:
-            return environment["KOTARO_NVIDIA_SMI"] if self.init.config.gpu else program
+            return environment["NVIDIA_SMI"] if self.init.config.gpu else program
         return self.init.state.path("bin", "wslinfo") if program in WSLINFO else program
 
 

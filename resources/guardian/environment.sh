@@ -1,8 +1,8 @@
 # Environment: what an engine's process does not inherit, the same for its start and for the question put to it before.
 # Goes in front of guardian.sh and probe.sh. Plain POSIX sh.
 
-# scrub UNSET KEEP: removes inherited variables that could move a model off the GPU. Comma lists of names, a trailing * for
-# a prefix. Wants `set -f`, or a pattern that names a file here becomes that file.
+# scrub UNSET KEEP: removes inherited variables that could move a model off the GPU. Comma lists of names; in UNSET a
+# trailing * stands for a prefix. Wants `set -f`: a pattern that fits a file here would become that file's name.
 scrub() {
     names=$(env | sed -n 's/^\([A-Za-z_][A-Za-z0-9_]*\)=.*/\1/p')
     old_ifs=$IFS

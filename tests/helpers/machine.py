@@ -45,13 +45,15 @@ from kotaro_bridge.service.run_actor import RunActor
 from kotaro_bridge.service.run_log import LogFile
 from kotaro_bridge.service.run_session import Context
 from tests.helpers.captures import llama_lines, vllm_text
-from tests.helpers.gguf_header import Q14, qwen2_shape, reader
+from tests.helpers.gguf_header import Q14, pack_header, qwen2_shape, reader
 
 T = TypeVar("T")
 
 DEADLINE_S = 10.0
 """For what other threads do at once; only a test that fails waits that long."""
 
+PROJECTOR = "~/mmproj.gguf"
+PROJECTOR_HEADER = pack_header({"general.architecture": "clip"}, [("v.class_embd", (128,), "F32")]) + bytes(512)
 HEADER = qwen2_shape(*Q14)
 MODEL = read_gguf(reader(HEADER, 1 << 40), 1 << 40)
 MODEL_BYTES = MODEL.data_offset + MODEL.weights_total
@@ -218,6 +220,7 @@ class Target(Scripted):
             Engine.VLLM: DeviceAnswer(0, tuple(ASKED.split("|"))),
         }
         self.header = HEADER
+        self.projector = PROJECTOR_HEADER
         self.smi: tuple[GpuSnapshot, ...] | Problem | None = None
         self.smi_asked = 0
         self.failure: Problem | Exception | None = None
@@ -237,6 +240,8 @@ class Target(Scripted):
         return replace(self.answer(self.facts), devices=self.devices[engine])
 
     def read_at(self, path: str, offset: int, size: int, *, timeout_s: float = 30.0) -> bytes:
+        if path == PROJECTOR:
+            return reader(self.projector)(offset, size)
         return reader(self.header, MODEL_BYTES)(offset, size)
 
     def launch(

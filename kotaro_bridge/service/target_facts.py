@@ -1,0 +1,79 @@
+"""What the probe of a target says, as the facts that `domain/gate.py` judges. Reads nothing itself."""
+
+from __future__ import annotations
+
+from kotaro_bridge.domain.engine_devices import judge_devices
+from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.errors import Problem, problem
+from kotaro_bridge.domain.gate import UNASKED
+from kotaro_bridge.domain.gpu import GpuSnapshot
+from kotaro_bridge.domain.ports import ConfigFile, TargetFacts
+from kotaro_bridge.domain.profile import Profile
+
+
+def fetched_by_vllm(profile: Profile) -> bool:
+    """True for hub ids such as `Qwen/Qwen2.5-7B-Instruct-AWQ`, which vLLM fetches itself; False for a path."""
+    model = profile.model
+    return profile.engine is Engine.VLLM and not model.startswith(("~", "/", ".")) and model.count("/") <= 1
+
+
+def engine(probed: TargetFacts | Problem, profile: Profile) -> str | Problem:
+    """Version (or path) of an engine that can be run; on this machine itself also why nothing can be asked at all."""
+    if isinstance(probed, Problem):
+        return probed if profile.is_local else UNASKED
+    if probed.engine is None:
+        return _untold("engine")
+    if probed.engine:
+        return profile.version or profile.executable
+    code = "engine.unusable" if probed.engine_unusable else "engine.missing"
+    return problem(code, path=profile.executable, engine=profile.engine.value)
+
+
+def engine_gpu(probed: TargetFacts | Problem, profile: Profile, card: GpuSnapshot | None) -> str | Problem:
+    """Name of the device that the engine itself lists."""
+    if isinstance(probed, Problem):
+        return UNASKED
+    if not probed.engine:
+        return problem("gate.engine_unasked.unknown")
+    if probed.devices is None:
+        return _untold("devices")
+    return judge_devices(profile.engine, probed.devices, card, profile.executable)
+
+
+def configs(probed: TargetFacts | Problem, profile: Profile) -> tuple[ConfigFile, ...] | Problem | None:
+    """Files that the engine would read by itself; None for vLLM, which reads none (reference vllm §2)."""
+    if profile.engine is Engine.VLLM:
+        return None
+    if isinstance(probed, Problem):
+        return UNASKED
+    return _untold("configs") if probed.configs is None else probed.configs
+
+
+def model(probed: TargetFacts | Problem, profile: Profile) -> int | Problem | None:
+    """Bytes of the model file (0 for a folder), None where vLLM fetches the model itself."""
+    if fetched_by_vllm(profile):
+        return None
+    if isinstance(probed, Problem):
+        return UNASKED
+    if probed.model is None:
+        return _untold("model")
+    for size, path in ((probed.model, profile.model), (probed.projector, profile.projector)):
+        if size is not None and size < 0:
+            return problem("model.missing", path=path)
+    return probed.model
+
+
+def port(probed: TargetFacts | Problem, profile: Profile, here: bool | Problem) -> bool | Problem:
+    """Nobody listens on the port inside the target. `here`: whether it could be bound on this machine, which for a
+    target that is this machine has to be so as well.
+    """
+    if isinstance(probed, Problem):
+        return UNASKED
+    if probed.port_free is None:
+        return _untold("port")
+    return here if profile.is_local and here is not True else probed.port_free
+
+
+def _untold(cause: str) -> Problem:
+    """The target was reached and did not answer this question."""
+    return problem("gate.target.unknown", cause=cause)

@@ -1,0 +1,95 @@
+"""What the simulated engines say of their devices before a start: `--list-devices`, the loader's view, vLLM's packages.
+
+`python -m kotaro_bridge.simulator.engine_question ldd FILE` stands for ldd, which has its own words for the simulated
+llama-server alone; `… python ANYTHING` is the Python beside the simulated vLLM and answers as `vllm_probe.py` would.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from kotaro_bridge.simulator import behaviour as words
+from kotaro_bridge.simulator.behaviour import Behaviour
+from kotaro_bridge.simulator.card import Usage, cuda_total_mib
+from kotaro_bridge.simulator.state import ENGINES, State
+
+MIB = 1024 * 1024
+CUDA_MAJOR = 13
+TORCH, TORCH_CUDA = "2.11.0", "13.0"
+DRIVER_TOO_OLD = "CUDA driver version is insufficient for CUDA runtime version"
+NO_DEVICE = "no CUDA-capable device is detected"
+LLAMA_SERVER = next(iter(ENGINES))
+REAL_LDD = "/usr/bin/ldd"
+NO_SUCH_FILE = "cannot open shared object file: No such file or directory"
+
+
+def list_devices(state: State, behaviour: Behaviour) -> str:
+    """Stdout of `llama-server --list-devices`."""
+    free = max(Usage(state).free // MIB - state.scenario["gpu"]["cuda_context_mib"], 0)
+    about = f"{state.scenario['gpu']['name']} ({cuda_total_mib(state)} MiB, {free} MiB free)"
+    names = ["Vulkan0"] if "vulkan-build" in behaviour else ["CUDA0"] if llama_sees_gpu(state, behaviour) else []
+    return "Available devices:\n" + "".join(f"  {name}: {about}\n" for name in names) + ("" if names else "  (none)\n")
+
+
+def llama_sees_gpu(state: State, behaviour: Behaviour) -> bool:
+    """Whether the simulated llama-server has a CUDA device."""
+    return "vulkan-build" not in behaviour and words.gpu_visible(state, behaviour)
+
+
+def cuda_complaint(state: State, behaviour: Behaviour) -> str | None:
+    """Why CUDA could not begin, in its own words; None where a llama-server would be silent."""
+    silent = ("cpu-build", "cuda-missing", "vulkan-build")
+    if any(word in behaviour for word in silent) or words.gpu_visible(state, behaviour):
+        return None
+    return DRIVER_TOO_OLD if "driver-old" in behaviour else NO_DEVICE
+
+
+def links(behaviour: Behaviour) -> list[str]:
+    """Lines of ldd for the simulated llama-server, which has its backends linked in."""
+    if "cpu-build" in behaviour or "vulkan-build" in behaviour:
+        return ["libggml-cpu.so.0 => /usr/local/lib/libggml-cpu.so.0 (0x00007f0000000000)"]
+    runtime = f"libcudart.so.{CUDA_MAJOR}"
+    where = "not found" if "cuda-missing" in behaviour else f"/usr/local/cuda/lib64/{runtime} (0x00007f0000200000)"
+    return ["libggml-cuda.so.0 => /usr/local/lib/libggml-cuda.so.0 (0x00007f0000100000)", f"{runtime} => {where}"]
+
+
+def vllm_facts(state: State, behaviour: Behaviour) -> list[str]:
+    """Lines of `vllm_probe.py`."""
+    gpu = state.scenario["gpu"]
+    wheel = "+cpu" if "cpu-build" in behaviour else ""
+    plain = "torch-cpu" in behaviour or bool(wheel)
+    lines = [f"vllm {state.scenario['engines']['vllm_version']}{wheel}"]
+    lines += [f"torch {TORCH}+cpu", "cuda None"] if plain else [f"torch {TORCH}+cu130", f"cuda {TORCH_CUDA}"]
+    if not plain:
+        lines.append(f"library libcudart.so.13: {NO_SUCH_FILE}" if "cuda-missing" in behaviour else "library ok")
+    seen = words.card_reachable(state)
+    major, minor = map(int, gpu["cuda"].split("."))
+    lines += ["driver ok", f"init {0 if seen else 100}", f"driver_cuda {major * 1000 + minor * 10}"]
+    return [*lines, "count 1", f"device {gpu['compute_cap']} {gpu['name']}"] if seen else lines
+
+
+def is_llama_server(path: str) -> bool:
+    """Whether a program file is that of the simulated llama-server."""
+    return os.path.realpath(path).replace(os.sep, "/").endswith(f"/{LLAMA_SERVER}")
+
+
+def ldd(state: State, path: str) -> int:
+    """What the simulated llama-server is linked with; of any other program the real ldd tells."""
+    if not is_llama_server(path):
+        return subprocess.call([REAL_LDD, path]) if os.path.exists(REAL_LDD) else 1
+    os.write(1, "".join(f"\t{line}\n" for line in links(Behaviour.read(state))).encode())
+    return 0
+
+
+def main(arguments: list[str]) -> int:
+    state = State.from_environment()
+    if arguments[0] == "ldd":
+        return ldd(state, arguments[1])
+    os.write(1, "".join(f"{line}\n" for line in vllm_facts(state, Behaviour.read(state))).encode())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
