@@ -21,8 +21,8 @@ from kotaro_bridge.domain.ports_http import EngineHttp
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.run_view import Speed
 from kotaro_bridge.domain.speed import Yardstick, has_dropped, rated, speed_key, yardstick_of
-from kotaro_bridge.service.gatekeeper import fetched_by_vllm
 from kotaro_bridge.service.machine import Machine
+from kotaro_bridge.service.target_facts import fetched_by_vllm
 
 _TOKENS = 64
 _TIME_LIMIT_S = 1.0
