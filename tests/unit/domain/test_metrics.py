@@ -173,6 +173,33 @@ def test_a_restart_that_only_the_slots_show_leaves_a_gap() -> None:
     assert meter.feed(RatesSample(1, llama_metrics(0), slots_json((0, 0, 3)))).generation_tps is None
 
 
+def steady_llama(before: tuple[str, str], now: tuple[str, str]) -> float:
+    meter = LlamaRates()
+    meter.feed(RatesSample(0, *before))
+    return meter.feed(RatesSample(2, *now)).steady_s
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "steady_s"),
+    [
+        ((llama_metrics(), slots_json((0, 1, 5), (1, 2, 9))), (llama_metrics(), slots_json((0, 1, 8), (1, 2, 10))), 2),
+        ((llama_metrics(), slots_json((0, 1, 5))), (llama_metrics(), slots_json((0, 2, 8))), 0),  # another request
+        ((llama_metrics(), slots_json((0, 1, 5))), (llama_metrics(), slots_json((0, 1, 8), (1, 2, 1))), 0),  # one more
+        ((llama_metrics(), slots_json((0, 1, 5), (1, 2, 0))), (llama_metrics(), slots_json((0, 1, 6), (1, 2, 0))), 0),
+        ((llama_metrics(), slots_json((0, 1, 5))), (llama_metrics(prompt=7), slots_json((0, 1, 8))), 0),
+        ((llama_metrics(), slots_json((0, 1, 5))), (llama_metrics(), slots_json()), 0),
+        ((llama_metrics(), slots_json()), (llama_metrics(), slots_json()), 0),
+        ((llama_metrics(), slots_json((0, 1, 5))), (llama_metrics(), "no slots"), 0),
+        (("", slots_json((0, 1, 5))), ("", slots_json((0, 1, 8))), 0),  # prompts cannot be told
+    ],
+)
+def test_only_an_interval_of_nothing_but_generation_tells_a_speed(
+    before: tuple[str, str], now: tuple[str, str], steady_s: float
+) -> None:
+    """A second request whose prompt is being read (no token yet) slows the first one, and so does any new prompt."""
+    assert steady_llama(before, now) == steady_s
+
+
 # --- vLLM
 
 
@@ -188,6 +215,28 @@ def test_vllm_restarted() -> None:
     meter.feed(RatesSample(0, vllm_metrics(100)))
     assert meter.feed(RatesSample(1, vllm_metrics(10))) == Rates(None, None, 0)
     assert meter.feed(RatesSample(2, vllm_metrics(15))) == Rates(5, 0, 0)
+
+
+def test_a_vllm_prompt_that_is_still_being_read_makes_no_interval_steady() -> None:
+    """Its counter moves only when the prompt is done; the requests beside it are slow until then."""
+    meter = VllmRates()
+
+    def steady(at_s: float, *counts: float) -> bool:
+        generated, prompt, running = counts
+        return meter.feed(RatesSample(at_s, vllm_metrics(generated, prompt, int(running)))).steady_s > 0
+
+    assert not steady(0, 100, 40, 1), "what was going on before is not known"
+    assert not steady(1, 140, 40, 1)
+    assert not steady(2, 180, 60, 1)
+    assert steady(3, 220, 60, 1)
+    assert not steady(4, 230, 60, 2), "one more"
+    assert not steady(5, 235, 60, 2), "its prompt is not counted yet"
+    assert not steady(6, 240, 90, 2)
+    assert steady(7, 300, 90, 2)
+    assert not steady(8, 300, 90, 2), "no token"
+    assert not steady(9, 340, 90, 1), "one less"
+    assert steady(10, 380, 90, 1)
+    assert not steady(11, 380, 90, 0)
 
 
 # --- both

@@ -6,16 +6,18 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import msgspec
 import pytest
 
 from kotaro_bridge.domain.errors import problem
 from kotaro_bridge.domain.metrics import RatesSample
+from kotaro_bridge.domain.profile import Profile, WatchPolicy
 from kotaro_bridge.domain.run_state import Phase
-from kotaro_bridge.domain.run_view import Throughput
+from kotaro_bridge.domain.run_view import Notice, Throughput
 from kotaro_bridge.domain.units import MIB
 from kotaro_bridge.service.bus import Bus
 from kotaro_bridge.service.telemetry import HIDDEN_IDLE_S, HIDDEN_RUNNING_S, HISTORY_S, WATCHED_S, Telemetry
-from tests.helpers.machine import DEADLINE_S, VLLM, Heard, Life, Machine, life, vllm_lines
+from tests.helpers.machine import DEADLINE_S, LLAMA, VLLM, Heard, Life, Machine, life, vllm_lines
 
 SPILLED = 190 * MIB + 7000 * MIB
 
@@ -36,11 +38,12 @@ class Watched:
     def __init__(self, run: Life) -> None:
         self.run = run
         self.machine = run.machine
-        self.clock = Clock()
-        self.telemetry = Telemetry(run.machine.ports, run.bus, lambda: (run.actor,), self.clock)
+        self.clock, self.wall = Clock(), Clock()
+        self.telemetry = Telemetry(run.machine.ports, run.bus, lambda: (run.actor,), self.clock, self.wall)
 
     def tick(self) -> tuple[Throughput, ...]:
         self.clock.now += 1.0
+        self.wall.now += 1.0
         return self.telemetry.tick().throughput
 
     def ends_as_asked(self) -> bool:
@@ -50,8 +53,8 @@ class Watched:
 
 
 @contextmanager
-def serving(ready_probe_s: float = 3600.0) -> Iterator[Watched]:
-    with life(ready_probe_s=ready_probe_s) as run:
+def serving(ready_probe_s: float = 3600.0, profile: Profile = LLAMA) -> Iterator[Watched]:
+    with life(profile, ready_probe_s=ready_probe_s) as run:
         run.serves()
         yield Watched(run)
 
@@ -214,6 +217,86 @@ def test_a_driver_that_comes_back_ends_nothing() -> None:
             watched.tick()
         watched.machine.gpu.failure = None
         assert watched.ends_as_asked()
+
+
+def proved_again(watched: Watched) -> bool:
+    """Whether the run went through the proof once more, and is ready."""
+    return watched.run.heard.phases[-3:] == [Phase.READY, Phase.PROVING, Phase.READY]
+
+
+def test_a_driver_that_came_back_is_proved_before_the_address_is_offered_again() -> None:
+    with serving() as watched:
+        watched.machine.gpu.failure = problem("gpu.driver_lost")
+        watched.tick()
+        watched.machine.gpu.failure = None
+        watched.tick()
+        watched.run.until(lambda view: proved_again(watched))
+        assert watched.run.heard.changes[-2].view.endpoint is None
+        assert watched.ends_as_asked()
+
+
+@pytest.mark.parametrize("clock", ["clock", "wall"])
+def test_after_a_sleep_the_proof_is_wanted_again(clock: str) -> None:
+    """Windows counts sleep in its monotonic clock, Linux only in the time of day."""
+    with serving() as watched:
+        watched.tick()
+        getattr(watched, clock).now += 30.0
+        watched.tick()
+        watched.run.until(lambda view: proved_again(watched))
+        watched.tick()
+        assert watched.ends_as_asked()
+
+
+def test_time_within_a_pause_and_a_clock_that_is_put_back_are_no_sleep() -> None:
+    with serving() as watched:
+        watched.tick()
+        watched.telemetry._pause_s = HIDDEN_IDLE_S
+        watched.clock.now += 44.0
+        watched.wall.now -= 3600.0
+        watched.tick()
+        watched.tick()
+        assert watched.ends_as_asked()
+        assert watched.run.heard.phases.count(Phase.PROVING) == 1
+
+
+def test_a_sleep_of_runs_that_do_not_serve_needs_nothing() -> None:
+    with life() as run:
+        watched = Watched(run)
+        watched.tick()
+        watched.clock.now += 3600.0
+        watched.tick()
+        assert run.actor.view.phase is Phase.IDLE
+
+
+def test_under_warn_a_spill_is_shown_and_told_and_ends_nothing() -> None:
+    with serving(profile=msgspec.structs.replace(LLAMA, watch=WatchPolicy.WARN)) as watched:
+        watched.machine.counters.shared = SPILLED
+        for _ in range(5):
+            watched.tick()
+        view = watched.run.until(lambda view: view.warning is not None)
+        assert view.warning is not None
+        assert (view.phase, view.warning.code) == (Phase.READY, "watch.spill")
+        assert view.endpoint is not None
+        told = [message.problem for message in watched.run.heard.messages if isinstance(message, Notice)]
+        assert told == [view.warning]
+        assert watched.ends_as_asked()
+
+
+def test_a_speed_far_below_the_baseline_ends_the_run() -> None:
+    machine = Machine()
+    machine.speeds.baseline = lambda _: 38.0  # type: ignore[method-assign]
+    with life(machine=machine) as run:
+        run.serves()
+        watched = Watched(run)
+        for second in range(40):
+            slots = f'[{{"id": 0, "is_processing": true, "id_task": 1, "next_token": [{{"n_decoded": {second}}}]}}]'
+            machine.http.rates = RatesSample(float(second), metrics(0, 9), slots)
+            watched.tick()
+        view = run.waits_for(Phase.FAILED)
+        assert view.problem is not None
+        assert (view.problem.code, view.problem.params["tokens_per_s"]) == ("watch.slow", 1.0)
+        # 8,148 MiB of weights, 1,536 MiB of KV cache (captures full14-np1)
+        assert view.problem.params["floor"] == pytest.approx(0.5 * 38 * 8148 / (8148 + 1536), abs=0.1)
 
 
 # --- the thread -------------------------------------------------------------------------------------------------------
