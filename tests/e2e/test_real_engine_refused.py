@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Station
-from tests.helpers.cli import CommandLine, Done, free_port, listens
+from tests.helpers.cli import CommandLine, Done, listens
+from tests.helpers.lying_engine import DEVICE_DROPPED, PLACEMENT_DROPPED, lying_engine, wrapper, write_profile
 from tests.helpers.simulated import processes_of
 from tests.helpers.tiny_gguf import Shape, write_tiny_gguf
 from tests.helpers.words import phase, sentence
@@ -17,19 +18,6 @@ pytestmark = pytest.mark.e2e
 
 TARGETS = ["local", "wsl:"]
 RUN_S = 20.0
-
-# Takes arguments and their values out of our command line before the server sees it.
-WITHOUT = """\
-count=$#
-while [ "$count" -gt 0 ]; do
-    arg=$1
-    shift
-    count=$((count - 1))
-    case $arg in {names}) shift; count=$((count - 1)) ;; *) set -- "$@" "$arg" ;; esac
-done
-"""
-DEVICE_DROPPED = WITHOUT.format(names="--device")
-PLACEMENT_DROPPED = WITHOUT.format(names="--device | -ngl")
 
 
 @pytest.fixture(scope="module")
@@ -47,29 +35,6 @@ def here(tmp_path: Path) -> Iterator[CommandLine]:
     assert not processes_of(tmp_path)
 
 
-def write_profile(line: CommandLine, executable: Path, model: Path, target: str) -> str:
-    """A profile for the tiny model."""
-    return line.profile(
-        "tiny",
-        title="Tiny",
-        engine="llama-server",
-        executable=str(executable),
-        model=str(model),
-        served_name="tiny",
-        context=4096,
-        port=free_port(),
-        target=target,
-    )
-
-
-def wrapper(folder: Path, server: Path, script: str) -> Path:
-    """An engine executable that changes the command line behind our back; leaves a mark that it ran."""
-    path = folder / "wrapped-llama-server"
-    path.write_text(f'#!/bin/sh\nserver="{server}"\n{script}\n', encoding="utf-8")
-    path.chmod(0o755)
-    return path
-
-
 def assert_failed(line: CommandLine, done: Done) -> None:
     """FAILED, the address never shown, nothing behind it."""
     assert done.code == 1, done
@@ -81,10 +46,17 @@ def assert_failed(line: CommandLine, done: Done) -> None:
     assert not line.left()
 
 
+def judged(line: CommandLine) -> str:
+    """The verdict on the log that the run left."""
+    log = max((line.root / "log").glob("tiny-*.log"), key=lambda path: path.stat().st_mtime)
+    return str(line.call("verdict", "llama-server", str(log), "--json").json["verdict"])
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_without_a_gpu_the_gate_refuses(here: CommandLine, llama_server: Path, tiny_gguf: Path, target: str) -> None:
     started = here.folder / "started"
-    engine = wrapper(here.folder, llama_server, f'touch "{started}"\nexec "$server" "$@"')
+    script = f'case " $* " in *" -m "*) touch "{started}" ;; esac\nexec "$server" "$@"'
+    engine = wrapper(here.folder, llama_server, script)
     write_profile(here, engine, tiny_gguf, target)
     check = here.call("check", "--profile", "tiny", deadline_s=RUN_S)
     run = here.call("run", "tiny", deadline_s=RUN_S)
@@ -99,9 +71,9 @@ def test_without_a_gpu_the_gate_refuses(here: CommandLine, llama_server: Path, t
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_our_own_command_fails_with_the_engines_words(
-    station: Station, llama_server: Path, tiny_gguf: Path, target: str
+    station: Station, llama_server: Path, tiny_gguf: Path, tmp_path: Path, target: str
 ) -> None:
-    write_profile(station.line, llama_server, tiny_gguf, target)
+    write_profile(station.line, lying_engine(tmp_path, llama_server, 'exec "$server" "$@"'), tiny_gguf, target)
     done = station.line.call("run", "tiny", deadline_s=RUN_S)
     assert_failed(station.line, done)
     message = sentence("proof.device_invalid", device="CUDA0")
@@ -118,6 +90,11 @@ LOADED_ON_THE_CPU = {
     "placement-dropped": (PLACEMENT_DROPPED, "", "proof.no_gpu_device", LISTED),
     "kv-in-ram": (PLACEMENT_DROPPED, "-nkvo", "proof.no_gpu_device", LISTED),
     "other-model": (PLACEMENT_DROPPED, '-m "$other"', "proof.no_gpu_device", LISTED),
+    "device-none": (PLACEMENT_DROPPED, "--device none", "proof.no_gpu_device", LISTED),
+    "no-main-gpu": (PLACEMENT_DROPPED, "-sm none -mg -1", "proof.no_gpu_device", LISTED),
+    "tensors-moved": (PLACEMENT_DROPPED, "--fit on -ot .*=CPU --n-cpu-ffn 1", "proof.no_gpu_device", LISTED),
+    "kv-pair": (PLACEMENT_DROPPED, "-ctk q8_0 -ctv f16 -fa on", "proof.no_gpu_device", LISTED),
+    "experts-on-cpu": (PLACEMENT_DROPPED, "--cpu-moe --no-op-offload --no-host", "proof.no_gpu_device", LISTED),
     "log-too-quiet": (PLACEMENT_DROPPED, "-lv 3", "proof.placement_not_logged", ""),
 }
 
@@ -131,6 +108,11 @@ LOADED_ON_THE_CPU = {
         ("placement-dropped", "wsl:"),
         ("kv-in-ram", "local"),
         ("other-model", "wsl:"),
+        ("device-none", "local"),
+        ("no-main-gpu", "wsl:"),
+        ("tensors-moved", "local"),
+        ("kv-pair", "local"),
+        ("experts-on-cpu", "local"),
         ("log-too-quiet", "local"),
         ("log-too-quiet", "wsl:"),
     ],
@@ -141,10 +123,11 @@ def test_a_server_that_slips_onto_the_cpu_is_caught_and_stopped(
     drop, more, code, proof = LOADED_ON_THE_CPU[case]
     mark = tmp_path / "started"
     script = f'touch "{mark}"\nother="{other_gguf}"\n{drop}exec "$server" "$@" {more}'
-    write_profile(station.line, wrapper(tmp_path, llama_server, script), tiny_gguf, target)
+    write_profile(station.line, lying_engine(tmp_path, llama_server, script), tiny_gguf, target)
     done = station.line.call("run", "tiny", deadline_s=RUN_S)
     assert_failed(station.line, done)
     assert mark.exists()
     assert sentence(code).what in done.err
     assert proof in done.err
+    assert judged(station.line) == ("unknown" if case == "log-too-quiet" else "cpu")
     assert not processes_of(tmp_path)
