@@ -35,6 +35,7 @@ _ARRAY = 9
 # What stays in host memory even at full offload (reference llama-server §1.11; LLM_TENSOR_LAYER_INPUT, llama-arch.cpp).
 _INPUT_PREFIXES = ("token_embd.", "position_embd.", "token_types.", "per_layer_token_embd.")
 
+_PROJECTOR = "clip"
 _TOKENS = "tokenizer.ggml.tokens"
 _GENERAL = {"general.architecture", "general.name", "general.file_type", "general.alignment", "split.count", _TOKENS}
 _OF_ARCHITECTURE = {  # reference llama-server §7, "GGUF keys"; names: LLM_KV_NAMES in llama-arch.cpp
@@ -95,6 +96,7 @@ class GgufModel:
         keys: the values of `_OF_ARCHITECTURE` that the header gives, without the architecture in front: a number, or
             one for each layer. What they mean depends on the architecture (`kv_cache`).
         split_count: files the model is cut into; above 1 `tensors` are those of this file alone.
+        alignment: each tensor starts at a multiple of this.
         data_offset: where tensor data starts in the file.
     """
 
@@ -111,6 +113,7 @@ class GgufModel:
     file_type: int | None
     keys: Mapping[str, int | tuple[int, ...]]
     split_count: int
+    alignment: int
     data_offset: int
     tensors: tuple[TensorInfo, ...]
 
@@ -128,6 +131,18 @@ class GgufModel:
     def input_bytes(self) -> int:
         """Bytes that stay in host memory even at full offload (input layer)."""
         return sum(tensor.bytes for tensor in self.tensors if tensor.name.startswith(_INPUT_PREFIXES))
+
+    @property
+    def input_span(self) -> int:
+        """Bytes from the first to the last input tensor: what a buffer for them shows when the file is mapped
+        (`CPU_Mapped`; reference llama-server §5.1). Other tensors in between are in it, and on the GPU all the same.
+        """
+        at, first, end = 0, None, 0
+        for tensor in self.tensors:
+            if tensor.name.startswith(_INPUT_PREFIXES):
+                first, end = at if first is None else first, at + tensor.bytes
+            at += -(-tensor.bytes // self.alignment) * self.alignment
+        return end - (first or 0)
 
     @property
     def weights_on_gpu(self) -> int:
@@ -155,6 +170,28 @@ def read_gguf(read_at: ReadAt, file_size: int | None) -> GgufModel:
             `model.split_part` (a later part of a split model; only the first part carries the header).
     """
     cursor = Cursor(read_at, file_size)
+    return _model(cursor, *_read_file(cursor))
+
+
+def read_projector(read_at: ReadAt, file_size: int | None) -> int:
+    """Bytes of all tensors of a picture or sound encoder's file, which llama-server logs as `model size` (clip.cpp).
+
+    Args:
+        read_at, file_size: as for `read_gguf`.
+
+    Raises:
+        ProblemError: as `read_gguf`, and `model.not_projector` (`architecture`: a language model or the like).
+    """
+    cursor = Cursor(read_at, file_size)
+    values, tensors, _ = _read_file(cursor)
+    architecture = values.get("general.architecture")
+    if architecture != _PROJECTOR:
+        raise ProblemError(problem("model.not_projector", architecture=str(architecture or "?")))
+    return sum(tensor.bytes for tensor in tensors)
+
+
+def _read_file(cursor: Cursor) -> tuple[dict[str, _Value], tuple[TensorInfo, ...], int]:
+    """Values, tensors, and where their data starts; the file is long enough for them."""
     if cursor.magic() != b"GGUF":
         raise ProblemError(problem("model.not_gguf"))
     version = cursor.uint32()
@@ -168,7 +205,7 @@ def read_gguf(read_at: ReadAt, file_size: int | None) -> GgufModel:
     tensors, data_size = _read_tensors(cursor, tensor_count, alignment)
     data_offset = -(-cursor.position // alignment) * alignment
     cursor.demand_size(data_offset + data_size)
-    return _model(cursor, values, tensors, data_offset)
+    return values, tensors, data_offset
 
 
 def _read_values(cursor: Cursor, key_count: int) -> dict[str, _Value]:
@@ -318,6 +355,7 @@ def _model(cursor: Cursor, values: dict[str, _Value], tensors: tuple[TensorInfo,
         file_type=file_type if isinstance(file_type, int) else None,
         keys=_numbers(values, f"{architecture}."),
         split_count=integer("split.count", 1),
+        alignment=integer("general.alignment", _DEFAULT_ALIGNMENT),
         data_offset=data_offset,
         tensors=tensors,
     )

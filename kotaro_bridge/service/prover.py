@@ -233,7 +233,8 @@ def expectation(profile: Profile, clearance: Clearance) -> Expectation:
         n_ctx=profile.context,
         parallel=profile.parallel,
         vision=profile.sees_images,
-        host_allowed_bytes=model.input_bytes,
+        host_allowed_bytes=model.input_span,
+        projector_bytes=clearance.projector,
     )
 
 

@@ -9,7 +9,7 @@ import tracemalloc
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import gguf
 import numpy as np
@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kotaro_bridge.domain.errors import Problem, ProblemError
+from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.ggml_types import GGML_TYPES
-from kotaro_bridge.domain.gguf import GgufModel, read_gguf
+from kotaro_bridge.domain.gguf import GgufModel, read_gguf, read_projector
 from kotaro_bridge.domain.gguf_cursor import MAX_READ_BYTES
 from tests.helpers.gguf_header import Q7, Q14, Value, pack_header, pack_string, qwen2_shape, reader
 
@@ -417,3 +417,44 @@ def test_what_the_context_keeps_is_there_by_key() -> None:
     assert model.keys["feed_forward_length"] == (7, 8)
     assert "ssm.state_size" not in model.keys
     assert "attention.shared_kv_layers" not in model.keys
+
+
+def test_the_span_of_the_input_tensors() -> None:
+    """With mmap the host buffer goes from the first to the last of them, padding and others in between included."""
+    tensors = [("a", (5,), "F32"), ("token_embd.weight", (64,), "F32"), ("b", (5,), "F32"), ("c", (8,), "F32")]
+    alone = read(pack_header(BASE, tensors), 10_000)
+    assert (alone.input_bytes, alone.input_span) == (256, 256)
+    apart = read(
+        pack_header(BASE, [*tensors, ("per_layer_token_embd.weight", (9,), "F32"), ("d", (8,), "F32")]), 10_000
+    )
+    assert (apart.input_bytes, apart.input_span) == (256 + 36, 256 + 32 + 32 + 36)
+    coarse = read(
+        pack_header(
+            with_base(general__alignment=128),
+            [("token_embd.weight", (5,), "F32"), ("x", (3,), "F32"), ("token_types.weight", (5,), "F32")],
+            alignment=128,
+        ),
+        10_000,
+    )
+    assert (coarse.alignment, coarse.input_span) == (128, 256 + 20)
+    assert read(pack_header(BASE)).input_span == 0
+
+
+class TestProjector:
+    tensors: ClassVar[list[tuple[str, tuple[int, ...], str]]] = [("v.a", (64,), "F16"), ("mm.b", (3,), "F32")]
+
+    def test_all_tensors_count(self) -> None:
+        header = pack_header({"general.architecture": "clip", "clip.has_vision_encoder": 1}, self.tensors)
+        assert read_projector(reader(header, 10_000), 10_000) == 128 + 12
+
+    @pytest.mark.parametrize(("values", "said"), [({"general.architecture": "qwen2"}, "qwen2"), ({}, "?")])
+    def test_another_model(self, values: dict[str, Value | bytes], said: str) -> None:
+        with pytest.raises(ProblemError) as caught:
+            read_projector(reader(pack_header(values, self.tensors), 10_000), 10_000)
+        assert caught.value.problem == problem("model.not_projector", architecture=said)
+
+    def test_a_file_that_was_cut(self) -> None:
+        header = pack_header({"general.architecture": "clip"}, self.tensors)
+        with pytest.raises(ProblemError) as caught:
+            read_projector(reader(header, len(header) + 9), len(header) + 9)
+        assert caught.value.problem.code == "model.truncated"
