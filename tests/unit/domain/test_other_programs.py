@@ -22,10 +22,10 @@ def test_programs(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    (
+    [
         *("vmmem", "vmmemWSL", "vmwp.exe", "vmcompute.exe", "wsl.exe", "WSLHost.exe", "wslservice.exe", "msrdc.exe"),
         *("System", "Registry", "Memory Compression", "pid 4711", ""),
-    ),
+    ],
 )
 def test_what_may_carry_the_share_of_wsl(name: str) -> None:
     assert not is_other(name)

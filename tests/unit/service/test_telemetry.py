@@ -284,7 +284,7 @@ def test_under_warn_a_spill_is_shown_and_told_and_ends_nothing() -> None:
 
 def test_a_speed_far_below_the_baseline_ends_the_run() -> None:
     machine = Machine()
-    machine.speeds.baseline = lambda _: 38.0  # type: ignore[method-assign]
+    machine.speeds.baseline = lambda key: 38.0  # type: ignore[method-assign]
     with life(machine=machine) as run:
         run.serves()
         watched = Watched(run)
