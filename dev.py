@@ -16,7 +16,7 @@ if sys.version_info < (3, 11):  # noqa: UP036 - this sentence is for those who s
 
 import argparse
 
-from tools import environment, llama_server, verbs
+from tools import environment, llama_server, routes, verbs
 from tools.console import Stop, say
 
 VERBS = {
@@ -27,6 +27,7 @@ VERBS = {
     "bench": (verbs.bench, "measure speed and size (arguments go to the bench)"),
     "screenshots": (verbs.screenshots, "the tour in every theme, language and scale, as pictures in build/screenshots"),
     "llama-server": (llama_server.verb, "build the real llama-server once, print where it is"),
+    "routes": (routes.verb, "write the table of the ways off the GPU into the README files"),
     "lock": (environment.lock, "write the requirements*.lock files anew (arguments go to `uv pip compile`)"),
 }
 

@@ -2,7 +2,8 @@
 
 Owns: the order of judgement, the live watch and the dry run of llama-server's fit. The conditions themselves are tables
 in `placement_rules`, the words are in `reasons`. Must not know processes, files or the machine: whether VRAM grew and
-whether Windows spilled is the run's business (reference llama-server §5.1.8 and 9).
+whether Windows spilled is the run's business (reference llama-server §5.1.8 and 9). Every known way off the GPU, with
+what prevents and what detects it, is the table in `escape_routes`.
 """
 
 from __future__ import annotations
