@@ -13,6 +13,7 @@ from kotaro_bridge.simulator import procs
 from kotaro_bridge.simulator.state import State, read_json, write_json
 
 MIB = 1024 * 1024
+OLLAMA_PID = 14020
 
 
 class Usage:
@@ -26,16 +27,18 @@ class Usage:
     def __init__(self, state: State) -> None:
         gpu: dict[str, Any] = state.scenario["gpu"]
         claims = live_claims(state)
-        desktop = sum(each["mib"] for each in desktop_processes(state)) * MIB
+        programs = desktop_processes(state)
+        desktop = sum(each["mib"] for each in programs) * MIB
+        shared = gpu["shared_mib"] + sum(each.get("shared_mib", 0) for each in programs)
         claimed = sum(claim["bytes"] for claim in claims)
         self.total = gpu["total_mib"] * MIB
         self.reserved = gpu["reserved_mib"] * MIB
-        room = self.total - self.reserved - desktop
+        room = max(0, self.total - self.reserved - desktop)
         limit = state.switches()["vram_limit_mib"]
         self.engine_dedicated = min(claimed, room if limit is None else min(room, limit * MIB))
         self.engine_shared = claimed - self.engine_dedicated
         self.dedicated = desktop + self.engine_dedicated
-        self.shared = gpu["shared_mib"] * MIB + self.engine_shared + sum(claim["pinned"] for claim in claims)
+        self.shared = shared * MIB + self.engine_shared + sum(claim["pinned"] for claim in claims)
         self.free = self.total - self.reserved - self.dedicated
         self.busy = min(1.0, sum(claim["busy"] for claim in claims))
 
@@ -47,9 +50,16 @@ def cuda_total_mib(state: State) -> int:
 
 
 def desktop_processes(state: State) -> list[dict[str, Any]]:
-    """The Windows processes that hold VRAM: name, pid, mib."""
+    """The Windows processes that hold VRAM: name, pid, mib, and shared_mib where it is known."""
     gpu: dict[str, Any] = state.scenario["gpu"]
-    return [*gpu["desktop"], *gpu["more_desktop"]]
+    loaded = sum(model["mib"] for model in state.switches()["ollama"])
+    ollama = [{"name": "ollama.exe", "pid": OLLAMA_PID, "mib": loaded}] if loaded else []
+    return [*gpu["desktop"], *gpu["more_desktop"], *ollama, *state.switches()["programs"]]
+
+
+def driver_version(state: State) -> str:
+    """The driver that Windows runs now."""
+    return str(state.switches()["driver"] or state.scenario["gpu"]["driver"])
 
 
 def live_claims(state: State) -> list[dict[str, Any]]:

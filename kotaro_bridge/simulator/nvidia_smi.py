@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kotaro_bridge.resources import resource
-from kotaro_bridge.simulator.card import MIB, Usage
+from kotaro_bridge.simulator.card import MIB, Usage, driver_version
 from kotaro_bridge.simulator.state import State
 
 BLOCKED = 17  # NVML_ERROR_OPERATING_SYSTEM: nvidia-smi ends with NVML's code
@@ -25,7 +25,7 @@ class Card:
     """The values of one card, by the field names of `--query-gpu`."""
 
     def __init__(self, state: State) -> None:
-        gpu: dict[str, Any] = state.scenario["gpu"]
+        gpu: dict[str, Any] = {**state.scenario["gpu"], "driver": driver_version(state)}
         usage = Usage(state)
         self.gpu = gpu
         self.used_mib = usage.dedicated // MIB

@@ -188,7 +188,7 @@ class SimulatedGpu:
                 total=usage.total,
                 free=usage.free,
                 used=usage.dedicated,
-                driver=gpu["driver"],
+                driver=card.driver_version(self._state),
                 compute_cap=gpu["compute_cap"],
                 utilization=usage.busy,
                 temperature_c=round(38 + 29 * usage.busy),
@@ -205,11 +205,18 @@ class SimulatedCounters:
     def __init__(self, state: State) -> None:
         self._state = state
 
-    def read(self) -> GpuCounters:
-        """Shared GPU memory and who holds VRAM, largest first; everything inside WSL2 is one process."""
+    def read(self) -> GpuCounters | None:
+        """Shared GPU memory and who holds VRAM, largest first; everything inside WSL2 is one process. None where the
+        switch `counters` says that Windows has none.
+        """
+        if self._state.switches()["counters"] == "missing":
+            return None
         usage = card.Usage(self._state)
         desktop = card.desktop_processes(self._state)
-        holders = [GpuProcess(each["pid"], each["name"], each["mib"] * card.MIB, 0) for each in desktop]
+        holders = [
+            GpuProcess(each["pid"], each["name"], each["mib"] * card.MIB, each.get("shared_mib", 0) * card.MIB)
+            for each in desktop
+        ]
         if usage.engine_dedicated or usage.engine_shared:
             name, pid = VMMEM
             holders.append(GpuProcess(pid, name, usage.engine_dedicated, usage.engine_shared))

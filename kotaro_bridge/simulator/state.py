@@ -37,12 +37,16 @@ SWITCHES: dict[str, Any] = {
     "linux_side": "real",  # real, stand-in; always stood in for on Windows
     "time_scale": 1.0,
     "vram_limit_mib": None,
+    "driver": None,  # version of a driver that was installed since
+    "counters": "normal",  # normal, missing
+    "programs": [],  # Windows programs started since: name, pid, mib, shared_mib
     "ollama": [],  # models that Ollama has loaded: name, mib
 }
 """What can be changed while the PC runs, with the values of a PC in order.
 
 `vram_limit_mib`: the driver keeps at most this much of the engines' memory on the card and backs the rest with system
 memory (None: all of it, and an allocation beyond the card fails).
+`programs`: what they take of a full card is taken from the engines, whose part goes to system memory.
 """
 
 
