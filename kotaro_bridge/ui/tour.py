@@ -109,7 +109,8 @@ class Tour(QObject):
         desk, shell = self._desk, self._shell
         self._shoot(StateSheet(desk.texts), "tray-icons")
         yield Until("a first look at the graphics card", lambda: desk.telemetry.latest() is not None)
-        good, image, refused = choose(desk)
+        chosen = choose(desk)
+        good, image, refused = chosen.good, chosen.image, chosen.refused
         if good is None and refused is None:
             raise TourError("a model to start")
         self._shoot_menu("tray-menu")
@@ -125,7 +126,9 @@ class Tour(QObject):
             used = self._used(good)
             yield from self._run(good, window)
             yield from self._look_around(good, window)
-            yield from self._stop(good, window, used)
+            if chosen.rival is not None:
+                yield from self._take_the_place(chosen.rival, good, window)
+            yield from self._stop(chosen.rival or good, window, used)
         if image is not None and image is not good and time.monotonic() - self._began < SECOND_START_BEFORE_S:
             yield from self._run_with_picture(image, window)
         if refused is not None:
@@ -144,9 +147,12 @@ class Tour(QObject):
         yield from self._ask(profile, window, "answer")
 
     def _until_ready(self, profile: Profile) -> Iterator[Until]:
-        what = f"{profile.title} ready"
-        yield Until(what, lambda: self._phase(profile) is Phase.READY or is_blocked(self._phase(profile)), 20)
-        if self._phase(profile) is not Phase.READY:
+        yield from self._until(profile, "ready", (Phase.READY,))
+
+    def _until(self, profile: Profile, word: str, wanted: tuple[Phase, ...]) -> Iterator[Until]:
+        what = f"{profile.title} {word}"
+        yield Until(what, lambda: self._phase(profile) in wanted or is_blocked(self._phase(profile)), 20)
+        if self._phase(profile) not in wanted:
             if profile.id in self._shell.dialogs:
                 self._shoot(self._shell.dialogs[profile.id], "not-ready")
             raise TourError(what)
@@ -183,6 +189,19 @@ class Tour(QObject):
         yield self._settled()
         self._shoot(window, "stopped-memory-free")
 
+    def _take_the_place(self, profile: Profile, of: Profile, window: MainWindow) -> Iterator[Until]:
+        """A second model finds the card taken, and one click stops the first and starts it."""
+        yield from self._refused(profile, window)
+        dialog = self._shell.dialogs[profile.id]
+        yield Until(f"a remedy for {profile.title}", lambda: bool(dialog.remedies), 0)
+        self._shoot(dialog, "refused-remedies")
+        self._passing = {Phase.LOADING: "remedy-loading"}
+        dialog.remedies[0].click()
+        self._shoot(dialog, "remedy-under-way")
+        yield Until(f"{of.title} stopped", lambda: self._phase(of) is Phase.STOPPED)
+        yield Until(f"a new start of {profile.title}", lambda: self._phase(profile) is not Phase.REFUSED)
+        yield from self._until(profile, "loading", (Phase.LOADING, Phase.PROVING, Phase.READY))
+
     def _run_with_picture(self, profile: Profile, window: MainWindow) -> Iterator[Until]:
         used = self._used(profile)
         window.models.select(profile.id)
@@ -192,13 +211,16 @@ class Tour(QObject):
         yield from self._ask(profile, window, "picture")
         yield from self._stop(profile, window, used)
 
-    def _refusal(self, profile: Profile, window: MainWindow) -> Iterator[Until]:
+    def _refused(self, profile: Profile, window: MainWindow) -> Iterator[Until]:
         window.models.select(profile.id)
         self._shell.tray.starts[profile.id].trigger()
         yield Until(f"{profile.title} refused", lambda: self._phase(profile) is Phase.REFUSED)
         yield Until("the dialog that says why", lambda: profile.id in self._shell.dialogs)
-        dialog = self._shell.dialogs[profile.id]
         yield self._settled()
+
+    def _refusal(self, profile: Profile, window: MainWindow) -> Iterator[Until]:
+        yield from self._refused(profile, window)
+        dialog = self._shell.dialogs[profile.id]
         self._shoot(dialog, "refused")
         dialog.folds[0].click()
         yield self._settled()
@@ -307,18 +329,39 @@ class TourError(Exception):
     """The tour cannot go on; the text says what it lacks."""
 
 
-def choose(desk: Desk) -> tuple[Profile | None, Profile | None, Profile | None]:
-    """The largest profile that fits, one with pictures that fits, and the largest of all that do not.
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The models of a tour.
+
+    Args:
+        good: the largest that fits; image: one with pictures that fits.
+        rival: fits alone, and not beside `good`.
+        refused: does not fit now; one that the whole card could hold before one that it could not.
+    """
+
+    good: Profile | None
+    image: Profile | None
+    rival: Profile | None
+    refused: Profile | None
+
+
+def choose(desk: Desk) -> Chosen:
+    """By the needs that the profiles state, and the card as it is now.
 
     Where none fits, or the card does not answer, the tour shows the refusal alone; where all fit, there is none.
     """
     card = card_of(desk.telemetry.latest(), 0)
     free = card.free if card is not None and card.free is not None else 0
+    total = card.total if card is not None else 0
     sized = sorted(desk.supervisor.profiles(), key=lambda profile: profile.stated_need or 0)
     fitting = [profile for profile in sized if 0 < (profile.stated_need or 0) <= COMFORT * free]
     refused = [profile for profile in sized if (profile.stated_need or 0) > free]
     image = next((profile for profile in fitting if profile.sees_images), None)
-    return fitting[-1] if fitting else None, image, refused[-1] if refused else None
+    good = fitting[-1] if fitting else None
+    room = free - (good.stated_need or 0) if good is not None else 0
+    rival = next((profile for profile in fitting if profile is not good and (profile.stated_need or 0) > room), None)
+    held = [profile for profile in refused if (profile.stated_need or 0) <= total]
+    return Chosen(good, image, rival, next(reversed(held or refused), None))
 
 
 class StateSheet(QWidget):

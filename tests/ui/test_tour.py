@@ -11,10 +11,11 @@ from PySide6.QtGui import QImage
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
+from kotaro_bridge.domain.remedy import Remedy, RemedyKind
 from kotaro_bridge.domain.run_state import Phase
 from kotaro_bridge.ui import tour
-from kotaro_bridge.ui.tour import choose, run_tour
-from tests.ui.fake_desk import A32, CPM, PROFILES, Q14, FakeWorld, gate
+from kotaro_bridge.ui.tour import Chosen, choose, run_tour
+from tests.ui.fake_desk import A7, A32, CPM, PROFILES, Q14, FakeWorld, gate
 
 STEP_MS = 60
 STARTS = (Phase.CHECKING, Phase.LAUNCHING, Phase.LOADING, Phase.PROVING, Phase.READY)
@@ -31,6 +32,7 @@ class LiveWorld:
         self._queue: list[tuple[str, Phase]] = []
         supervisor = self.world.supervisor
         supervisor.on_start = self._on_start
+        supervisor.on_apply = self._on_apply
         supervisor.on_stop = lambda profile_id: self._queue.extend((profile_id, phase) for phase in ENDS)
         self._timer = QTimer()
         self._timer.timeout.connect(self._step)
@@ -38,10 +40,17 @@ class LiveWorld:
 
     def _on_start(self, profile_id: str) -> None:
         need = next(p.stated_need for p in PROFILES if p.id == profile_id) or 0
-        if need > 11000 * 2**20:
+        if self._live is not None:
+            there = Remedy(RemedyKind.STOP_RUN, self._live, self._live)
+            self.world.supervisor.refuse(profile_id, gate(round(need / 2**20), 1200), there)
+        elif need > 11000 * 2**20:
             self.world.supervisor.refuse(profile_id, gate(round(need / 2**20)))
         else:
             self._queue.extend((profile_id, phase) for phase in self.starts)
+
+    def _on_apply(self, profile_id: str, remedy: Remedy) -> None:
+        self._queue.extend((remedy.value, phase) for phase in ENDS)
+        self._queue.extend((profile_id, phase) for phase in self.starts)
 
     def _step(self) -> None:
         if self._queue:
@@ -81,6 +90,9 @@ def test_the_tour_walks_through_everything_and_leaves_pictures(
         "proof",
         "log",
         "tray-menu-running",
+        "refused-remedies",
+        "remedy-under-way",
+        "remedy-loading",
         "stopping",
         "stopped-memory-free",
         "picture-streaming",
@@ -91,7 +103,8 @@ def test_the_tour_walks_through_everything_and_leaves_pictures(
     assert [name for name in wanted if not any(shot[3:] == name for shot in names)] == []
     assert all(not QImage(str(path)).isNull() for path in (tmp_path / "tour").glob("*.png"))
     asked = live.world.supervisor.asked
-    assert asked == [("start", Q14.id), ("stop", Q14.id), ("start", CPM.id), ("stop", CPM.id), ("start", A32.id)]
+    taken = [("start", Q14.id), ("start", A7.id), (f"stop={Q14.id}", A7.id), ("stop", A7.id)]
+    assert asked == [*taken, ("start", CPM.id), ("stop", CPM.id), ("start", A32.id)]
     assert live.world.connect.images == [False, False, True]
 
 
@@ -121,11 +134,19 @@ def test_a_model_that_fails_is_shown_and_ends_the_tour_at_once(
 def test_it_chooses_what_fits_what_sees_and_what_does_not_fit() -> None:
     world = FakeWorld()
     world.telemetry.fill(1)
-    assert choose(world.desk) == (Q14, CPM, A32)
-    assert choose(FakeWorld().desk) == (None, None, A32)
+    assert choose(world.desk) == Chosen(Q14, CPM, A7, A32)
+    assert choose(FakeWorld().desk) == Chosen(None, None, None, A32)
     roomy = FakeWorld(profiles=(Q14,))
     roomy.telemetry.fill(1)
-    assert choose(roomy.desk) == (Q14, None, None)
+    assert choose(roomy.desk) == Chosen(Q14, None, None, None)
+
+
+def test_what_only_others_keep_from_fitting_is_refused_before_what_never_fits() -> None:
+    world = FakeWorld()
+    world.telemetry.fill(1, taken_mib=7000)
+    chosen = choose(world.desk)
+    assert chosen.good is None
+    assert chosen.refused == Q14
 
 
 def test_without_any_model_there_is_no_tour(
