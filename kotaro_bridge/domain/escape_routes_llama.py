@@ -157,7 +157,7 @@ ROUTES = (
         "a build without CUDA",
         "CUDA なしでビルドされたエンジン",
         "L §5.2",
-        ("tests/e2e/test_real_engine_refused.py::test_our_own_command_fails_with_the_engines_words", CPU_ENGINE),
+        ("tests/e2e/test_real_engine_refused.py::test_a_build_without_cuda_is_refused_by_its_own_list", CPU_ENGINE),
         passed=("--device CUDA0",),
         detected=("engine.cpu_build", "proof.device_invalid", "proof.no_gpu_device"),
     ),

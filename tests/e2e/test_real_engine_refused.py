@@ -12,7 +12,7 @@ from tests.helpers.cli import CommandLine, Done, listens
 from tests.helpers.lying_engine import DEVICE_DROPPED, PLACEMENT_DROPPED, lying_engine, wrapper, write_profile
 from tests.helpers.simulated import processes_of
 from tests.helpers.tiny_gguf import Shape, write_tiny_gguf
-from tests.helpers.words import phase, sentence
+from tests.helpers.words import pattern, phase, sentence
 
 pytestmark = pytest.mark.e2e
 
@@ -67,6 +67,18 @@ def test_without_a_gpu_the_gate_refuses(here: CommandLine, llama_server: Path, t
         assert sentence("gpu.smi_missing", program="nvidia-smi").what in done.err or target == "wsl:"
     assert run.out.splitlines()[:2] == [phase("checking"), phase("refused")]
     assert not started.exists()
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_build_without_cuda_is_refused_by_its_own_list(
+    station: Station, llama_server: Path, tiny_gguf: Path, target: str
+) -> None:
+    """Asked for its devices the server names none: nothing is spawned."""
+    write_profile(station.line, llama_server, tiny_gguf, target)
+    done = station.line.call("run", "tiny", deadline_s=RUN_S)
+    assert done.code == 1
+    assert done.out.splitlines()[:2] == [phase("checking"), phase("refused")]
+    assert pattern("engine.cpu_build").search(done.err)
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -4,7 +4,7 @@ KOTARO_GPU_LLAMA_SERVER   path of a llama-server built with -DGGML_CUDA=ON
 KOTARO_GPU_MODEL          GGUF files that fit the card, separated by `:`; the first is used for everything, all are
                           started once and measured
 KOTARO_GPU_VISION_MODEL   a GGUF file and
-KOTARO_GPU_PROJECTOR      the projector that belongs to it (`python -m tests.helpers.tiny_mmproj` makes a small pair)
+KOTARO_GPU_PROJECTOR      the projector that belongs to it (optional: otherwise a tiny pair is made)
 KOTARO_GPU_RECORD         a file to append measurements to, one JSON document per line (optional)
 """
 
@@ -19,6 +19,8 @@ from typing import Any
 import pytest
 
 from tests.helpers.gpu import Product
+from tests.helpers.tiny_gguf import write_tiny_gguf
+from tests.helpers.tiny_mmproj import write_tiny_mmproj
 
 
 def _named(variable: str) -> list[Path]:
@@ -50,9 +52,12 @@ def gpu_model(gpu_models: list[Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def vision_pair() -> tuple[Path, Path]:
+def vision_pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A model and its projector."""
-    return _named("KOTARO_GPU_VISION_MODEL")[0], _named("KOTARO_GPU_PROJECTOR")[0]
+    if "KOTARO_GPU_VISION_MODEL" in os.environ:
+        return _named("KOTARO_GPU_VISION_MODEL")[0], _named("KOTARO_GPU_PROJECTOR")[0]
+    folder = tmp_path_factory.mktemp("vision")
+    return write_tiny_gguf(folder / "tiny.gguf"), write_tiny_mmproj(folder / "mmproj.gguf")
 
 
 @pytest.fixture

@@ -103,6 +103,7 @@ def test_a_hidden_card_is_refused_by_the_engines_own_list(
     product.profile(wrapper(tmp_path, cuda_llama_server, script), gpu_model)
     ended = product.run()
     assert ended.states == ["checking", "refused"]
+    assert ended.names("engine.no_cuda_device")
     assert not started.exists()
 
 
