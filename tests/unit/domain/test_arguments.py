@@ -168,3 +168,25 @@ def test_no_flag_that_we_pass_may_be_passed_again(engine: Engine) -> None:
     profile = with_extra(engine)
     ours = [word for word in build_command(profile, utilization=0.9).argv if word.startswith("-")]
     assert {flag: forbidden_reason(engine, flag) for flag in ours if not forbidden_reason(engine, flag)} == {}
+
+
+# Every flag that the reference lists for `vllm serve` 0.33 (vllm §2, §5.1, §7), but for those that choose nothing about
+# memory, devices or the address.
+VLLM_FLAGS = """
+--gpu-memory-utilization --device-memory-utilization --kv-cache-memory-bytes --max-model-len --kv-cache-dtype
+--block-size --max-num-batched-tokens --max-num-seqs --enforce-eager --dtype --quantization --tensor-parallel-size
+--pipeline-parallel-size --distributed-executor-backend --trust-remote-code --limit-mm-per-prompt
+--language-model-only --skip-mm-profiling --mm-processor-cache-gb --served-model-name --host --port --uds
+--uvicorn-log-level --disable-access-log-for-endpoints --enable-log-requests --disable-log-stats --enable-sleep-mode
+--load-format --cpu-offload-gb --cpu-offload-params --offload-backend --offload-group-size --offload-num-in-group
+--offload-prefetch-step --offload-params --kv-offloading-size --kv-offloading-backend --kv-transfer-config
+--ec-transfer-config --attention-config --engram-config --max-cpu-loras --api-server-count --nnodes --node-rank
+--master-addr --master-port --headless --data-parallel-size --data-parallel-size-local --data-parallel-address
+--data-parallel-rpc-port --data-parallel-start-rank --data-parallel-hybrid-lb --data-parallel-external-lb --config
+--swap-space --disable-log-requests --device
+""".split()
+
+
+def test_every_vllm_flag_of_the_reference_has_an_answer() -> None:
+    allowed = {name for entry in ALLOWED[VLLM] for name in entry.names}
+    assert [flag for flag in VLLM_FLAGS if flag not in allowed and forbidden_reason(VLLM, flag) is None] == []
