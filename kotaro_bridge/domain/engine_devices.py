@@ -57,7 +57,7 @@ VLLM_CAPABILITY = (7, 5)
 """Below it vLLM does not run at all, whatever its CUDA (reference vllm §7)."""
 
 _DEVICE = re.compile(r"^\s+([A-Za-z]+)(\d+): (.*?)(?: \(\d+ MiB, \d+ MiB free\))?$")
-_INIT_FAILED = re.compile(r"failed to initialize CUDA: (.*)$")
+_INIT_FAILED = re.compile(r"failed to initialize CUDA: (.*)")
 _NOT_LOADED = re.compile(r"error while loading shared libraries: ([^:\s]+): cannot open shared object file")
 _NOT_FOUND = re.compile(r"(\S+) => not found")
 _CUDA_LIBRARY = re.compile(r"lib(?:cudart|cublas|cublasLt)\.so\.(\d+)")

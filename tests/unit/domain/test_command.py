@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+from fnmatch import fnmatchcase
 
-from kotaro_bridge.domain.command import KEEP, UNSET, build_command
+import msgspec
+import pytest
+
+from kotaro_bridge.domain.command import build_command, device_question
 from kotaro_bridge.domain.engine_log import Engine
 from kotaro_bridge.domain.profile import KvType, Profile, VllmOptions
 
@@ -76,9 +80,55 @@ def test_vllm_options_follow_the_profile() -> None:
     assert "--max-num-seqs" in build_command(Profile("t", Engine.VLLM, "v", "m", "s", 512, 8000)).argv
 
 
-def test_the_environment_is_scrubbed_but_for_the_allowlist() -> None:
-    command = build_command(LLAMA)
-    assert command.unset == UNSET
-    assert command.keep == KEEP
-    assert {"LLAMA_*", "GGML_*", "MTMD_*", "LMCACHE_*", "VLLM_*", "CUDA_VISIBLE_DEVICES"} <= set(UNSET)
-    assert "VLLM_WSL2_ENABLE_PIN_MEMORY" in KEEP
+@pytest.mark.parametrize(
+    ("name", "removed"),
+    [
+        ("LLAMA_ARG_N_GPU_LAYERS", True),
+        ("LLAMA_ARG_FIT", True),
+        ("LLAMA_SERVER_CHILD_MODE", True),
+        ("GGML_CUDA_ENABLE_UNIFIED_MEMORY", True),
+        ("GGML_CUDA_NO_PINNED", True),
+        ("GGML_CUDA_DEVICES", True),
+        ("GGML_BACKEND_PATH", True),
+        ("MTMD_BACKEND_DEVICE", True),
+        ("AIP_MODE", True),
+        ("AIP_HTTP_PORT", True),
+        ("LMCACHE_LOCAL_CPU", True),
+        ("VLLM_USE_SIMPLE_KV_OFFLOAD", True),
+        ("VLLM_SERVER_DEV_MODE", True),
+        ("CUDA_VISIBLE_DEVICES", True),
+        ("CUDA_MANAGED_FORCE_DEVICE_ALLOC", True),
+        ("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT", True),
+        ("CUDA_INJECTION64_PATH", True),
+        ("PYTORCH_CUDA_ALLOC_CONF", True),
+        ("TRITON_INTERPRET", True),
+        ("LD_PRELOAD", True),
+        ("LD_AUDIT", True),
+        ("VLLM_WSL2_ENABLE_PIN_MEMORY", False),
+        ("VLLM_CACHE_ROOT", False),
+        ("CUDA_HOME", False),
+        ("CUDA_PATH", False),
+        ("CUDA_CACHE_PATH", False),
+        ("LD_LIBRARY_PATH", False),
+        ("HF_TOKEN", False),
+        ("HF_HOME", False),
+        ("PATH", False),
+    ],
+)
+def test_the_environment_is_scrubbed_but_for_the_allowlist(name: str, removed: bool) -> None:
+    for command in (build_command(LLAMA), build_command(VLLM), device_question(LLAMA), device_question(VLLM)):
+        kept = name in command.keep or not any(fnmatchcase(name, pattern) for pattern in command.unset)
+        assert kept is not removed
+
+
+@pytest.mark.parametrize("profile", [LLAMA, VLLM, msgspec.structs.replace(LLAMA, gpu=1)])
+def test_the_question_for_devices_has_exactly_the_environment_of_the_start(profile: Profile) -> None:
+    question, start = device_question(profile), build_command(profile)
+    assert (question.env, question.unset, question.keep) == (start.env, start.unset, start.keep)
+    assert question.argv == (profile.executable, *(("--list-devices",) if profile.engine is LLAMA.engine else ()))
+
+
+def test_llama_server_is_kept_from_the_users_config_file() -> None:
+    """Nothing can be below a device file, so nothing is found there."""
+    assert build_command(LLAMA).env["XDG_CONFIG_HOME"] == "/dev/null"
+    assert "XDG_CONFIG_HOME" not in build_command(VLLM).env

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from kotaro_bridge.domain.errors import Problem, problem
-from kotaro_bridge.domain.gate import Check, CheckId, GateFacts, GateReport, Need, Status, judge
+from kotaro_bridge.domain.gate import UNASKED, Check, CheckId, GateFacts, GateReport, Need, Status, judge
 from kotaro_bridge.domain.gpu import GpuSnapshot
 from kotaro_bridge.domain.holders import Holder, HolderKind
+from kotaro_bridge.domain.ports import ConfigFile
 from kotaro_bridge.domain.units import GIB
 
 CARD = GpuSnapshot(0, "GPU-1", "RTX 4070", 12 * GIB, free=11 * GIB, used=GIB, driver="580.1")
@@ -21,6 +22,8 @@ GOOD = GateFacts(
     wsl=True,
     target=(SEEN_INSIDE,),
     engine="0.5.0",
+    engine_gpu="RTX 4070",
+    configs=(),
     model=9 * GIB,
     port=8080,
     port_windows_free=True,
@@ -43,7 +46,7 @@ def check(report: GateReport, wanted: CheckId) -> Check:
 def test_all_facts_good_passes() -> None:
     report = judge(GOOD)
     assert report.ok
-    assert [one.status for one in report.checks] == [Status.PASSED] * 9
+    assert [one.status for one in report.checks] == [Status.PASSED] * 11
     assert report.gpus == (CARD,)
     assert report.need == Need(9 * GIB, "header")
     assert report.blocking == ()
@@ -56,6 +59,8 @@ def test_all_facts_good_passes() -> None:
         ("wsl", CheckId.WSL),
         ("target", CheckId.GPU_IN_TARGET),
         ("engine", CheckId.ENGINE),
+        ("engine_gpu", CheckId.ENGINE_GPU),
+        ("configs", CheckId.CONFIG_FILE),
         ("model", CheckId.MODEL),
         ("port_windows_free", CheckId.PORT_WINDOWS),
         ("port_target_free", CheckId.PORT_TARGET),
@@ -74,6 +79,59 @@ def test_every_failed_or_unknown_fact_refuses(field: str, wanted: CheckId, why: 
 def test_a_plain_no_refuses_and_names_the_port(field: str) -> None:
     report = judge(changed(**{field: False}))
     assert [one.message.params for one in report.blocking] == [{"port": 8080}]
+
+
+def test_the_device_that_the_engine_lists_is_named() -> None:
+    message = check(judge(GOOD), CheckId.ENGINE_GPU).message
+    assert (message.code, message.params) == ("gate.engine_gpu.passed", {"name": "RTX 4070"})
+    assert check(judge(changed(engine_gpu=None)), CheckId.ENGINE_GPU).status is Status.SKIPPED
+
+
+SYSTEM = ConfigFile("/etc/llama.cpp/config.ini", False, ("[default]", "no-kv-offload = true"))
+OWN = ConfigFile("/home/u/.config/llama.cpp/config.ini", True, ("cpu-moe = true",))
+
+
+@pytest.mark.parametrize(
+    ("files", "status", "code", "path", "evidence"),
+    [
+        ((), Status.PASSED, "gate.config_file.passed", None, ()),
+        ((OWN,), Status.PASSED, "gate.config_file_unused.passed", OWN.path, ()),
+        ((SYSTEM,), Status.FAILED, "gate.config_file.failed", SYSTEM.path, SYSTEM.lines),
+        ((OWN, SYSTEM), Status.FAILED, "gate.config_file.failed", SYSTEM.path, SYSTEM.lines),
+        (None, Status.SKIPPED, "gate.config_file.skipped", None, ()),
+    ],
+)
+def test_a_config_file_that_the_engine_reads_refuses_and_one_it_is_kept_from_is_named(
+    files: tuple[ConfigFile, ...] | None, status: Status, code: str, path: str | None, evidence: tuple[str, ...]
+) -> None:
+    report = judge(changed(configs=files))
+    found = check(report, CheckId.CONFIG_FILE)
+    assert (found.status, found.message.code, found.message.params.get("path")) == (status, code, path)
+    assert found.message.evidence == evidence
+    assert report.ok is (status is not Status.FAILED)
+
+
+def test_this_machine_has_one_set_of_ports() -> None:
+    report = judge(changed(local=True, wsl=None, forwarding=None))
+    assert report.ok
+    assert CheckId.PORT_WINDOWS not in {one.id for one in report.checks}
+    assert not judge(changed(local=True, wsl=None, forwarding=None, port_target_free=False)).ok
+
+
+def test_what_could_not_be_asked_blocks_with_one_short_sentence() -> None:
+    unasked = dict.fromkeys(("target", "engine", "engine_gpu", "configs", "model", "port_target_free"), UNASKED)
+    for need in (UNASKED, GOOD.need):
+        report = judge(changed(wsl=FAILED, need=need, **unasked))
+        assert {one.id for one in report.blocking if one.message == UNASKED} == {
+            CheckId.GPU_IN_TARGET,
+            CheckId.ENGINE,
+            CheckId.ENGINE_GPU,
+            CheckId.CONFIG_FILE,
+            CheckId.MODEL,
+            CheckId.PORT_TARGET,
+            CheckId.VRAM,
+        }
+        assert {one.status for one in report.blocking if one.message == UNASKED} == {Status.UNKNOWN}
 
 
 def test_forbidden_arguments_refuse() -> None:
@@ -118,6 +176,9 @@ def test_holders_of_vram_are_named() -> None:
     assert message.code == "gate.vram.held"
     assert message.params["holders"] == "7.exe (7,168 MiB), 3.exe (3,072 MiB), 2.exe (2,048 MiB)"
     assert report.holders == (*holders, unknown)
+    ollama = Holder(HolderKind.OLLAMA, "qwen3:8b", 7 * GIB, "qwen3:8b")
+    message = check(judge(replace(GOOD, need=Need(11 * GIB, ""), holders=(ollama,))), CheckId.VRAM).message
+    assert message.params["holders"] == "Ollama qwen3:8b (7,168 MiB)"
 
 
 def test_small_programs_are_not_blamed() -> None:

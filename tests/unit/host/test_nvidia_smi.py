@@ -10,7 +10,7 @@ from kotaro_bridge.domain.errors import ProblemError
 from kotaro_bridge.domain.gpu import GpuSnapshot
 from kotaro_bridge.domain.ports import Completed
 from kotaro_bridge.domain.units import MIB
-from kotaro_bridge.host.nvidia_smi import QUERY, parse_nvidia_smi
+from kotaro_bridge.host.nvidia_smi import FIELDS, parse_nvidia_smi
 
 RECORDED = Path(__file__).parents[2] / "data/captures/nvidia-smi/nvidia-smi.txt"
 LINE = "0, GPU-1, NVIDIA GeForce RTX 4070, 581.80, 12282, 1300, 10766, 8.9, 3, 41, 28.15, 10501"
@@ -51,7 +51,7 @@ def test_the_recorded_card() -> None:
     at = next(number for number, line in enumerate(recorded) if line.startswith("index, name"))
     names, values = (line.split(", ") for line in recorded[at : at + 2])
     cells = {name.split(" ")[0]: value.split(" MiB")[0] for name, value in zip(names, values, strict=True)}
-    fields = QUERY[0].partition("=")[2].split(",")
+    fields = FIELDS.split(",")
     line = ", ".join(cells.get(field, "[N/A]").removesuffix(" %").removesuffix(" W") for field in fields)
     (gpu,) = answer(line)
     assert (gpu.name, gpu.total, gpu.free, gpu.used) == ("NVIDIA H100 80GB HBM3", 81559 * MIB, 81079 * MIB, 0)

@@ -5,23 +5,28 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import msgspec
 import pytest
 
-from kotaro_bridge.domain.errors import Problem, problem
+from kotaro_bridge.domain.engine_devices import DeviceAnswer
+from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.gate import CheckId, Status
 from kotaro_bridge.domain.gpu import GpuProcess
 from kotaro_bridge.domain.holders import Holder, HolderKind
-from kotaro_bridge.domain.ports import OllamaModel, TargetFacts
+from kotaro_bridge.domain.ports import ConfigFile, EngineCommand, OllamaModel, TargetFacts
 from kotaro_bridge.domain.profile import Profile, VramNeed
 from kotaro_bridge.domain.remedy import RemedyKind
 from kotaro_bridge.domain.units import GIB, MIB
-from kotaro_bridge.service.gatekeeper import BlockCache, Gatekeeper, GateResult, fetched_by_vllm
+from kotaro_bridge.service.gatekeeper import BlockCache, Gatekeeper, GateResult
 from kotaro_bridge.service.holders import Serving
+from kotaro_bridge.service.target_facts import fetched_by_vllm
 from tests.helpers.gguf_header import Q14, qwen2_shape
-from tests.helpers.machine import DEADLINE_S, LLAMA, MODEL, MODEL_BYTES, VLLM, Machine, unreachable
+from tests.helpers.machine import DEADLINE_S, LISTED, LLAMA, MODEL, MODEL_BYTES, VLLM, Machine, unreachable
 
 LOCAL = msgspec.structs.replace(LLAMA, target="local", id="local")
 
@@ -117,6 +122,18 @@ def test_a_need_alone_is_held_against_the_card(pool: ThreadPoolExecutor, need: i
 # --- each thing that is not in order ----------------------------------------------------------------------------------
 
 
+SYSTEM_CONFIG = ConfigFile("/etc/llama.cpp/config.ini", False, ("cpu-moe = true",))
+ASKED_OF_THE_TARGET = (
+    CheckId.GPU_IN_TARGET,
+    CheckId.ENGINE,
+    CheckId.ENGINE_GPU,
+    CheckId.CONFIG_FILE,
+    CheckId.MODEL,
+    CheckId.PORT_TARGET,
+    CheckId.VRAM,
+)
+
+
 def broken(**facts: object) -> TargetFacts:
     plain: dict[str, object] = {
         "engine": True,
@@ -124,6 +141,7 @@ def broken(**facts: object) -> TargetFacts:
         "model": MODEL_BYTES,
         "projector": None,
         "port_free": True,
+        "configs": (),
     }
     return TargetFacts(**(plain | facts))  # type: ignore[arg-type]
 
@@ -139,10 +157,12 @@ def broken(**facts: object) -> TargetFacts:
         (broken(model=None), CheckId.MODEL, Status.UNKNOWN, "gate.target.unknown"),
         (broken(port_free=False), CheckId.PORT_TARGET, Status.FAILED, "gate.port_target.failed"),
         (broken(port_free=None), CheckId.PORT_TARGET, Status.UNKNOWN, "gate.target.unknown"),
-        (problem("wsl.hangs"), CheckId.ENGINE, Status.UNKNOWN, "gate.target.unknown"),
-        (problem("wsl.hangs"), CheckId.MODEL, Status.UNKNOWN, "gate.target.unknown"),
-        (problem("wsl.hangs"), CheckId.PORT_TARGET, Status.UNKNOWN, "gate.target.unknown"),
-        (problem("wsl.hangs"), CheckId.VRAM, Status.UNKNOWN, "gate.need.unknown"),
+        (broken(engine=False), CheckId.ENGINE_GPU, Status.UNKNOWN, "gate.engine_unasked.unknown"),
+        (broken(engine=None), CheckId.ENGINE_GPU, Status.UNKNOWN, "gate.engine_unasked.unknown"),
+        (broken(configs=None), CheckId.CONFIG_FILE, Status.UNKNOWN, "gate.target.unknown"),
+        (broken(configs=(SYSTEM_CONFIG,)), CheckId.CONFIG_FILE, Status.FAILED, "gate.config_file.failed"),
+        (problem("wsl.hangs"), CheckId.WSL, Status.FAILED, "wsl.hangs"),
+        *[(problem("wsl.hangs"), which, Status.UNKNOWN, "gate.unasked.unknown") for which in ASKED_OF_THE_TARGET],
     ],
 )
 def test_what_the_target_says_refuses(
@@ -171,9 +191,113 @@ def test_wsl_that_is_not_as_the_profile_wants_it(
     machine.distros = distros
     result = check(machine, pool)
     assert outcome(result, CheckId.WSL) == (Status.FAILED, code)
-    assert outcome(result, CheckId.ENGINE)[0] is Status.UNKNOWN
-    assert outcome(result, CheckId.GPU_IN_TARGET) == (Status.UNKNOWN, "gate.target.unknown")
+    for which in ASKED_OF_THE_TARGET:
+        assert outcome(result, which) == (Status.UNKNOWN, "gate.unasked.unknown")
     assert machine.target.smi_asked == 0, "where WSL does not answer, nvidia-smi would hang as well"
+
+
+def test_a_machine_itself_that_does_not_answer_says_so_once(pool: ThreadPoolExecutor) -> None:
+    machine = Machine()
+    machine.target.facts = problem("launch.hangs")
+    result = check(machine, pool, LOCAL)
+    assert [one.message.code for one in result.report.blocking].count("launch.hangs") == 1
+    assert outcome(result, CheckId.ENGINE) == (Status.FAILED, "launch.hangs")
+    assert outcome(result, CheckId.ENGINE_GPU) == (Status.UNKNOWN, "gate.unasked.unknown")
+    assert machine.target.smi_asked == 0
+
+
+# --- what the engine itself says --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("profile", [LLAMA, VLLM])
+def test_the_engine_is_asked_in_the_environment_of_the_start(pool: ThreadPoolExecutor, profile: Profile) -> None:
+    machine = Machine()
+    asked: list[EngineCommand] = []
+    answer = machine.target.probe
+
+    def probe(engine: Engine, question: EngineCommand, *rest: Any) -> TargetFacts:
+        asked.append(question)
+        return answer(engine, question, *rest)
+
+    machine.target.probe = probe  # type: ignore[assignment,method-assign]
+    clearance = check(machine, pool, profile).clearance
+    assert clearance is not None
+    start = clearance.command
+    assert [(one.env, one.unset, one.keep) for one in asked] == [(start.env, start.unset, start.keep)]
+    assert asked[0].argv[0] == start.argv[0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "code"),
+    [
+        (DeviceAnswer(0, ("Available devices:", "  (none)"), ()), Status.FAILED, "engine.cpu_build"),
+        (DeviceAnswer(124, (), ()), Status.UNKNOWN, "engine.devices_late.unknown"),
+        (None, Status.UNKNOWN, "gate.target.unknown"),
+    ],
+)
+def test_an_engine_without_a_device_is_refused(
+    pool: ThreadPoolExecutor, answer: DeviceAnswer | None, status: Status, code: str
+) -> None:
+    machine = Machine()
+    machine.target.devices[Engine.LLAMA_SERVER] = answer
+    result = check(machine, pool)
+    assert outcome(result, CheckId.ENGINE_GPU) == (status, code)
+    assert [one.id for one in result.report.blocking] == [CheckId.ENGINE_GPU]
+    assert result.clearance is None
+
+
+def test_the_card_of_the_driver_is_held_against_the_build(pool: ThreadPoolExecutor) -> None:
+    machine = Machine()
+    card = replace(machine.gpu.card, compute_cap="6.1")
+    machine.gpu.snapshot = lambda: (card,)  # type: ignore[method-assign]
+    machine.target.devices[Engine.LLAMA_SERVER] = DeviceAnswer(0, LISTED, ("libcudart.so.13 => /x (0x1)",))
+    assert outcome(check(machine, pool), CheckId.ENGINE_GPU) == (Status.FAILED, "engine.card_too_old")
+
+
+def test_vllm_reads_no_config_file(pool: ThreadPoolExecutor) -> None:
+    machine = Machine()
+    machine.target.facts = broken(model=None, configs=None)
+    result = check(machine, pool, VLLM)
+    assert outcome(result, CheckId.CONFIG_FILE)[0] is Status.SKIPPED
+    assert result.report.ok
+
+
+def test_the_users_config_file_is_named_and_refuses_nothing(pool: ThreadPoolExecutor) -> None:
+    machine = Machine()
+    machine.target.facts = broken(configs=(replace(SYSTEM_CONFIG, path="~/x/config.ini", avoidable=True),))
+    result = check(machine, pool)
+    assert outcome(result, CheckId.CONFIG_FILE) == (Status.PASSED, "gate.config_file_unused.passed")
+    assert result.report.ok
+
+
+def test_memory_of_the_target_is_handed_on(pool: ThreadPoolExecutor) -> None:
+    machine = Machine()
+    machine.target.facts = broken(memory=20 * GIB, swap=5 * GIB)
+    clearance = check(machine, pool).clearance
+    assert clearance is not None
+    assert (clearance.memory, clearance.swap) == (20 * GIB, 5 * GIB)
+
+
+@pytest.mark.parametrize(("taken", "status"), [(False, Status.PASSED), (True, Status.FAILED)])
+def test_a_port_of_this_machine_is_asked_for_once_and_bound_to_be_sure(
+    pool: ThreadPoolExecutor, taken: bool, status: Status
+) -> None:
+    machine = Machine()
+    machine.taken_ports = {LOCAL.port} if taken else set()
+    result = check(machine, pool, LOCAL)
+    assert outcome(result, CheckId.PORT_TARGET)[0] is status
+    assert CheckId.PORT_WINDOWS not in {one.id for one in result.report.checks}
+
+
+@pytest.mark.parametrize("why", ["model.missing", "wsl.hangs"])
+def test_a_header_that_could_not_be_read_refuses(pool: ThreadPoolExecutor, why: str) -> None:
+    machine = Machine()
+
+    def read_at(*_: object, **__: object) -> bytes:
+        raise ProblemError(problem(why))
+
+    machine.target.read_at = read_at  # type: ignore[method-assign]
+    assert outcome(check(machine, pool), CheckId.MODEL) == (Status.FAILED, why)
 
 
 def test_the_name_of_a_distro_has_no_case_and_may_be_left_out(pool: ThreadPoolExecutor) -> None:
@@ -204,11 +328,11 @@ def test_a_driver_that_is_gone_at_the_end_refuses(pool: ThreadPoolExecutor) -> N
 def test_vram_is_read_after_everything_else(pool: ThreadPoolExecutor) -> None:
     """What another program takes while the target is asked counts."""
     machine = Machine()
-    facts = machine.target.facts
+    answer = machine.target.probe
 
-    def probe(*_: object) -> object:
+    def probe(*asked: Any) -> object:
         machine.gpu.used = machine.gpu.total - GIB
-        return facts
+        return answer(*asked)
 
     machine.target.probe = probe  # type: ignore[assignment,method-assign]
     assert outcome(check(machine, pool), CheckId.VRAM) == (Status.FAILED, "gate.vram.failed")
@@ -404,11 +528,11 @@ def test_the_slow_reads_run_side_by_side(pool: ThreadPoolExecutor) -> None:
     """A start waits for the slowest answer, not for the sum: WSL and the probe are asked at once."""
     machine = Machine()
     both = threading.Barrier(2, timeout=DEADLINE_S)
-    facts, distros = machine.target.facts, machine.distros
+    answer, distros = machine.target.probe, machine.distros
 
-    def probe(*_: object) -> object:
+    def probe(*asked: Any) -> object:
         both.wait()
-        return facts
+        return answer(*asked)
 
     machine.target.probe = probe  # type: ignore[assignment,method-assign]
     ports = machine.ports

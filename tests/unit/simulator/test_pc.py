@@ -133,7 +133,7 @@ def test_switches_are_known_by_name(pc: SimulatedPC) -> None:
 
 
 def test_nvidia_smi_goes_and_comes_back(pc: SimulatedPC) -> None:
-    (program,) = pc.nvidia_smi_argv
+    program = pc.local_env["NVIDIA_SMI"]
     for mode, there in (("missing", False), ("missing", False), ("normal", True)):
         pc.set(nvidia_smi=mode)
         assert Path(program).exists() is there
