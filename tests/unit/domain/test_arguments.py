@@ -184,9 +184,9 @@ VLLM_FLAGS = """
 --master-addr --master-port --headless --data-parallel-size --data-parallel-size-local --data-parallel-address
 --data-parallel-rpc-port --data-parallel-start-rank --data-parallel-hybrid-lb --data-parallel-external-lb --config
 --swap-space --disable-log-requests --device
-""".split()
+"""
 
 
 def test_every_vllm_flag_of_the_reference_has_an_answer() -> None:
     allowed = {name for entry in ALLOWED[VLLM] for name in entry.names}
-    assert [flag for flag in VLLM_FLAGS if flag not in allowed and forbidden_reason(VLLM, flag) is None] == []
+    assert [flag for flag in VLLM_FLAGS.split() if flag not in allowed and forbidden_reason(VLLM, flag) is None] == []
