@@ -69,7 +69,7 @@ CASES = {
     ),
     "unified-memory": Case(f"export GGML_CUDA_ENABLE_UNIFIED_MEMORY=1\n{PLAIN}", ("proof.unified_memory",), "MiB free"),
     "variables-in-the-wrapper": Case(
-        f"export LLAMA_ARG_N_CPU_FFN=2 LLAMA_ARG_KV_OFFLOAD=0\n{without('--fit')}{PLAIN}",
+        f"export LLAMA_ARG_N_CPU_FFN=2 LLAMA_ARG_KV_OFFLOAD=0\n{PLAIN}",
         ("proof.tensor_override", "proof.kv_on_cpu", "proof.weights_on_cpu"),
     ),
     "log-too-quiet": Case(f"{PLAIN} -lv 3", ("proof.placement_not_logged",), stage="proving"),
