@@ -6,72 +6,42 @@ Owns arguments, exit codes (0 done, 1 refused or failed with the reason on stder
 
 from __future__ import annotations
 
-import locale
-import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from kotaro_bridge import __version__
-from kotaro_bridge.app import Product, open_windows, setting_for
-from kotaro_bridge.cli_print import RunPrinter, explain, print_json, print_report, report_document
+from kotaro_bridge.app import open_windows
+from kotaro_bridge.cli_print import (
+    RunPrinter,
+    explain,
+    print_json,
+    print_remedies,
+    print_report,
+    print_run,
+    report_document,
+)
+from kotaro_bridge.cli_remedy import remedy
+from kotaro_bridge.cli_session import Json, product, raise_if_error, session
 from kotaro_bridge.domain.engine_log import Engine
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.placement import Verdict, judge_log
 from kotaro_bridge.domain.run_state import Phase
 from kotaro_bridge.domain.units import format_gib, parse_size
 from kotaro_bridge.host.control import ask
-from kotaro_bridge.host.paths import Paths
 from kotaro_bridge.service.owner_desk import gpu_document
-from kotaro_bridge.texts import LANGUAGES, Texts
+from kotaro_bridge.texts import LANGUAGES
 
 DEFAULT_SCENARIO = "rtx4070-12gb"
 
 cli = typer.Typer(name="kotaro-bridge", no_args_is_help=False, add_completion=False, pretty_exceptions_enable=False)
 profiles_cli = typer.Typer(no_args_is_help=True, help="The profiles that can be started.")
 cli.add_typer(profiles_cli, name="profiles")
-
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else there.")]
-
-
-@dataclass(slots=True)
-class Session:
-    """What the global options say."""
-
-    scenario: str | None = None
-    language: str | None = None
-
-    @property
-    def texts(self) -> Texts:
-        """Sentences in the language asked for, or that of this session's locale."""
-        return Texts(self.language or system_language())
-
-    @property
-    def paths(self) -> Paths:
-        """Folders of the real PC or of the scenario."""
-        return Paths(Paths.of_user().simulated(self.scenario)) if self.scenario else Paths.of_user()
-
-
-session = Session()
-
-
-def system_language() -> str:
-    """`ja` where the system speaks Japanese, else `en`."""
-    named = (
-        os.environ.get("LC_ALL")
-        or os.environ.get("LC_MESSAGES")
-        or os.environ.get("LANG")
-        or locale.getlocale()[0]
-        or ""
-    )
-    return "ja" if named.lower().startswith("ja") else "en"
+cli.command()(remedy)
 
 
 def run_command_line(arguments: list[str]) -> int:
@@ -119,17 +89,6 @@ def _global_options(arguments: list[str]) -> tuple[str | None, str | None, list[
     if (language := values.get("--lang")) and language not in LANGUAGES:
         raise _UsageError(f"--lang {language}: not one of {', '.join(LANGUAGES)}")
     return values.get("--simulate"), values.get("--lang"), rest
-
-
-@contextmanager
-def product(*, owner: bool = False) -> Iterator[Product]:
-    """The product on the PC that the options name; `owner` takes the runs of this user and reports leftovers."""
-    with Product(setting_for(session.scenario), session.texts) as made:
-        if owner:
-            made.own()
-            for leftover in made.supervisor.reap_leftovers():
-                explain(session.texts, leftover)
-        yield made
 
 
 @cli.callback(invoke_without_command=True)
@@ -188,11 +147,13 @@ def check(
         except ValueError:
             raise typer.BadParameter(f"{need!r} is not a size such as 10GiB.") from None
     with product() as made:
-        report = made.supervisor.check(profile, wanted).report
+        result = made.supervisor.check(profile, wanted)
+    report = result.report
     if as_json:
-        print_json(report_document(session.texts, report))
+        print_json(report_document(session.texts, report, result.remedies))
     else:
         print_report(session.texts, report)
+        print_remedies(session.texts, profile or "", result.remedies)
     for blocked in report.blocking:
         if as_json:
             explain(session.texts, blocked.message)
@@ -226,6 +187,7 @@ def run(profile: Annotated[str, typer.Argument(help="Id of a profile.")]) -> Non
             for why in (view.cause, view.problem):
                 if why is not None:
                     explain(texts, why)
+        print_remedies(texts, profile, view.remedies)
         raise typer.Exit(1)
 
 
@@ -242,7 +204,7 @@ def stop(
                 made.supervisor.profile(profile)
             answer = {"stopped": [], "owner": False}
             made.supervisor.stop_all()
-    _raise_if_error(answer)
+    raise_if_error(answer)
     stopped = answer["stopped"]
     if as_json:
         print_json(answer)
@@ -262,14 +224,13 @@ def status(as_json: Json = False) -> None:
         with product() as made:
             report = made.supervisor.check().report
             answer = {"owner": False, "runs": [], "gpus": [gpu_document(gpu) for gpu in report.gpus]}
-    _raise_if_error(answer)
+    raise_if_error(answer)
     if as_json:
         print_json(answer)
         return
     text = session.texts.text
     for view in answer["runs"]:
-        where = f"  {view['base_url']}  {view['model']}" if view["base_url"] else ""
-        typer.echo(f"{view['profile']}: {text('ui.phase.' + view['state'])}{where}")
+        print_run(session.texts, view)
     if not answer["runs"]:
         typer.echo(text("cli.nothing_runs"))
     for gpu in answer["gpus"]:
@@ -286,7 +247,7 @@ def logs(
     """The last lines of an engine's log, of a run under way or of the newest one on disk."""
     answer = ask(session.paths.state, {"verb": "logs", "profile": profile, "lines": lines})
     if answer is not None:
-        _raise_if_error(answer)
+        raise_if_error(answer)
     if answer is None or not any(answer["logs"].values()):
         answer = {"logs": _stored_logs(profile, lines)}
     if as_json:
@@ -305,11 +266,6 @@ def _stored_logs(profile: str | None, lines: int) -> dict[str, list[str]]:
         return {}
     kept = files[-1].read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
     return {files[-1].stem: kept}
-
-
-def _raise_if_error(answer: dict[str, Any]) -> None:
-    if error := answer.get("error"):
-        raise ProblemError(Problem(error["code"], error["params"], tuple(error["evidence"])))
 
 
 @cli.command()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import typer
@@ -12,11 +14,12 @@ import typer
 from kotaro_bridge.domain import run_state as rs
 from kotaro_bridge.domain.errors import Problem
 from kotaro_bridge.domain.gate import GateReport, Status
+from kotaro_bridge.domain.remedy import Remedy
 from kotaro_bridge.domain.run_state import Phase
 from kotaro_bridge.domain.run_view import Notice, PhaseChanged, RunView, Sample
 from kotaro_bridge.domain.speed import slow_notice
 from kotaro_bridge.domain.units import format_gib
-from kotaro_bridge.service.owner_desk import gpu_document
+from kotaro_bridge.service.owner_desk import gpu_document, remedy_document
 from kotaro_bridge.texts import Texts
 
 
@@ -33,13 +36,20 @@ def print_json(document: dict[str, Any]) -> None:
     typer.echo(json.dumps(document, ensure_ascii=False, indent=2))
 
 
-def report_document(texts: Texts, report: GateReport) -> dict[str, Any]:
+def report_document(texts: Texts, report: GateReport, remedies: Sequence[Remedy]) -> dict[str, Any]:
     """The gate's answer as the document of `check --json`."""
     checks = []
     for one in report.checks:
         message = texts.message(one.message)
         checks.append({"id": one.id.value, "status": one.status.value, "detail": message.what, "remedy": message.do})
-    return {"ok": report.ok, "checks": checks, "gpus": [gpu_document(gpu) for gpu in report.gpus]}
+    holders = [{"kind": h.kind.value, "name": h.name, "bytes": h.bytes, "key": h.key} for h in report.holders]
+    return {
+        "ok": report.ok,
+        "checks": checks,
+        "gpus": [gpu_document(gpu) for gpu in report.gpus],
+        "holders": holders,
+        "remedies": [remedy_document(remedy) for remedy in remedies],
+    }
 
 
 def print_report(texts: Texts, report: GateReport) -> None:
@@ -51,6 +61,38 @@ def print_report(texts: Texts, report: GateReport) -> None:
         typer.echo(f"{marks[one.status]:8} {name}: {message.what}", err=one.blocks)
         if one.blocks and message.do:
             typer.echo(f"{'':9}{message.do}", err=True)
+
+
+def print_remedies(texts: Texts, profile_id: str, remedies: Sequence[Remedy]) -> None:
+    """What would help, as commands on stderr, ready to be copied."""
+    if remedies:
+        typer.echo(texts.text("cli.remedy.title"), err=True)
+    for remedy in remedies:
+        word = shlex.quote(remedy.word)
+        typer.echo(f"  kotaro-bridge remedy {profile_id} {word:24} # {remedy_text(texts, remedy)}", err=True)
+
+
+def remedy_text(texts: Texts, remedy: Remedy) -> str:
+    """A remedy as a sentence."""
+    return texts.text(f"cli.remedy.{remedy.kind.value}", name=remedy.name or remedy.value)
+
+
+def print_run(texts: Texts, run: dict[str, Any]) -> None:
+    """One run of `status`, with what the watch warns of."""
+    state = "ui.warned.word" if run["warning"] else f"ui.phase.{run['state']}"
+    where = f"  {run['base_url']}  {run['model']}" if run["base_url"] else ""
+    slow = f"  {texts.text('ui.slow.mark')}" if run["slow"] and run["base_url"] else ""
+    typer.echo(f"{run['profile']}: {texts.text(state)}{where}{slow}")
+    if run["warning"]:
+        message = texts.message(problem_of(run["warning"]))
+        for line in (message.what, message.do):
+            if line:
+                typer.echo(f"  {line}")
+
+
+def problem_of(document: dict[str, Any]) -> Problem:
+    """A problem that another process sent as JSON."""
+    return Problem(document["code"], document["params"], tuple(document["evidence"]))
 
 
 class RunPrinter:

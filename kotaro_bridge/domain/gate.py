@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from kotaro_bridge.domain.errors import Param, Problem, problem
 from kotaro_bridge.domain.gpu import GpuSnapshot
-from kotaro_bridge.domain.holders import Holder
+from kotaro_bridge.domain.holders import Holder, HolderKind
 from kotaro_bridge.domain.ports import ConfigFile
 from kotaro_bridge.domain.units import MIB, format_mib
 
@@ -223,7 +223,7 @@ def _vram(facts: GateFacts, late: Gpus | Problem | None) -> Check:
     gpu = views[0]
     free = min(frees)
     # Programs worth closing; every desktop has a dozen small ones.
-    large = [(each.name, each.bytes) for each in facts.holders if each.bytes and each.bytes >= _WORTH_NAMING]
+    large = [(_as_program(each), each.bytes) for each in facts.holders if each.bytes and each.bytes >= _WORTH_NAMING]
     holders = ", ".join(f"{name} ({format_mib(size)})" for name, size in large[:3])
     numbers: dict[str, Param] = {
         "need_bytes": facts.need.vram,
@@ -239,6 +239,11 @@ def _vram(facts: GateFacts, late: Gpus | Problem | None) -> Check:
         code = "gate.vram.held" if holders else "gate.vram.failed"
         return Check(CheckId.VRAM, Status.FAILED, problem(code, **numbers))
     return Check(CheckId.VRAM, Status.PASSED, problem("gate.vram.passed", **numbers))
+
+
+def _as_program(holder: Holder) -> str:
+    """What a person would look for: a model's name alone is no program."""
+    return f"Ollama {holder.name}" if holder.kind is HolderKind.OLLAMA else holder.name
 
 
 def _same_card(one: GpuSnapshot, other: GpuSnapshot) -> bool:

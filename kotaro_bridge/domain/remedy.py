@@ -6,6 +6,7 @@ model that is in the way today is not there tomorrow. Offered is only what the f
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -67,17 +68,21 @@ def parse(word: str, profile: Profile) -> Remedy:
     """A remedy by its word.
 
     Raises:
-        ProblemError: `remedy.unknown` for what is none, `remedy.value` for a value that the profile cannot have.
+        ProblemError: `remedy.unknown` for what is none, `remedy.no_number`, `remedy.value` for a value that the
+            profile cannot have.
     """
     kind, _, value = word.partition("=")
     if kind not in set(RemedyKind) or not value:
         raise ProblemError(problem("remedy.unknown", word=word, known=", ".join(RemedyKind)))
     remedy = Remedy(RemedyKind(kind), value, value)
     if remedy.changes_profile:
+        if remedy.kind is not RemedyKind.KV_TYPE and not re.fullmatch(r"-?[0-9]{1,15}", value):
+            raise ProblemError(problem("remedy.no_number", word=word))
         try:
             made = msgspec.convert(msgspec.to_builtins(changed(profile, remedy)), Profile)
-        except (ValueError, msgspec.ValidationError) as error:
-            raise ProblemError(problem("remedy.value", word=word, detail=str(error))) from None
+        except ValueError as error:  # msgspec's errors are such
+            detail = str(error).partition(" - at ")[0]
+            raise ProblemError(problem("remedy.value", word=word, detail=detail)) from None
         if made.kv_type not in KV_TYPES[made.engine]:
             raise ProblemError(problem("remedy.value", word=word, detail=made.engine.value))
     return remedy

@@ -54,7 +54,10 @@ def _split(hostport: str, default: int) -> tuple[str, int]:
     """(host, port); what is no port is the default one, as Ollama takes it."""
     if hostport.count(":") > 1 and not hostport.startswith("["):
         return hostport, default  # an IPv6 address alone
-    parts = urlsplit(f"//{hostport}")
+    try:
+        parts = urlsplit(f"//{hostport}")
+    except ValueError:
+        return hostport, default
     try:
         port = parts.port
     except ValueError:
@@ -67,13 +70,18 @@ class HttpOllama:
 
     Args:
         base_url: such as `http://127.0.0.1:11434`; None where there is none to ask.
-        gone_s: how long an unloaded model may stay in the list.
+        read_s: how long an answer may take; gone_s: how long an unloaded model may stay in the list.
     """
 
     def __init__(
-        self, base_url: str | None, gone_s: float = _GONE_S, wait: Callable[[float], None] = time.sleep
+        self,
+        base_url: str | None,
+        read_s: float = _READ_S,
+        gone_s: float = _GONE_S,
+        wait: Callable[[float], None] = time.sleep,
     ) -> None:
         self._base_url = base_url
+        self._read_s = read_s
         self._gone_s = gone_s
         self._wait = wait
 
@@ -102,7 +110,7 @@ class HttpOllama:
             self._wait(_LOOK_AGAIN_S)
 
     def _models(self) -> tuple[OllamaModel, ...]:
-        models = self._request("GET", "/api/ps", _READ_S).get("models")
+        models = self._request("GET", "/api/ps", self._read_s).get("models")
         found = [each for each in models if isinstance(each, dict)] if isinstance(models, list) else []
         return tuple(
             OllamaModel(name, size if isinstance(size := each.get("size_vram"), int) else None)

@@ -181,12 +181,13 @@ class CommandLine:
             pc.close()
 
     def assert_quiet(self, deadline_s: float = 10.0) -> None:
-        """Nothing runs but the simulated PC's own VM, no VRAM is claimed, no owner is there, no run is on file."""
+        """Only the simulated PC's own VM and Ollama run; no VRAM is claimed, no owner is there, no run is on file."""
         until(lambda: not self.left(), what=f"nothing is left of {self.left()}", deadline_s=deadline_s)
 
     def left(self) -> list[str]:
         """What a finished command should not have left behind."""
-        found = [line for line in processes_of(self.folder) if "kotaro_bridge.simulator.vm" not in line]
+        own = ("kotaro_bridge.simulator.vm", "kotaro_bridge.simulator.ollama")
+        found = [line for line in processes_of(self.folder) if not any(module in line for module in own)]
         pc = self.root / "pc"
         if (pc / "gpu" / "claims").exists():
             found += [f"VRAM claim of {claim['name']}" for claim in card.live_claims(State(str(pc)))]

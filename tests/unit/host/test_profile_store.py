@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from kotaro_bridge.domain.command import build_command
 from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.errors import ProblemError
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.units import GIB, MIB
-from kotaro_bridge.host.profile_store import load_profiles
+from kotaro_bridge.host.profile_store import ProfileFolder, load_profiles
+from kotaro_bridge.resources import resource
 
 MINE = """title = "Mine"
 engine = "llama-server"
@@ -142,3 +147,148 @@ def test_a_broken_file_takes_the_place_of_a_built_in_one(tmp_path: Path) -> None
 
 def test_no_folder_of_the_user(tmp_path: Path) -> None:
     assert len(load_profiles(tmp_path / "missing")[0]) == 7
+
+
+# --- changing a file --------------------------------------------------------------------------------------------------
+
+COMMENTED = """# My profile
+title = "Mine"   # a title
+engine = "llama-server"
+executable="llama-server"
+model = '~/m.gguf'
+served_name = "mine"
+
+context   =  8192  # tokens
+port = 8081
+
+[need]   # measured by me
+vram_mib = 9000
+source = "measured: here"
+"""
+
+
+def written(folder: Path, text: str | bytes, name: str = "mine") -> Path:
+    file = folder / f"{name}.toml"
+    file.write_bytes(text.encode() if isinstance(text, str) else text)
+    return file
+
+
+def refused(folder: Path, changes: dict[str, str | int | None], profile_id: str = "mine") -> str:
+    """The code of the refusal; nothing but the files that were there is there afterwards, as they were."""
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    with pytest.raises(ProblemError) as caught:
+        ProfileFolder(folder).change(profile_id, changes)
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+    return caught.value.problem.code
+
+
+def test_a_change_leaves_everything_else_as_it_was(tmp_path: Path) -> None:
+    file = written(tmp_path, COMMENTED)
+    profile = ProfileFolder(tmp_path).change("mine", {"context": 6144})
+    assert file.read_text() == COMMENTED.replace("8192", "6144")
+    assert (profile.context, profile.title, profile.builtin, profile.id) == (6144, "Mine", False, "mine")
+    assert load_profiles(tmp_path)[0][0] == profile == ProfileFolder(tmp_path).read("mine")
+
+
+def test_keys_are_added_and_taken_out(tmp_path: Path) -> None:
+    file = written(tmp_path, COMMENTED)
+    profile = ProfileFolder(tmp_path).change("mine", {"kv_type": "q8_0", "need": None, "parallel": None})
+    assert (profile.kv_type.value, profile.need) == ("q8_0", None)
+    text = file.read_text()
+    assert text.startswith(COMMENTED.partition("\n[need]")[0])
+    assert "[need]" not in text
+    assert ProfileFolder(tmp_path).read("mine") == profile
+
+
+def test_windows_line_ends_and_notepad_s_mark_stay(tmp_path: Path) -> None:
+    windows = "\ufeff" + COMMENTED.replace("\n", "\r\n").replace("Mine", "私の")
+    file = written(tmp_path, windows)
+    profile = ProfileFolder(tmp_path).change("mine", {"context": 6144, "kv_type": "q8_0"})
+    assert (profile.title, profile.context) == ("私の", 6144)
+    last = "port = 8081\r\n"
+    assert file.read_bytes().decode() == windows.replace("8192", "6144").replace(last, last + 'kv_type = "q8_0"\r\n')
+
+
+def test_a_built_in_profile_is_copied_to_the_user_first(tmp_path: Path, builtin: dict[str, Profile]) -> None:
+    name = "qwen2.5-14b-q4_k_m"
+    profile = ProfileFolder(tmp_path).change(name, {"context": 4096, "need": None})
+    assert profile == msgspec.structs.replace(builtin[name], context=4096, need=None, builtin=False)
+    assert load_profiles(tmp_path)[0][0] == profile
+    assert resource(f"profiles/{name}.toml").read_text().count("8192") == 1
+    assert ProfileFolder(tmp_path / "none").read(name) == builtin[name]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a link needs rights there")
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "profiles", tmp_path / "dotfiles"
+    folder.mkdir()
+    elsewhere.mkdir()
+    real = written(elsewhere, COMMENTED, "real")
+    (folder / "mine.toml").symlink_to(real)
+    ProfileFolder(folder).change("mine", {"context": 6144})
+    assert (folder / "mine.toml").is_symlink()
+    assert real.read_text() == COMMENTED.replace("8192", "6144")
+    assert [path.name for path in elsewhere.iterdir()] == ["real.toml"]
+
+
+def test_the_rights_of_the_file_stay(tmp_path: Path) -> None:
+    file = written(tmp_path, COMMENTED)
+    file.chmod(0o640)
+    before = file.stat().st_mode
+    ProfileFolder(tmp_path).change("mine", {"context": 6144})
+    assert file.stat().st_mode == before
+
+
+def test_a_file_that_is_read_only_stays(tmp_path: Path) -> None:
+    file = written(tmp_path, COMMENTED)
+    file.chmod(0o444)
+    assert refused(tmp_path, {"context": 6144}) == "profile.not_saved"
+    file.chmod(0o644)
+
+
+def test_a_folder_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(ProblemError) as caught:
+        ProfileFolder(tmp_path / "none").change("qwen2.5-14b-q4_k_m", {"context": 4096})
+    assert caught.value.problem.code == "profile.not_saved"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such limit")
+def test_a_disk_without_room_leaves_the_file_alone(tmp_path: Path) -> None:
+    """A limit on the size of files stands for the full disk: writing fails in the middle."""
+    file = written(tmp_path, COMMENTED + "# long\n" * 10_000)
+    program = (
+        "import resource, signal, sys; from pathlib import Path\n"
+        "from kotaro_bridge.domain.errors import ProblemError\n"
+        "from kotaro_bridge.host.profile_store import ProfileFolder\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        "try:\n    ProfileFolder(Path(sys.argv[1])).change('mine', {'context': 6144})\n"
+        "except ProblemError as error:\n    print(error.problem.code)\n"
+    )
+    before = file.read_bytes()
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stdout == "profile.not_saved\n"
+    assert file.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.toml"]
+
+
+@pytest.mark.parametrize(
+    ("text", "changes", "code"),
+    [
+        (COMMENTED, {"context": 1}, "profile.value"),
+        (COMMENTED, {"kv_type": "fp8"}, "profile.kv_type"),
+        (COMMENTED, {"gpu_layers": 20}, "profile.key"),
+        (COMMENTED, {"title": None}, "profile.missing"),
+        ("title = ", {"context": 6144}, "profile.syntax"),
+        (b"\xff\xfe", {"context": 6144}, "profile.unreadable"),
+    ],
+)
+def test_what_would_be_no_profile_is_not_written(
+    tmp_path: Path, text: str | bytes, changes: dict[str, str | int | None], code: str
+) -> None:
+    written(tmp_path, text)
+    assert refused(tmp_path, changes) == code
+
+
+def test_a_profile_that_is_gone(tmp_path: Path) -> None:
+    assert refused(tmp_path, {"context": 6144}, "nobody") == "profile.unreadable"

@@ -242,7 +242,7 @@ def test_no_start_follows_the_end_of_everything() -> None:
     machine = Machine()
     entered, held = threading.Event(), threading.Event()
 
-    def slowly(_: str) -> None:
+    def slowly(name: str) -> None:
         entered.set()
         assert held.wait(DEADLINE_S)
 

@@ -26,6 +26,7 @@ ALL = {
     "no-driver",
     "no-gpu-in-wsl",
     "vram-taken",
+    "ollama-holds",
     "no-wsl",
     "spill",
     "engine-oom",
