@@ -96,7 +96,7 @@ def problem_of(document: dict[str, Any]) -> Problem:
 
 
 class RunPrinter:
-    """State changes and speed of one run as lines."""
+    """State changes, warnings and speed of one run as lines, and what else is to be heard meanwhile."""
 
     def __init__(self, texts: Texts, profile_id: str, ended: threading.Event) -> None:
         self._texts = texts
@@ -107,7 +107,10 @@ class RunPrinter:
         if isinstance(message, Sample):
             with contextlib.suppress(BrokenPipeError):  # `run | head`: nobody reads any more, and the run goes on
                 self._print_sample(message)
-        elif isinstance(message, PhaseChanged) and message.view.profile_id == self._profile_id:
+        elif isinstance(message, Notice):
+            with contextlib.suppress(BrokenPipeError):
+                explain(self._texts, message.problem)
+        elif message.view.profile_id == self._profile_id:
             with contextlib.suppress(BrokenPipeError):
                 self._print_phase(message.view)
             if message.view.phase in (*rs.RESTING, Phase.ORPHANED):
@@ -115,12 +118,17 @@ class RunPrinter:
 
     def _print_phase(self, view: RunView) -> None:
         text = self._texts.text
+        if view.warning is not None and view.phase in rs.SERVING:
+            typer.echo(text("ui.warned.word"))  # why is told by a notice
+            return
         typer.echo(text(f"ui.phase.{view.phase.value}"))
         if view.phase is Phase.READY and view.endpoint is not None:
             typer.echo(text("cli.endpoint", url=view.endpoint.base_url, model=view.endpoint.model))
             if view.speed is not None:
                 limit = view.speed.of_limit
                 share = text("cli.of_limit", percent=round(limit * 100)) if limit else ""
+                if view.speed.baseline is not None:
+                    share += text("cli.usual", speed=f"{view.speed.baseline:.1f}")
                 typer.echo(text("cli.warm_up", speed=f"{view.speed.tokens_per_s:.1f}", share=share))
                 if (notice := slow_notice(view.speed)) is not None:
                     explain(self._texts, notice)

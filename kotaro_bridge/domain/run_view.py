@@ -70,7 +70,9 @@ class RunView:
 
 @dataclass(frozen=True, slots=True)
 class PhaseChanged:
-    """Published on every real transition, never for a step that changes nothing."""
+    """Published on every real transition, never for a step that changes nothing. A run that serves and begins to be
+    warned of changes too: `old` is then the phase that it is in.
+    """
 
     old: Phase
     view: RunView
@@ -104,10 +106,10 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something a person should hear that belongs to no run under way, such as what an earlier run left behind.
+    """Something a person should hear that is no state of a run, such as what an earlier run left behind.
 
     Args:
-        profile_id: of the profile whose remedy failed; empty for everything else.
+        profile_id: of the profile that it is about, such as one whose remedy failed; empty where it is about none.
     """
 
     problem: Problem

@@ -110,6 +110,8 @@ def view_document(view: RunView) -> dict[str, Any]:
         "model": endpoint.model if endpoint else None,
         "warm_up_tokens_per_s": view.speed.tokens_per_s if view.speed else None,
         "of_limit": view.speed.of_limit if view.speed else None,
+        "usual_tokens_per_s": view.speed.baseline if view.speed else None,
+        "slow": view.speed.slow if view.speed else None,
         "vram_taken": view.vram_taken,
         "warning": problem_document(view.warning) if view.warning else None,
         "remedies": [remedy_document(remedy) for remedy in view.remedies],

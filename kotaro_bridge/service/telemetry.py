@@ -198,7 +198,7 @@ class Telemetry:
         if found.prove_again:
             self._prove_again(actor)
         for notice in found.notices:
-            self._bus.publish(Notice(notice))
+            self._bus.publish(Notice(notice, view.profile_id))
 
     def _prove_again(self, actor: RunActor) -> None:
         """The address is withdrawn until the proof holds again, and the watch begins anew then."""

@@ -42,6 +42,7 @@ class MainWindow(QMainWindow):
         self.models = ModelList(theme, desk.texts, desk.supervisor.profiles())
         self.notice = Banner(desk.texts)
         self._notice_holder = QWidget()
+        self._noticed = ""
         self.dashboard: Dashboard | None = None
         page = QWidget()
         page.setObjectName("Page")
@@ -135,8 +136,15 @@ class MainWindow(QMainWindow):
 
     def show_notice(self, what: str, do: str = "") -> None:
         """A sentence over the page, such as that the program is about to quit."""
+        self._noticed = what
         self.notice.show_words(what, do, "warn", details=False)
         self._notice_holder.show()
+
+    def drop_notice(self, what: str) -> None:
+        """Take a sentence back, if it is the one that is shown."""
+        if self._noticed == what:
+            self._noticed = ""
+            self._notice_holder.hide()
 
     @Slot(str)
     def _on_toggled(self, profile_id: str) -> None:

@@ -43,7 +43,6 @@ class Shell(QObject):
         self._tray_visible = tray_visible
         self._quitting = False
         self._told_of_orphans = False
-        self._warned: dict[str, str] = {}  # by profile, the code of the warning that was told
         self._followed: set[str] = set()  # starts that were asked for in a dialog: the window shows them
         self._unread: list[Message] = []  # heard before there was a window to show them in
         self.bridge = Bridge(desk.bus, self)
@@ -167,16 +166,14 @@ class Shell(QObject):
         self._end_if_settled()
 
     def _tell(self, change: PhaseChanged) -> None:
-        """Notify of what a person has to hear without a window: that a serving model lost its proof, and why."""
-        view, text = change.view, self._desk.texts.text
-        if view.warning is not None and is_warned(view):
-            if self._warned.get(view.profile_id) != view.warning.code:
-                self._warned[view.profile_id] = view.warning.code
-                self._notify(text("ui.notify.warned", model=self._profile(view.profile_id).title), view.warning)
-            return
-        self._warned.pop(view.profile_id, None)
+        """Say without a window that a model which served is being stopped, and why."""
+        view = change.view
         if change.old in (*SERVING, Phase.PROVING) and view.phase in ENDING and view.problem is not None:
-            self._notify(text("ui.notify.ended", model=self._profile(view.profile_id).title), view.problem)
+            title = self._desk.texts.text("ui.notify.ended", model=self._profile(view.profile_id).title)
+            self._notify(title, view.problem)
+        if view.warning is not None and self.window is not None:
+            # The run itself shows it from now on; its notice may have come a moment before.
+            self.window.drop_notice(self._desk.texts.message(view.warning).what)
 
     def _notify(self, title: str, problem: Problem) -> None:
         message = self._desk.texts.message(problem)
@@ -205,12 +202,15 @@ class Shell(QObject):
         A remedy that failed is told by the dialog that it was chosen in.
         """
         dialog = self.dialogs.get(notice.profile_id)
-        if dialog is not None and dialog.isVisible():
+        if dialog is not None and dialog.isVisible() and dialog.applying:
             self._followed.discard(notice.profile_id)
             dialog.show_failure(self._desk.texts.message(notice.problem))
             return
+        about = self._profile(notice.profile_id) if notice.profile_id else None
+        self._notify(about.title if about else "Kotaro Bridge", notice.problem)
+        if about is not None and self._desk.supervisor.view(about.id).warning == notice.problem:
+            return  # the run itself shows it
         self._unread.append(self._desk.texts.message(notice.problem))
-        self._notify("Kotaro Bridge", notice.problem)
         self._show_unread()
 
     def _show_unread(self) -> None:

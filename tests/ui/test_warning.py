@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from PySide6.QtWidgets import QLabel
 from pytestqt.qtbot import QtBot
 
 from kotaro_bridge.domain.errors import problem
 from kotaro_bridge.domain.run_state import Phase
-from kotaro_bridge.domain.run_view import Speed
+from kotaro_bridge.domain.run_view import Notice, Speed
 from kotaro_bridge.texts import LANGUAGES, Texts
 from kotaro_bridge.ui.shell import Shell
 from kotaro_bridge.ui.tray import Tray
@@ -100,24 +98,41 @@ def test_a_refusal_has_no_stop_on_its_banner(opened: Opener, qtbot: QtBot) -> No
     assert not banner.stop.isVisible()
 
 
-def test_the_notification_names_the_cause_once(opened: Opener, qtbot: QtBot, said: list[tuple[str, str]]) -> None:
-    world, _ = serving(opened, qtbot)
-    world.supervisor.warn(Q14.id)
-    world.supervisor.move(Q14.id, Phase.READY, warning=replace(SPILLED, params={"rise_bytes": 1, "allowed_bytes": 0}))
-    lost = problem("watch.driver_lost")
-    world.supervisor.move(Q14.id, Phase.UNRESPONSIVE, warning=lost)
-    qtbot.waitUntil(lambda: len(said) == 2)
-    title = "Qwen2.5 14B Q4_K_M serves, but is no longer proved"
-    first, second = EN.message(SPILLED), EN.message(lost)
-    assert said == [(title, f"{first.what} {first.do}"), (title, f"{second.what} {second.do}")]
+@pytest.mark.parametrize("notice_first", [True, False])
+def test_the_notification_names_model_and_cause_and_the_window_says_it_once(
+    opened: Opener, qtbot: QtBot, said: list[tuple[str, str]], notice_first: bool
+) -> None:
+    """The run and its notice come from two threads."""
+    world, shell = serving(opened, qtbot)
+    if not notice_first:
+        world.supervisor.warn(Q14.id)
+    world.bus.publish(Notice(SPILLED, Q14.id))
+    if notice_first:
+        world.supervisor.warn(Q14.id)
+    qtbot.waitUntil(lambda: bool(said) and shell.tray.look() is Look.ATTENTION)
+    message = EN.message(SPILLED)
+    assert said == [("Qwen2.5 14B Q4_K_M", f"{message.what} {message.do}")]
+    assert shell.window is not None
+    assert not shell.window.notice.isVisible()
+    assert message.what in words(dashboard_of(shell).header.banner)
 
 
-def test_a_warning_that_was_over_is_told_again(opened: Opener, qtbot: QtBot, said: list[tuple[str, str]]) -> None:
+def test_an_early_notice_about_a_run_is_kept_in_the_window(
+    opened: Opener, qtbot: QtBot, said: list[tuple[str, str]]
+) -> None:
+    world, shell = serving(opened, qtbot)
+    assert shell.window is not None
+    world.bus.publish(Notice(problem("watch.driver_lost"), Q14.id))
+    qtbot.waitUntil(shell.window.notice.isVisible)
+    assert said[0][0] == "Qwen2.5 14B Q4_K_M"
+    assert shell.tray.look() is Look.READY
+
+
+def test_a_warning_that_is_over_looks_ready_again(opened: Opener, qtbot: QtBot) -> None:
     world, shell = serving(opened, qtbot)
     world.supervisor.warn(Q14.id)
-    world.supervisor.move(Q14.id, Phase.READY)
-    world.supervisor.warn(Q14.id)
-    qtbot.waitUntil(lambda: len(said) == 2)
+    qtbot.waitUntil(lambda: shell.tray.look() is Look.ATTENTION)
+    world.supervisor.move(Q14.id, Phase.PROVING)
     world.supervisor.move(Q14.id, Phase.READY)
     qtbot.waitUntil(lambda: shell.tray.look() is Look.READY)
 

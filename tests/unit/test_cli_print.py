@@ -1,4 +1,4 @@
-"""What a run prints when it serves: its address, its speed, and what a slow one is told."""
+"""What a run prints when it serves: its address, its speed, what a slow one is told, and what the watch warns of."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import threading
 
 import pytest
 
-from kotaro_bridge.cli_print import RunPrinter
+from kotaro_bridge.cli_print import RunPrinter, print_run
+from kotaro_bridge.domain.errors import problem
 from kotaro_bridge.domain.run_state import Phase
-from kotaro_bridge.domain.run_view import Endpoint, PhaseChanged, RunView, Speed
+from kotaro_bridge.domain.run_view import Endpoint, Notice, PhaseChanged, RunView, Speed
+from kotaro_bridge.service.owner_desk import view_document
 from kotaro_bridge.texts import Texts
 
 ADDRESS = Endpoint("http://127.0.0.1:8080/v1", "q14", None, False)
@@ -34,3 +36,44 @@ def test_a_slow_run_says_that_and_what_to_do_on_stderr(capsys: pytest.CaptureFix
     assert "not proved" in err
     assert "8 %" in err
     assert len(err.splitlines()) == 2
+
+
+def test_the_usual_speed_stands_beside_that_of_this_start(capsys: pytest.CaptureFixture[str]) -> None:
+    out, _ = printed(Speed(38.04, 0.63, 40.2), capsys)
+    assert "38.0 tokens per second, 63 % of what this card can do, usually 40.2" in out
+
+
+def test_a_run_that_is_warned_of_is_not_called_ready(capsys: pytest.CaptureFixture[str]) -> None:
+    warned = RunView("p", Phase.READY, 1, 0.0, endpoint=ADDRESS, warning=problem("watch.driver_lost"))
+    RunPrinter(Texts("en"), "p", threading.Event())(PhaseChanged(Phase.READY, warned))
+    assert capsys.readouterr().out.splitlines() == ["Not proved"]
+
+
+def test_a_notice_is_told_and_ends_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    ended = threading.Event()
+    RunPrinter(Texts("en"), "p", ended)(Notice(problem("stop.leftover_ended", run="q-1")))
+    assert "q-1" in capsys.readouterr().err
+    assert not ended.is_set()
+
+
+@pytest.mark.parametrize(
+    ("view", "lines"),
+    [
+        (RunView("p", Phase.READY, 1, 0.0, endpoint=ADDRESS, speed=Speed(38, 0.6)), ["p: Ready  ADDRESS  q14"]),
+        (
+            RunView("p", Phase.READY, 1, 0.0, endpoint=ADDRESS, speed=Speed(4, 0.1, slow=True)),
+            ["p: Ready  ADDRESS  q14  slow, not proved"],
+        ),
+        (
+            RunView("p", Phase.READY, 1, 0.0, endpoint=ADDRESS, warning=problem("watch.driver_lost")),
+            ["p: Not proved  ADDRESS  q14", "  The NVIDIA driver stopped answering", "  Wait until Windows"],
+        ),
+        (RunView("p", Phase.STOPPED, 1, 0.0, speed=Speed(4, 0.1, slow=True)), ["p: Stopped"]),
+    ],
+    ids=["ready", "slow", "warned", "stopped"],
+)
+def test_status_says_what_is_not_proved(view: RunView, lines: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    print_run(Texts("en"), view_document(view))
+    shown = capsys.readouterr().out.replace(ADDRESS.base_url, "ADDRESS").splitlines()
+    assert len(shown) == len(lines)
+    assert all(line.startswith(start) for line, start in zip(shown, lines, strict=True))

@@ -28,7 +28,10 @@ FRAME = 72
 
 
 class BlockDialog(QDialog):
-    """Non-modal. Emits `again` with the profile id when a person wants to try again, `chosen` with id and remedy."""
+    """Non-modal. Emits `again` with the profile id when a person wants to try again, `chosen` with id and remedy.
+
+    `applying` is true from the choice of a remedy until a report or a failure of it is shown.
+    """
 
     again = Signal(str)
     chosen = Signal(str, object)
@@ -44,6 +47,7 @@ class BlockDialog(QDialog):
         self.report: BlockReport | None = None
         self.folds: list[QPushButton] = []
         self.remedies: list[QPushButton] = []
+        self.applying = False
         self._content: QWidget | None = None
         self.setModal(False)
         self.setStyleSheet(style_sheet(theme.tokens))
@@ -81,6 +85,7 @@ class BlockDialog(QDialog):
         # One button stands out: the best remedy, where there is one.
         set_property(self.close_button, "kind", "" if report.remedies else "primary")
         self._fill(report)
+        self.applying = False
         self._set_busy("")
         self.close_button.setFocus()
 
@@ -195,6 +200,7 @@ class BlockDialog(QDialog):
         return holder
 
     def _on_remedy(self, entry: RemedyRow) -> None:
+        self.applying = True
         self._set_busy(entry.busy)
         if self.report is not None:
             self.chosen.emit(self.report.profile_id, entry.remedy)

@@ -12,7 +12,7 @@ from kotaro_bridge.ui.theme import UNIT
 from kotaro_bridge.ui.view_models.remedies import HolderRow, RemedyRow
 from kotaro_bridge.ui.widgets.basics import Card, Elided, label
 
-WIDEST = 330
+WIDEST = 372
 """Of a remedy's button, in pixels: what it does has its place beside it."""
 
 MakeButton = Callable[[RemedyRow, str], QPushButton]

@@ -62,6 +62,8 @@ def remedy_row(texts: Texts, remedy: Remedy, caption: str | None = None) -> Reme
 def holder_rows(texts: Texts, holders: Sequence[Holder]) -> tuple[HolderRow, ...]:
     """In their order, which is the largest first; what can be freed here is shown however small it is."""
     small = [holder for holder in holders[HOLDERS_SHOWN:] if holder.kind not in _FREED_BY]
+    if len(small) == 1:
+        small = []  # a row that says "and 1 more" takes the place of the one
     rows = [_holder_row(texts, holder) for holder in holders if holder not in small]
     if small:
         size = format_mib(sum(holder.bytes or 0 for holder in small))

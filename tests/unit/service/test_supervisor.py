@@ -310,7 +310,11 @@ def test_status_of_a_serving_run() -> None:
             "model": "q14",
             "warm_up_tokens_per_s": 38.0,
             "of_limit": None,
+            "usual_tokens_per_s": None,
+            "slow": False,
             "vram_taken": 10_279_599_473 + 525 * MIB,
+            "warning": None,
+            "remedies": [],
             "tokens_per_s": None,
         }
         card = all_runs.machine.gpu.card
