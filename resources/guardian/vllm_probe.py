@@ -52,7 +52,7 @@ def load(path):
             return "ok"
         except OSError as error:
             missing = str(error).split(":")[0]
-            if missing in tried or os.path.basename(path) == missing:
+            if "/" in missing or missing in tried or os.path.basename(path) == missing:
                 return str(error)
             tried.add(missing)
             for place in sys.path:

@@ -299,24 +299,6 @@ def test_read_at_reads_a_part_of_a_file(engine: Engine, tmp_path: Path) -> None:
         assert caught.value.problem.code == "model.missing"
 
 
-def test_the_probe_tells_engine_model_and_port(engine: Engine, tmp_path: Path) -> None:
-    import socket
-
-    (tmp_path / "engine").write_text("#!/bin/sh\n")
-    (tmp_path / "m.gguf").write_bytes(b"12345")
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        facts = engine.launcher.probe("~/engine", "~/m.gguf", "~/none.gguf", port)
-        assert (facts.engine, facts.engine_unusable, facts.model, facts.projector) == (False, True, 5, -1)
-        assert facts.port_free is False
-    (tmp_path / "engine").chmod(0o755)
-    (tmp_path / "model").mkdir()
-    facts = engine.launcher.probe("~/engine", "~/model", "", port)
-    assert (facts.engine, facts.model, facts.projector, facts.port_free) == (True, 0, None, True)
-    assert engine.launcher.probe("~/nowhere", "", "", port).engine is False
-    assert engine.launcher.probe("sh", "", "", port).engine is True
-
-
 def test_lines_are_cut_at_both_ends_and_inside_characters() -> None:
     splitter = LineSplitter(Stream.STDERR)
     data = "虎 1\r\n50%\r100%\nrest".encode()

@@ -19,7 +19,7 @@ from kotaro_bridge.domain.command import build_command
 from kotaro_bridge.domain.engine_log import Engine, LogLine, Stream
 from kotaro_bridge.domain.errors import ProblemError
 from kotaro_bridge.domain.gguf import read_gguf
-from kotaro_bridge.domain.ports import ChannelClosed, Cleaned, EngineCommand, Exited, ProcessEvent, Started
+from kotaro_bridge.domain.ports import ChannelClosed, Cleaned, EngineCommand, Exited, ProcessEvent, Started, TargetFacts
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.units import MIB
 from kotaro_bridge.host.guardian import GuardedProcess
@@ -49,6 +49,11 @@ def pc(tmp_path: Path) -> Iterator[SimulatedPC]:
 
 def wsl(pc: SimulatedPC, distro: str | None = "Ubuntu", short_s: float = 20.0) -> WslLauncher:
     return WslLauncher(pc.wsl_argv, distro, pc.env, short_s)
+
+
+def probe(launcher: WslLauncher, engine: str, model: str, projector: str, port: int) -> TargetFacts:
+    question = EngineCommand((engine, "--list-devices"), {}, (), ())
+    return launcher.probe(Engine.LLAMA_SERVER, question, model, projector, port)
 
 
 def refused(work: Callable[[], object]) -> tuple[str, dict[str, object]]:
@@ -146,8 +151,10 @@ def test_a_file_that_is_not_there(shared: SimulatedPC, path: str) -> None:
 
 
 def test_the_header_of_a_model_through_wsl(shared: SimulatedPC, port: int) -> None:
-    facts = wsl(shared).probe(LLAMA, GGUF, "", port)
+    facts = probe(wsl(shared), LLAMA, GGUF, "", port)
     assert (facts.engine, facts.engine_unusable, facts.port_free, facts.projector) == (True, False, True, None)
+    assert facts.devices is not None
+    assert "  CUDA0: NVIDIA GeForce RTX 4070 (12048 MiB, 10473 MiB free)" in facts.devices.said
     assert facts.model is not None
     launcher = wsl(shared)
     model = read_gguf(lambda offset, size: launcher.read_at(GGUF, offset, size), facts.model)
@@ -175,10 +182,10 @@ def test_a_read_that_fails_for_another_reason(tmp_path: Path) -> None:
 
 def test_what_a_target_says_of_what_is_not_there(shared: SimulatedPC) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        facts = wsl(shared).probe("~/no-engine", "~/no-model", "~/no-projector", server.getsockname()[1])
+        facts = probe(wsl(shared), "~/no-engine", "~/no-model", "~/no-projector", server.getsockname()[1])
     assert (facts.engine, facts.model, facts.projector, facts.port_free) == (False, -1, -1, False)
     (shared.home / "engine").write_text("not a program")
-    facts = wsl(shared).probe("~/engine", "", "~/models", 8080)
+    facts = probe(wsl(shared), "~/engine", "", "~/models", 8080)
     assert (facts.engine, facts.engine_unusable, facts.model, facts.projector) == (False, True, None, 0)
 
 
@@ -186,7 +193,7 @@ def test_a_target_that_says_nothing_is_unknown(tmp_path: Path) -> None:
     silent = tmp_path / "silent"
     silent.write_text("#!/bin/sh\necho; echo something else\n")
     silent.chmod(0o755)
-    facts = WslLauncher([str(silent)], None).probe("x", "y", "z", 1)
+    facts = probe(WslLauncher([str(silent)], None), "x", "y", "z", 1)
     assert (facts.engine, facts.engine_unusable, facts.model, facts.projector, facts.port_free) == (
         None,
         False,
@@ -199,13 +206,14 @@ def test_a_target_that_says_nothing_is_unknown(tmp_path: Path) -> None:
 def test_the_cards_as_the_target_sees_them(shared: SimulatedPC) -> None:
     (card,) = wsl(shared).nvidia_smi()
     assert (card.name, card.total) == ("NVIDIA GeForce RTX 4070", 12282 * MIB)
-    (card,) = LocalLauncher(shared.nvidia_smi_argv, {**os.environ, **shared.env}).nvidia_smi()
+    (card,) = LocalLauncher({**os.environ, **shared.local_env}).nvidia_smi()
     assert card.total == 12282 * MIB
 
 
 def test_a_machine_without_nvidia_smi(tmp_path: Path, pc: SimulatedPC) -> None:
     program = str(tmp_path / "nvidia-smi")
-    assert refused(LocalLauncher([program]).nvidia_smi) == ("gpu.smi_missing", {"program": program})
+    named = LocalLauncher({**os.environ, "NVIDIA_SMI": program})
+    assert refused(named.nvidia_smi) == ("gpu.smi_missing", {"program": "nvidia-smi"})
     pc.set(nvidia_smi="missing")
     assert refused(wsl(pc).nvidia_smi)[0] == "gpu.smi_missing"
     pc.set(nvidia_smi="blocked")
@@ -223,7 +231,7 @@ def everything(launcher: WslLauncher) -> list[Callable[[], object]]:
         launcher.installed,
         launcher.leftovers,
         lambda: launcher.reap("run", 0),
-        lambda: launcher.probe("x", "y", "z", 1),
+        lambda: probe(launcher, "x", "y", "z", 1),
         lambda: launcher.read_at("~/x", 0, 4, timeout_s=1.0),
         launcher.nvidia_smi,
     ]
@@ -248,7 +256,7 @@ def test_a_pc_where_wsl_is_only_a_stub(tmp_path: Path) -> None:
         for work in (launcher.installed, launcher.leftovers, lambda: launcher.reap("run", 0)):
             assert refused(work)[0] == "wsl.not_installed"
         assert launcher.run(["true"], timeout_s=20).code == 1
-        assert launcher.probe("x", "y", "z", 1).engine is None
+        assert probe(launcher, "x", "y", "z", 1).engine is None
         assert refused(lambda: launcher.read_at("~/x", 0, 4))[0] == "model.unreadable"
         assert refused(launcher.nvidia_smi)[0] == "gpu.smi_no_answer"
     assert time.monotonic() - begin < 20, "the prompt stands for a minute"
@@ -272,7 +280,7 @@ def test_a_wsl_that_fails_says_its_code(pc: SimulatedPC) -> None:
 def test_a_distro_that_does_not_exist(shared: SimulatedPC) -> None:
     launcher = wsl(shared, "Debian")
     assert refused(lambda: launcher.run(["true"], timeout_s=20)) == ("wsl.distro_not_found", {"distro": "Debian"})
-    assert refused(lambda: launcher.probe("x", "y", "", 1))[0] == "wsl.distro_not_found"
+    assert refused(lambda: probe(launcher, "x", "y", "", 1))[0] == "wsl.distro_not_found"
     assert refused(lambda: launcher.read_at("~/x", 0, 1))[0] == "wsl.distro_not_found"
     assert launcher.leftovers() == ()
     assert launcher.reap("run", 0) == ()
@@ -339,7 +347,8 @@ def test_an_engine_from_its_start_to_its_end(engine: Run) -> None:
     engine.start("/bin/sh", "-c", 'echo "out $CUDA_VISIBLE_DEVICES"; echo 虎 >&2; exit 3')
     started, exited, cleaned, closed = engine.end()
     assert isinstance(started, Started)
-    assert (exited, cleaned) == (Exited(3, None), Cleaned(()))
+    assert isinstance(exited, Exited)
+    assert (exited.code, exited.signal, cleaned) == (3, None, Cleaned(()))
     assert isinstance(closed, ChannelClosed)
     assert (closed.code, closed.cleaned) == (0, True)
     assert {(line.stream, line.text) for line in engine.lines} == {(Stream.STDOUT, "out 0"), (Stream.STDERR, "虎")}
