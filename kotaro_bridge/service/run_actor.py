@@ -169,6 +169,8 @@ class RunActor:
             self._enter(before.phase)
         elif self._run != before:
             self._show(self._view.since)
+            if _code(self._run.warning) != _code(before.warning):
+                self._context.bus.publish(PhaseChanged(before.phase, self._view))
         for effect in effects:
             self._carry_out(effect)
 
@@ -193,7 +195,11 @@ class RunActor:
         self._context.bus.publish(PhaseChanged(old, self._view))
 
     def _note_used(self, session: Session) -> None:
+        """What is in use when the end begins, and how much of the run Windows has moved off the card by then."""
         session.used_at_end = self._context.prover.used(self.profile.gpu)
+        counters, clearance = self._context.machine.counters.read(), session.clearance
+        shared, before = counters.shared if counters else None, clearance.shared_before if clearance else None
+        session.moved_at_end = max(0, shared - before) if shared is not None and before is not None else 0
 
     def _show(self, since: float) -> None:
         with self._changed:
@@ -362,5 +368,11 @@ class RunActor:
             session.remedies = remedies_for(self._context.machine, self.profile, session, why)
         before = session.clearance.used_before if session.clearance else None
         prover = self._context.prover
-        left_over = prover.vram_left(self.profile.gpu, before, session.used_at_end, session.vram_taken)
+        taken = None if session.vram_taken is None else max(0, session.vram_taken - session.moved_at_end)
+        left_over = prover.vram_left(self.profile.gpu, before, session.used_at_end, taken)
         return rs.Confirmed(session.generation, left_over)
+
+
+def _code(warning: Problem | None) -> str:
+    """What a warning is about, without its numbers: those change with every sample."""
+    return warning.code if warning is not None else ""

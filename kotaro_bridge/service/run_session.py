@@ -54,7 +54,8 @@ class Session:
         proved: a proof has passed; a later one cannot go by what was in use before the start.
         exited: the engine ended (by itself, or after it was told to).
         end_told: an end has been put to the run.
-        used_at_end: bytes in use on the card when the end began.
+        used_at_end: bytes in use on the card when the end began; moved_at_end: bytes by which shared GPU memory had
+            risen by then, which are no longer on the card.
         remedies: what would let a refused or failed start work; need: see `GateResult`.
         lines_seen, vram_seen: log lines, and the most VRAM in use, when it was last asked whether loading moves.
     """
@@ -70,6 +71,7 @@ class Session:
     speed: Speed | None = None
     vram_taken: int | None = None
     used_at_end: int | None = None
+    moved_at_end: int = 0
     first_line: int = 0
     proved: bool = False
     exited: bool = False

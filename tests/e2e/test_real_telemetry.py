@@ -61,7 +61,7 @@ class Attached:
     profile: Profile
     http: HttpEngine
     runs: FakeSupervisor
-    shared_before: int | None = None
+    clearance: None = None
 
     @property
     def view(self) -> RunView:

@@ -470,7 +470,20 @@ def test_a_warning_is_shown_until_a_later_proof_holds() -> None:
         assert view.endpoint is not None
         run.actor.prove_again()
         run.until(lambda view: view.phase is Phase.READY and view.warning is None)
-        assert run.heard.phases == [*SERVED, Phase.PROVING, Phase.READY]
+        assert run.heard.phases == [*SERVED, Phase.READY, Phase.PROVING, Phase.READY]
+
+
+def test_a_warning_is_told_once_for_each_cause_whatever_its_numbers() -> None:
+    with life() as run:
+        run.serves()
+        for code, size in (("watch.spill", 1), ("watch.spill", 2), ("watch.slow", 2)):
+            run.actor.warn(1, problem(code, size=size))
+        run.until(lambda view: view.warning == problem("watch.slow", size=2))
+        told = [(each.old, each.view.warning) for each in run.heard.changes if each.view.warning is not None]
+        assert told == [
+            (Phase.READY, problem("watch.spill", size=1)),
+            (Phase.READY, problem("watch.slow", size=2)),
+        ]
 
 
 def test_a_run_that_ends_while_its_proof_waits_for_the_ready_line() -> None:
@@ -800,6 +813,29 @@ def test_memory_that_stays_makes_an_orphan() -> None:
         machine.gpu.used = 1100 * MIB  # others took something meanwhile
         run.actor.stop()
         run.waits_for(Phase.FAILED)
+
+
+@pytest.mark.parametrize(("counted", "end"), [(True, Phase.FAILED), (False, Phase.ORPHANED)])
+def test_what_windows_had_moved_off_the_card_cannot_come_back_there(counted: bool, end: Phase) -> None:
+    """A game squeezed a part of the model out, which ended the run for it: the card stays as full as the game made it,
+    and less came back than the run had taken.
+    """
+    machine = Machine()
+    with life(machine=machine) as run:
+        engine = run.serves()
+        engine.obeys = False
+        taken, moved, game = CLAIMED + 525 * MIB, 3000 * MIB, 4000 * MIB
+        machine.gpu.used = 900 * MIB + taken - moved + game
+        if counted:
+            machine.counters.shared = 190 * MIB + moved
+        else:
+            machine.counters.present = False
+        run.actor.disqualify(1, problem("watch.squeezed"))
+        engine.was_asked("stop 10")
+        run.until(lambda _: run.actor._session.used_at_end is not None)
+        machine.gpu.used = 900 * MIB + game
+        engine.exits(frees=False)
+        run.waits_for(end)
 
 
 # --- late answers, defects, the end of the actor ----------------------------------------------------------------------

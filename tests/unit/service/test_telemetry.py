@@ -210,15 +210,6 @@ def test_a_driver_lost_over_three_samples_ends_the_run() -> None:
         assert view.problem.code == "gpu.driver_lost"
 
 
-def test_a_driver_that_comes_back_ends_nothing() -> None:
-    with serving() as watched:
-        for failure in (problem("gpu.driver_lost"), problem("gpu.driver_lost"), None, problem("gpu.driver_lost")):
-            watched.machine.gpu.failure = failure
-            watched.tick()
-        watched.machine.gpu.failure = None
-        assert watched.ends_as_asked()
-
-
 def proved_again(watched: Watched) -> bool:
     """Whether the run went through the proof once more, and is ready."""
     return watched.run.heard.phases[-3:] == [Phase.READY, Phase.PROVING, Phase.READY]
