@@ -27,9 +27,8 @@ from kotaro_bridge.cli_print import (
 )
 from kotaro_bridge.cli_remedy import remedy
 from kotaro_bridge.cli_session import Json, product, raise_if_error, session
-from kotaro_bridge.domain.engine_log import Engine
-from kotaro_bridge.domain.errors import Problem, ProblemError, problem
-from kotaro_bridge.domain.placement import Verdict, judge_log
+from kotaro_bridge.cli_verdict import verdict
+from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.run_state import Phase
 from kotaro_bridge.domain.units import format_gib, parse_size
 from kotaro_bridge.host.control import ask
@@ -42,6 +41,7 @@ cli = typer.Typer(name="kotaro-bridge", no_args_is_help=False, add_completion=Fa
 profiles_cli = typer.Typer(no_args_is_help=True, help="The profiles that can be started.")
 cli.add_typer(profiles_cli, name="profiles")
 cli.command()(remedy)
+cli.command()(verdict)
 
 
 def run_command_line(arguments: list[str]) -> int:
@@ -266,41 +266,6 @@ def _stored_logs(profile: str | None, lines: int) -> dict[str, list[str]]:
         return {}
     kept = files[-1].read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
     return {files[-1].stem: kept}
-
-
-@cli.command()
-def verdict(
-    engine: Annotated[Engine, typer.Argument(help="Whose log it is.")],
-    log_file: Annotated[Path, typer.Argument(metavar="LOGFILE", help="Stdout, or both streams in one file.")],
-    stderr: Annotated[Path | None, typer.Option(help="Stderr, where it was kept apart.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Where the model was, judged from an engine's log alone. Exit code 0 only for `gpu`."""
-    try:
-        text = log_file.read_text(encoding="utf-8", errors="replace")
-        errors = stderr.read_text(encoding="utf-8", errors="replace") if stderr else None
-    except OSError as error:
-        raise ProblemError(
-            problem("cli.file_unreadable", path=str(error.filename), detail=str(error.strerror))
-        ) from None
-    judgement = judge_log(engine, text, errors)
-    if as_json:
-        print_json(
-            {
-                "engine": engine.value,
-                "verdict": judgement.verdict.value,
-                "reasons": [reason.to_json() for reason in judgement.reasons],
-                "facts": judgement.facts.to_json(),
-            }
-        )
-    else:
-        typer.echo(judgement.verdict.value)
-    if not as_json or judgement.verdict is not Verdict.GPU:
-        for reason in judgement.reasons:
-            message = session.texts.message(Problem(f"proof.{reason.code.value}", reason.params))
-            where = f" ({reason.stream or 'log'}:{reason.line_no})" if reason.line_no else ""
-            typer.echo(f"- {message.what}{where}", err=True)
-    raise typer.Exit(0 if judgement.verdict is Verdict.GPU else 1)
 
 
 @profiles_cli.command("list")

@@ -59,8 +59,10 @@ def print_report(texts: Texts, report: GateReport) -> None:
         message = texts.message(one.message)
         name = texts.text(f"ui.check.{one.id.value}")
         typer.echo(f"{marks[one.status]:8} {name}: {message.what}", err=one.blocks)
-        if one.blocks and message.do:
-            typer.echo(f"{'':9}{message.do}", err=True)
+        if one.blocks:
+            for line in (*(f"  {line}" for line in one.message.evidence), message.do):
+                if line:
+                    typer.echo(f"{'':9}{line}", err=True)
 
 
 def print_remedies(texts: Texts, profile_id: str, remedies: Sequence[Remedy]) -> None:

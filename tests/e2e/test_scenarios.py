@@ -20,9 +20,9 @@ LLAMA, VLLM = "qwen2.5-14b-q4_k_m", "qwen2.5-7b-awq"
 CHECK_S, RUN_S, STOP_S = 15.0, 30.0, 8.0
 CHECKS = {
     *("driver", "wsl", "gpu_in_target", "engine", "model"),
-    *("port_windows", "port_target", "localhost_forwarding", "vram"),
+    *("engine_gpu", "config_file", "port_windows", "port_target", "localhost_forwarding", "vram"),
 }
-UNASKED = {"engine": "unknown", "model": "unknown", "port_target": "unknown"}
+UNASKED = dict.fromkeys(("engine", "engine_gpu", "config_file", "model", "port_target"), "unknown")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +46,16 @@ def case(scenario: str, profile: str, end: str, blocked: dict[str, str] | None =
     return pytest.param(scenario, expected, id=f"{scenario}-{profile}")
 
 
-NO_DRIVER = {"driver": "failed", "gpu_in_target": "failed", "vram": "unknown"}
-NO_GPU_IN_WSL = {"gpu_in_target": "failed", "vram": "unknown"}
+NO_GPU_IN_WSL = {"gpu_in_target": "failed", "engine_gpu": "failed", "vram": "unknown"}
+NO_DRIVER = {"driver": "failed", **NO_GPU_IN_WSL}
+NO_CUDA = {"engine_gpu": "failed"}
 NO_WSL = {"wsl": "failed", "gpu_in_target": "unknown", "vram": "unknown", **UNASKED}
+LLAMA_SERVER = "llama.cpp/build/bin/llama-server"
+MISSING = "libcudart.so.13: cannot open shared object file: No such file or directory"
+TOO_OLD = {"driver": "566.36", "cuda": 13, "needed": 580}
+VULKAN = "Vulkan0: NVIDIA GeForce RTX 4070"
 OLLAMA = "ollama_llama_server.exe (7,156 MiB)"
+UNLOADABLE = "Ollama qwen3:8b (7,168 MiB)"
 
 CASES = [
     case("rtx4070-12gb", LLAMA, "ready"),
@@ -64,23 +70,33 @@ CASES = [
     case("no-gpu-in-wsl", VLLM, "gpu.smi_blocked", NO_GPU_IN_WSL),
     case("vram-taken", LLAMA, "gate.vram.held", {"vram": "failed"}, holders=OLLAMA),
     case("vram-taken", VLLM, "gate.vram.held", {"vram": "failed"}, holders=OLLAMA),
+    case("ollama-holds", LLAMA, "gate.vram.held", {"vram": "failed"}, holders=UNLOADABLE),
+    case("ollama-holds", VLLM, "gate.vram.held", {"vram": "failed"}, holders=UNLOADABLE),
     case("no-wsl", LLAMA, "wsl.not_installed", NO_WSL),
     case("no-wsl", VLLM, "wsl.not_installed", NO_WSL),
     case("spill", LLAMA, "proof.spill"),
     case("spill", VLLM, "proof.spill"),
     case("engine-oom", LLAMA, "proof.out_of_gpu_memory"),
     case("engine-oom", VLLM, "proof.out_of_gpu_memory"),
-    case("host-oom", LLAMA, "engine.killed", signal=9),
-    case("host-oom", VLLM, "proof.engine_killed", signal=9),
-    case("cpu-build", LLAMA, "proof.device_invalid", device="CUDA0"),
-    case("cpu-build", VLLM, "proof.no_gpu_device"),
+    case("host-oom", LLAMA, "engine.out_of_ram"),
+    case("host-oom", VLLM, "engine.out_of_ram_unsized"),
+    case("cpu-build", LLAMA, "engine.cpu_build", NO_CUDA, path=f"~/{LLAMA_SERVER}"),
+    case("cpu-build", VLLM, "engine.package_for_cpu", NO_CUDA, package="vLLM 0.25.0+cpu"),
+    case("cuda-missing", LLAMA, "engine.cuda_library_missing", NO_CUDA, libraries="libcudart.so.13", cuda=13),
+    case("cuda-missing", VLLM, "engine.torch_library_missing", NO_CUDA, detail=MISSING, version="2.11.0+cu130"),
+    case("old-driver", LLAMA, "engine.driver_too_old", NO_CUDA, **TOO_OLD),
+    case("old-driver", VLLM, "engine.driver_too_old", NO_CUDA, **TOO_OLD),
+    case("vulkan-build", LLAMA, "engine.other_backend", NO_CUDA, path=f"~/{LLAMA_SERVER}", devices=VULKAN),
+    case("old-build", LLAMA, "engine.too_old", NO_CUDA, path=f"~/{LLAMA_SERVER}"),
+    case("torch-cpu", VLLM, "engine.package_for_cpu", NO_CUDA, package="torch 2.11.0+cpu"),
 ]
 EVIDENCE = {
     "proof.out_of_gpu_memory": "out of memory",
-    "engine.killed": "Killed",
-    "proof.engine_killed": "{'EngineCore_DP0': -9}",
-    "proof.device_invalid": "invalid device: CUDA0",
-    "proof.no_gpu_device": "Failed to infer device type",
+    "engine.out_of_ram": "Killed",
+    "engine.out_of_ram_unsized": "{'EngineCore_DP0': -9}",
+    "engine.cpu_build": "  (none)",
+    "engine.cuda_library_missing": "libcudart.so.13 => not found",
+    "engine.too_old": "invalid argument: --list-devices",
 }
 """What of the engine's own words has to be shown."""
 
@@ -123,7 +139,8 @@ def _assert_check(line: CommandLine, expected: Expected) -> None:
     check = line.call("check", "--profile", expected.profile, "--json", deadline_s=CHECK_S)
     assert check.code == (1 if expected.blocked else 0), check
     found = {each["id"]: each["status"] for each in check.json["checks"]}
-    assert found == dict.fromkeys(CHECKS, "passed") | expected.blocked
+    of_engine = {} if expected.profile == LLAMA else {"config_file": "skipped"}
+    assert found == dict.fromkeys(CHECKS, "passed") | expected.blocked | of_engine
     assert bool(check.err) == bool(expected.blocked)
 
 

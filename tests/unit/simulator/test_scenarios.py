@@ -32,6 +32,11 @@ ALL = {
     "engine-oom",
     "host-oom",
     "cpu-build",
+    "cuda-missing",
+    "old-driver",
+    "vulkan-build",
+    "old-build",
+    "torch-cpu",
 }
 
 
