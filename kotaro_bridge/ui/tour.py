@@ -12,23 +12,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from PySide6.QtCore import QObject, QRect, Qt, QTimer, Signal, Slot
-from PySide6.QtGui import QColor, QPainter, QPaintEvent
+from PySide6.QtCore import QObject, QTimer, Signal, Slot
 from PySide6.QtWidgets import QApplication, QSystemTrayIcon, QWidget
 
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.run_state import Phase
 from kotaro_bridge.domain.run_view import PhaseChanged
 from kotaro_bridge.domain.units import MIB
-from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.desk import Desk
-from kotaro_bridge.ui.icons import state_pixmap
+from kotaro_bridge.ui.dialogs.block import HIGHEST
 from kotaro_bridge.ui.main_window import USUAL, MainWindow
 from kotaro_bridge.ui.pages.dashboard import Dashboard
 from kotaro_bridge.ui.shell import Shell
-from kotaro_bridge.ui.theme import DARK, LIGHT, Theme
-from kotaro_bridge.ui.view_models.look import Look
+from kotaro_bridge.ui.theme import Theme
 from kotaro_bridge.ui.view_models.status import card_of, is_blocked
+from kotaro_bridge.ui.widgets.state_sheet import StateSheet
 
 TICK_MS = 40
 WHOLE_S = 36.0
@@ -192,13 +190,17 @@ class Tour(QObject):
     def _take_the_place(self, profile: Profile, of: Profile, window: MainWindow) -> Iterator[Until]:
         """A second model finds the card taken, and one click stops the first and starts it."""
         yield from self._refused(profile, window)
+        yield from self._apply(profile)
+        yield Until(f"{of.title} stopped", lambda: self._phase(of) is Phase.STOPPED, 0)
+
+    def _apply(self, profile: Profile) -> Iterator[Until]:
+        """Click the best remedy of a refused model, and see it load."""
         dialog = self._shell.dialogs[profile.id]
         yield Until(f"a remedy for {profile.title}", lambda: bool(dialog.remedies), 0)
         self._shoot(dialog, "refused-remedies")
         self._passing = {Phase.LOADING: "remedy-loading"}
         dialog.remedies[0].click()
         self._shoot(dialog, "remedy-under-way")
-        yield Until(f"{of.title} stopped", lambda: self._phase(of) is Phase.STOPPED)
         yield Until(f"a new start of {profile.title}", lambda: self._phase(profile) is not Phase.REFUSED)
         yield from self._until(profile, "loading", (Phase.LOADING, Phase.PROVING, Phase.READY))
 
@@ -216,13 +218,22 @@ class Tour(QObject):
         self._shell.tray.starts[profile.id].trigger()
         yield Until(f"{profile.title} refused", lambda: self._phase(profile) is Phase.REFUSED)
         yield Until("the dialog that says why", lambda: profile.id in self._shell.dialogs)
+        self._shell.dialogs[profile.id].fit(HIGHEST)  # whatever the screen, as the window
         yield self._settled()
 
     def _refusal(self, profile: Profile, window: MainWindow) -> Iterator[Until]:
         yield from self._refused(profile, window)
+        used = self._used(profile)
+        if self._desk.supervisor.view(profile.id).remedies:
+            yield from self._apply(profile)
+            yield from self._until_ready(profile)
+            self._shoot(window, "remedy-ready")
+            yield from self._stop(profile, window, used)
+            return
         dialog = self._shell.dialogs[profile.id]
         self._shoot(dialog, "refused")
         dialog.folds[0].click()
+        dialog.fit(HIGHEST)
         yield self._settled()
         self._shoot(dialog, "refused-all-checks")
         dialog.close_button.click()
@@ -362,27 +373,3 @@ def choose(desk: Desk) -> Chosen:
     rival = next((profile for profile in fitting if profile is not good and (profile.stated_need or 0) > room), None)
     held = [profile for profile in refused if (profile.stated_need or 0) <= total]
     return Chosen(good, image, rival, next(reversed(held or refused), None))
-
-
-class StateSheet(QWidget):
-    """All tray icons side by side, on a light and on a dark ground, in the sizes of the tray."""
-
-    def __init__(self, texts: Texts) -> None:
-        super().__init__()
-        self._texts = texts
-        self.setFixedSize(640, 190)
-
-    def paintEvent(self, event: QPaintEvent) -> None:
-        """Draw the sheet."""
-        painter = QPainter(self)
-        names = (Phase.IDLE, Phase.LOADING, Phase.READY, Phase.FAILED, Phase.ORPHANED, Phase.STOPPING)
-        for line, tokens in enumerate((LIGHT, DARK)):
-            painter.fillRect(0, line * 95, 640, 95, QColor(tokens.side))
-            painter.setPen(QColor(tokens.text))
-            for column, (look, phase) in enumerate(zip(Look, names, strict=True)):
-                left, top = 20 + column * 103, line * 95 + 14
-                for size, offset in ((16, 0), (20, 22), (32, 48)):
-                    painter.drawPixmap(left + offset, top + (32 - size) // 2, state_pixmap(look, size))
-                words = self._texts.text(f"ui.phase.{phase}")
-                painter.drawText(QRect(left - 8, top + 40, 100, 30), Qt.TextFlag.TextWordWrap, words)
-        painter.end()

@@ -16,6 +16,7 @@ from PySide6.QtWidgets import QAbstractButton, QApplication, QLabel, QLineEdit, 
 from kotaro_bridge.domain.run_state import Phase
 from kotaro_bridge.domain.run_view import Speed
 from kotaro_bridge.texts import LANGUAGES
+from kotaro_bridge.ui.dialogs.block import HIGHEST, BlockDialog
 from kotaro_bridge.ui.first_icon import make_application
 from kotaro_bridge.ui.main_window import SMALLEST, USUAL, MainWindow
 from kotaro_bridge.ui.shell import Shell
@@ -71,6 +72,8 @@ class Studio:
 
     def shoot(self, widget: QWidget, name: str) -> None:
         """Save a picture and look for texts that are cut off."""
+        if isinstance(widget, BlockDialog):
+            widget.fit(HIGHEST)  # the platform's screen is smaller than any real one
         settle()
         widget.grab().save(str(self._folder / f"{name}-{self._suffix}.png"))
         self.faults += [f"{name}-{self._suffix}: {fault}" for fault in cut_off(widget)]

@@ -15,7 +15,7 @@ from kotaro_bridge.domain.remedy import Remedy, RemedyKind
 from kotaro_bridge.domain.run_state import Phase
 from kotaro_bridge.ui import tour
 from kotaro_bridge.ui.tour import Chosen, choose, run_tour
-from tests.ui.fake_desk import A7, A32, CPM, PROFILES, Q14, FakeWorld, gate
+from tests.ui.fake_desk import A7, A32, CPM, PROFILES, Q14, REMEDIES, FakeWorld, gate
 
 STEP_MS = 60
 STARTS = (Phase.CHECKING, Phase.LAUNCHING, Phase.LOADING, Phase.PROVING, Phase.READY)
@@ -28,6 +28,7 @@ class LiveWorld:
     def __init__(self) -> None:
         self.world = FakeWorld()
         self.starts: tuple[Phase, ...] = STARTS
+        self.held_mib = 0
         self._live: str | None = None
         self._queue: list[tuple[str, Phase]] = []
         supervisor = self.world.supervisor
@@ -40,7 +41,9 @@ class LiveWorld:
 
     def _on_start(self, profile_id: str) -> None:
         need = next(p.stated_need for p in PROFILES if p.id == profile_id) or 0
-        if self._live is not None:
+        if self.held_mib:
+            self.world.supervisor.refuse(profile_id, gate(round(need / 2**20), 4000), REMEDIES[0])
+        elif self._live is not None:
             there = Remedy(RemedyKind.STOP_RUN, self._live, self._live)
             self.world.supervisor.refuse(profile_id, gate(round(need / 2**20), 1200), there)
         elif need > 11000 * 2**20:
@@ -49,7 +52,9 @@ class LiveWorld:
             self._queue.extend((profile_id, phase) for phase in self.starts)
 
     def _on_apply(self, profile_id: str, remedy: Remedy) -> None:
-        self._queue.extend((remedy.value, phase) for phase in ENDS)
+        self.held_mib = 0
+        if remedy.kind is RemedyKind.STOP_RUN:
+            self._queue.extend((remedy.value, phase) for phase in ENDS)
         self._queue.extend((profile_id, phase) for phase in self.starts)
 
     def _step(self) -> None:
@@ -57,7 +62,7 @@ class LiveWorld:
             profile_id, phase = self._queue.pop(0)
             self._live = profile_id if phase is Phase.READY else None if phase in ENDS else self._live
             self.world.supervisor.move(profile_id, phase)
-        self.world.telemetry.fill(4, self._live, 9800 if self._live else 0)
+        self.world.telemetry.fill(4, self._live, 9800 if self._live else self.held_mib)
         self.world.telemetry.tick()
 
     def close(self) -> None:
@@ -106,6 +111,37 @@ def test_the_tour_walks_through_everything_and_leaves_pictures(
     taken = [("start", Q14.id), ("start", A7.id), (f"stop={Q14.id}", A7.id), ("stop", A7.id)]
     assert asked == [*taken, ("start", CPM.id), ("stop", CPM.id), ("start", A32.id)]
     assert live.world.connect.images == [False, False, True]
+
+
+def test_where_another_program_holds_the_card_the_tour_frees_it(
+    live: LiveWorld, qapp: QApplication, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    live.held_mib = 7168
+    assert run_tour(qapp, live.world.desk, tmp_path, "light") == 0, capsys.readouterr().err
+    names = [path.stem[3:] for path in sorted(tmp_path.glob("*.png"))]
+    assert names[3:-1] == [
+        "refused-remedies",
+        "remedy-under-way",
+        "remedy-loading",
+        "remedy-ready",
+        "stopping",
+        "stopped-memory-free",
+    ]
+    assert live.world.supervisor.asked == [("start", Q14.id), ("unload=qwen3:8b", Q14.id), ("stop", Q14.id)]
+
+
+def test_a_remedy_that_leads_to_no_start_is_named(
+    live: LiveWorld,
+    qapp: QApplication,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("kotaro_bridge.ui.tour.WHOLE_S", 2)
+    live.held_mib = 7168
+    live.world.supervisor.on_apply = None
+    assert run_tour(qapp, live.world.desk, tmp_path, "light") == 1
+    assert "this did not come: a new start of Qwen2.5 14B Q4_K_M" in capsys.readouterr().err
 
 
 def test_a_step_that_does_not_come_is_named_and_the_model_stopped(

@@ -131,17 +131,18 @@ class BlockDialog(QDialog):
         box.addStretch(1)
         self._scroll.setWidget(content)
         self._content = content
-        self._fit()
+        self.fit()
 
-    def _fit(self) -> None:
-        """As high as the content needs, up to what a small screen has."""
+    def fit(self, most: int | None = None) -> None:
+        """As high as the content needs, up to `most` or what a small screen has."""
         if self._content is None:
             return
+        if most is None:
+            most = min(HIGHEST, self.screen().availableGeometry().height() - FRAME)
         self._content.adjustSize()
         inner = self._content.layout()
         width = max(WIDTH, self.width()) - 7 * UNIT
         height = inner.totalHeightForWidth(width) if inner is not None and inner.hasHeightForWidth() else 200
-        most = min(HIGHEST, self.screen().availableGeometry().height() - FRAME)
         self.resize(max(WIDTH, self.width()), min(most, height + 104))
 
     def _head(self, report: BlockReport) -> QWidget:
@@ -189,7 +190,7 @@ class BlockDialog(QDialog):
         def turn(opened: bool) -> None:
             fold.setText(f"{'▾' if opened else '▸'} {name}")
             inner.setVisible(opened)
-            self._fit()
+            self.fit()
 
         fold.toggled.connect(turn)
         self.folds.append(fold)
