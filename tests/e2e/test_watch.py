@@ -181,3 +181,17 @@ def test_a_crash_while_serving_names_its_cause(owner: Owner) -> None:
         "proof.cuda_error",
         "an illegal memory access was encountered",
     )
+
+
+@pytest.mark.parametrize("linux_side", ["real", "stand-in"])
+def test_an_engine_that_linux_killed_for_want_of_ram_is_named_with_figures(owner: Owner, linux_side: str) -> None:
+    owner.pc.set(engine="host-oom", linux_side=linux_side)
+    owner.product.supervisor.start(MODEL)
+    view = owner.heard.phase(Phase.FAILED)
+    assert view.problem is not None
+    assert view.problem.code == "engine.out_of_ram"
+    message = owner.product.texts.message(view.problem)
+    assert "ran out of RAM" in message.what
+    assert "?" not in message.what + message.do
+    assert ".wslconfig" in message.do
+    assert "10,614 MiB (the model with 8,566 MiB, and 2 GiB)" in message.do
