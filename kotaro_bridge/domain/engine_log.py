@@ -57,11 +57,13 @@ class EventKind(Enum):
     VERBOSITY = auto()
     READY = auto()
     STARTING = auto()
+    START = auto()
     CONFIG_FILE = auto()
     # which devices there are and which are used
     DEVICE_TABLE = auto()
     DEVICE_ENTRY = auto()
     DEVICE_USED = auto()
+    DEVICES_FOUND = auto()
     CUDA_INIT_FAILED = auto()
     NO_USABLE_GPU = auto()
     CPU_PLATFORM = auto()

@@ -103,6 +103,32 @@ GATES: Gates = (
             ),
         ),
     ),
+    (
+        "print_meta: ",  # until 2025
+        (
+            _rule(K.MODEL_DIMENSION, r"llm_load_print_meta: (?P<key>n_vocab|n_embd|n_layer)\s+= (?P<value_n>\d+)\s*$"),
+            _rule(K.FILE_SIZE, rf"llm_load_print_meta: model size\s+= {_MIB}"),
+            _rule(K.FILE_SIZE, r"llm_load_print_meta: model size\s+= (?P<size_gib>\d+(?:\.\d+)?) GiB"),
+        ),
+    ),
+    (
+        "build",
+        (
+            _rule(K.START, r"build: \d+ \("),
+            _rule(K.START, r"main: build = \d+ \("),
+            _rule(K.START, r"INFO \[\s*main\] build info \|"),
+        ),
+    ),
+    ("initializing ...", (_rule(K.START, r"srv\s+\S+: initializing \.\.\.\s*$"),)),
+    (
+        "level=INFO ",  # Ollama's own lines around those of its llama.cpp
+        (
+            _rule(K.START, r'time=\S+ level=INFO source=\S+ msg="starting (?:llama server|(?:\w+ )?runner)'),
+            _rule(K.READY, r'time=\S+ level=INFO source=\S+ msg="llama runner started in '),
+        ),
+    ),
+    ("model loaded |", (_rule(K.READY, r"INFO \[\s*main\] model loaded \|"),)),  # 2024
+    ("CUDA devices", (_rule(K.DEVICES_FOUND, r"ggml_cuda_init: found (?P<devices_n>\d+) CUDA devices"),)),
     ("listening on ", (_rule(K.READY, r"(?:srv\s+\S+|main:) (?:server is )?listening on (?P<url>\S+)"),)),
     (
         " params to ",
@@ -159,6 +185,10 @@ GATES: Gates = (
     ("CLIP graph", (_rule(K.CLIP_UNSUPPORTED, r"\w+: WARNING: the CLIP graph uses unsupported operators"),)),
     ("router", (_rule(K.ROUTER, _TAG + r"starting (?:server in router mode|router server)"),)),
 )
+
+
+# Lines of requests, nearly all of a long log: no rule above fits one, and knowing that at their start spares the rest.
+CHATTER = compiled(_PREFIX + r"(?:slot|que|res|srv +(?:update_slots|log_server_r):) ").match
 
 
 def parse(line: LogLine) -> Event | None:

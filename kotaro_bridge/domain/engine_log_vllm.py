@@ -70,6 +70,9 @@ GATES: Gates = (
     ("Application startup", (_rule(K.READY, r"Application startup complete\.", _UVICORN),)),
 )
 
+# Lines of requests (uvicorn): no rule above fits one.
+CHATTER = re.compile(r'(?:\([^)]*\) )?INFO: +\S+ - "').match
+
 # Options whose value moves weights, KV or encoder results out of the GPU (reference vllm §5.1), in both spellings of
 # the option lists: `'cpu_offload_gb': 4.0` and `cpu_offload_gb=4.0`. The values below are the defaults: off.
 _OPTION = re.compile(

@@ -16,6 +16,7 @@ class Evidence:
     def __init__(self) -> None:
         self.loads: list[ModelLoad] = []
         self.devices_used: list[str] = []
+        self.devices_found: int | None = None
         self.layers: tuple[int, int] | None = None
         self.splits: int | None = None
         self.vision = False
@@ -138,6 +139,9 @@ class Evidence:
     def _device_used(self, event: Event) -> None:
         if event.text("device") not in self.devices_used:
             self.devices_used.append(event.text("device"))
+
+    def _devices_found(self, event: Event) -> None:
+        self.devices_found = event.number("devices")
 
     def _model_start(self, _event: Event) -> None:
         self.loads.append(ModelLoad())
@@ -268,6 +272,7 @@ _HANDLERS = {
     K.READY: Evidence._is_ready,
     K.STARTING: Evidence._is_starting,
     K.DEVICE_USED: Evidence._device_used,
+    K.DEVICES_FOUND: Evidence._devices_found,
     K.MODEL_START: Evidence._model_start,
     K.MODEL_DIMENSION: Evidence._dimension,
     K.PER_LAYER_EMBEDDING: Evidence._per_layer,

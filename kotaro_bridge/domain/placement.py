@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from kotaro_bridge.domain import engine_log_llama, engine_log_vllm
 from kotaro_bridge.domain.engine_failures import FailureWatch
-from kotaro_bridge.domain.engine_log import Engine, Event, EventKind, LogFacts, LogLine, Stream, Value, split_log
+from kotaro_bridge.domain.engine_log import Engine, Event, EventKind, LogFacts, LogLine, Stream, Value
 from kotaro_bridge.domain.evidence import Evidence
 from kotaro_bridge.domain.model_load import is_gpu
 from kotaro_bridge.domain.placement_rules import (
@@ -28,9 +28,12 @@ from kotaro_bridge.domain.placement_rules import (
 )
 from kotaro_bridge.domain.reasons import Expectation, Judgement, Reason, ReasonCode, Verdict
 
-__all__ = ["Expectation", "Judgement", "PlacementWatch", "Reason", "ReasonCode", "Verdict", "judge_log"]
+__all__ = ["Expectation", "Judgement", "PlacementWatch", "Reason", "ReasonCode", "Verdict"]
 
-_PARSERS = {Engine.LLAMA_SERVER: engine_log_llama.parse, Engine.VLLM: engine_log_vllm.parse}
+_DIALECTS = {
+    Engine.LLAMA_SERVER: (engine_log_llama.parse, engine_log_llama.GATES, engine_log_llama.CHATTER),
+    Engine.VLLM: (engine_log_vllm.parse, engine_log_vllm.GATES, engine_log_vllm.CHATTER),
+}
 
 
 class _DryRun:
@@ -60,7 +63,8 @@ class PlacementWatch:
     def __init__(self, engine: Engine, expectation: Expectation | None = None) -> None:
         self._engine = engine
         self._expected = expectation
-        self._parse = _PARSERS[engine]
+        self._parse, gates, self._is_chatter = _DIALECTS[engine]
+        self._words = tuple(word for word, _rules in gates)
         self._evidence = Evidence()
         self._failures = FailureWatch(engine)
         self._reasons: dict[ReasonCode, Reason] = {}
@@ -74,6 +78,11 @@ class PlacementWatch:
     def ready(self) -> bool:
         """The engine printed its own ready line (`listening on`, `Application startup complete.`)."""
         return self._evidence.ready
+
+    @property
+    def starting(self) -> bool:
+        """VLLM printed its ready line of stdout (`Starting vLLM server`)."""
+        return self._evidence.starting
 
     @property
     def failure(self) -> Reason | None:
@@ -93,13 +102,22 @@ class PlacementWatch:
 
         Lines of one stream must come in order; how two streams interleave does not matter.
         """
+        return self.feed_parsed(line, self._parse(line))
+
+    def wants(self, text: str) -> bool:
+        """Whether a line of this text could change the verdict: after readiness nearly none can."""
+        if not self._evidence.ready or self._device_table is not None:
+            return True
+        return not self._is_chatter(text) and any(word in text for word in self._words)
+
+    def feed_parsed(self, line: LogLine, event: Event | None) -> Reason | None:
+        """`feed` for a caller that has read the line already."""
         if line.stream is Stream.STDERR:
             self._stderr_expected = True
         if self._evidence.ready:
             self._failures.see_serving(line)
         else:
             self._failures.see(line)
-        event = self._parse(line)
         if event is None and self._device_table is None:
             return None
         self._follow_device_table(event)
@@ -219,7 +237,9 @@ class PlacementWatch:
         if self._engine is Engine.VLLM:
             is_quiet = self._evidence.version is None
         else:
-            is_quiet = (self._evidence.verbosity or 0) < LLAMA_VERBOSITY
+            # Builds before 2026-05-14 print no verbosity and everything else without a flag (L §8).
+            level = self._evidence.verbosity
+            is_quiet = not self._evidence.loads if level is None else level < LLAMA_VERBOSITY
         if is_quiet:
             return Reason(ReasonCode.PLACEMENT_NOT_LOGGED, params={**params, "flag": FLAGS[self._engine]})
         return Reason(ReasonCode.EVIDENCE_MISSING, params=params)
@@ -227,20 +247,3 @@ class PlacementWatch:
     def _shortfalls(self) -> tuple[Reason, ...]:
         found = shortfalls(self._evidence, self._expected)
         return tuple(Reason(one.code, params=one.params) for one in found if one.code not in self._notices)
-
-
-def judge_log(engine: Engine, stdout_text: str, stderr_text: str | None = None) -> Judgement:
-    """The verdict on a log that was recorded; whether the engine ended before it was ready is read from the log itself.
-
-    Args:
-        stdout_text: the log, or both streams in one file.
-        stderr_text: the second file, when the streams were recorded apart.
-    """
-    watch = PlacementWatch(engine)
-    for line in split_log(stdout_text, Stream.STDOUT):
-        watch.feed(line)
-    if stderr_text is not None:
-        watch.expect_stderr()
-        for line in split_log(stderr_text, Stream.STDERR):
-            watch.feed(line)
-    return watch.judge(ended=watch.ended_in_log)

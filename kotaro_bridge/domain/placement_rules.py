@@ -56,6 +56,7 @@ NOTICES: Mapping[EventKind, ReasonCode] = {
 # Llama-server: a dense model that is whole on one GPU has 2 splits, the host's embedding lookup and the rest (measured:
 # captures full14, full7-8k); each further GPU adds one (L §5.1.6: the scheduler cuts at backend changes).
 _HOST_SPLITS = 1
+_ONLY_DEVICE = "CUDA0"
 # One vision graph on one backend (L §5.1.7).
 _CLIP_SPLITS = 1
 # V §1.4: these keep n-gram tables in pinned host memory unless they are told not to.
@@ -191,7 +192,10 @@ DISQUALIFIERS: Mapping[EventKind, Check] = {
 
 
 def _wanted(evidence: Evidence, expected: Expectation | None) -> tuple[str, ...]:
-    return expected.devices if expected else tuple(evidence.devices_used)
+    """The devices that have to hold something. Builds until 2024 named none; where there was one, it is that one."""
+    if expected:
+        return expected.devices
+    return tuple(evidence.devices_used) or ((_ONLY_DEVICE,) if evidence.devices_found == 1 else ())
 
 
 def _vision_proven(evidence: Evidence, expected: Expectation | None) -> bool:
@@ -232,7 +236,7 @@ def _per_device(kind: str) -> Callable[[Evidence, Expectation | None], bool]:
 
 def _devices_used(evidence: Evidence, expected: Expectation | None) -> bool:
     wanted = _wanted(evidence, expected)
-    return bool(wanted) and set(wanted) <= set(evidence.devices_used)
+    return bool(wanted) and (expected is None or set(wanted) <= set(evidence.devices_used))
 
 
 def _slots_known(evidence: Evidence, expected: Expectation | None) -> bool:

@@ -48,6 +48,8 @@ class ReasonCode(StrEnum):
     ROUTER_MODE = "router_mode"
     NOT_READY = "not_ready"
     PLACEMENT_NOT_LOGGED = "placement_not_logged"  # flag (to add), missing (comma separated)
+    OTHER_ENGINE = "other_engine"  # engine
+    NOT_A_LOG = "not_a_log"
     EVIDENCE_MISSING = "evidence_missing"  # missing (comma separated)
     HOST_BUFFER_UNEXPLAINED = "host_buffer_unexplained"  # size_bytes
     WEIGHTS_INCOMPLETE = "weights_incomplete"  # size_bytes, expected_bytes

@@ -78,7 +78,7 @@ def test_check_without_a_profile(station: Station) -> None:
     for words, (ok, vram) in answers.items():
         done = station.line.call("check", *words, "--json", deadline_s=SECOND_S)
         document = done.json
-        assert list(document) == ["ok", "checks", "gpus"]
+        assert list(document) == ["ok", "checks", "gpus", "holders", "remedies"]
         assert (document["ok"], done.code) == (ok, 0 if ok else 1)
         assert all(list(each) == ["id", "status", "detail", "remedy"] for each in document["checks"])
         assert {each["status"] for each in document["checks"]} <= STATUSES
@@ -138,10 +138,32 @@ def test_verdict_of_what_is_no_log(alone: CommandLine, engine: str, content: byt
 
 
 def test_verdict_of_no_file(alone: CommandLine) -> None:
-    for path in (alone.folder / "none", alone.folder):
+    for path, code in ((alone.folder / "none", "cli.file_unreadable"), (alone.folder, "cli.is_folder")):
         done = alone.call("verdict", "vllm", str(path), deadline_s=SECOND_S)
         assert (done.code, done.out) == (1, "")
-        assert sentence("cli.file_unreadable", path=str(path)).what in done.err
+        assert sentence(code, path=str(path)).what in done.err
+
+
+def test_verdict_of_a_log_that_grew(alone: CommandLine) -> None:
+    """As PowerShell's `>>` leaves it: UTF-16, two starts, and the last one counts."""
+    names = ("full14-np1", "nokvoffload")
+    first, second = ((CAPTURES / f"llama-server/{name}.log").read_text(encoding="utf-8") for name in names)
+    path = alone.folder / "log"
+    path.write_bytes(f"{first}{second}".replace("\n", "\r\n").encode("utf-16"))
+    done = alone.call("verdict", "llama-server", str(path), deadline_s=SECOND_S)
+    assert (done.code, done.out) == (1, "partial\n")
+    assert sentence("cli.last_start_judged", starts=2, line=first.count("\n") + 1).what in done.err
+    facts = alone.call("verdict", "llama-server", str(path), "--json", deadline_s=SECOND_S).json["facts"]
+    assert facts["judged"]["first_line"] == first.count("\n") + 1
+
+
+def test_verdict_names_what_helps(alone: CommandLine) -> None:
+    quiet = alone.call(
+        "verdict", "llama-server", str(CAPTURES / "llama-server/full14-default-lv.log"), deadline_s=SECOND_S
+    )
+    assert "-lv 4" in quiet.err
+    other = alone.call("verdict", "vllm", str(CAPTURES / "llama-server/full14.log"), deadline_s=SECOND_S)
+    assert sentence("proof.other_engine", engine="llama-server").what in other.err
 
 
 # Streams

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kotaro_bridge.domain.engine_log import Engine, LogLine, Stream, split_log
+from kotaro_bridge.domain.log_judge import judge_log
 from kotaro_bridge.domain.placement import (
     Expectation,
     Judgement,
@@ -12,7 +13,6 @@ from kotaro_bridge.domain.placement import (
     Reason,
     ReasonCode,
     Verdict,
-    judge_log,
 )
 from kotaro_bridge.domain.units import MIB
 from tests.helpers.captures import llama_text

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from kotaro_bridge.domain.engine_log import Engine, LogLine, Stream, split_log
-from kotaro_bridge.domain.placement import Judgement, PlacementWatch, ReasonCode, Verdict, judge_log
+from kotaro_bridge.domain.log_judge import judge_log
+from kotaro_bridge.domain.placement import Judgement, PlacementWatch, ReasonCode, Verdict
 from kotaro_bridge.domain.units import GIB
 from tests.helpers.captures import vllm_text
 

@@ -1,0 +1,58 @@
+"""The command `verdict`: where the model was, judged from a log that somebody has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kotaro_bridge.cli_print import print_json
+from kotaro_bridge.cli_session import Json, session
+from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.errors import Problem, problem
+from kotaro_bridge.domain.log_judge import JudgedLog, judge_rows
+from kotaro_bridge.domain.reasons import Verdict
+from kotaro_bridge.host.log_reader import read_rows
+
+
+def verdict(
+    engine: Annotated[Engine, typer.Argument(help="Whose log it is.")],
+    log_file: Annotated[Path, typer.Argument(metavar="LOGFILE", help="Stdout, or both streams in one file.")],
+    stderr: Annotated[Path | None, typer.Option(help="Stderr, where it was kept apart.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Where the model was, judged from an engine's log alone. Exit code 0 only for `gpu`.
+
+    Of a log with several starts the last one is judged.
+    """
+    judged = judge_rows(engine, read_rows(log_file), read_rows(stderr) if stderr else None)
+    judgement = judged.judgement
+    if as_json:
+        print_json(_document(engine, judged))
+    else:
+        typer.echo(judgement.verdict.value)
+    if not as_json or judgement.verdict is not Verdict.GPU:
+        for reason in judgement.reasons:
+            message = session.texts.message(Problem(f"proof.{reason.code.value}", reason.params))
+            where = f" ({reason.stream or 'log'}:{reason.line_no})" if reason.line_no else ""
+            typer.echo(f"- {message.what}{where}", err=True)
+            if not reason.line_no and message.do:
+                typer.echo(f"  {message.do}", err=True)
+        if judged.starts > 1:
+            note = session.texts.message(problem("cli.last_start_judged", starts=judged.starts, line=judged.first_line))
+            typer.echo(f"- {note.what} {note.do}", err=True)
+    raise typer.Exit(0 if judgement.verdict is Verdict.GPU else 1)
+
+
+def _document(engine: Engine, judged: JudgedLog) -> dict[str, object]:
+    judgement = judged.judgement
+    return {
+        "engine": engine.value,
+        "verdict": judgement.verdict.value,
+        "reasons": [reason.to_json() for reason in judgement.reasons],
+        "facts": {
+            **judgement.facts.to_json(),
+            "judged": {"starts": judged.starts, "first_line": judged.first_line, "last_line": judged.last_line},
+        },
+    }
