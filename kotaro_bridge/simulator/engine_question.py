@@ -18,6 +18,7 @@ from kotaro_bridge.simulator.state import ENGINES, State
 MIB = 1024 * 1024
 CUDA_MAJOR = 13
 TORCH, TORCH_CUDA = "2.11.0", "13.0"
+OLD_CUDA = "12.7"
 DRIVER_TOO_OLD = "CUDA driver version is insufficient for CUDA runtime version"
 NO_DEVICE = "no CUDA-capable device is detected"
 LLAMA_SERVER = next(iter(ENGINES))
@@ -65,7 +66,7 @@ def vllm_facts(state: State, behaviour: Behaviour) -> list[str]:
     if not plain:
         lines.append(f"library libcudart.so.13: {NO_SUCH_FILE}" if "cuda-missing" in behaviour else "library ok")
     seen = words.card_reachable(state)
-    major, minor = map(int, gpu["cuda"].split("."))
+    major, minor = map(int, (OLD_CUDA if "driver-old" in behaviour else gpu["cuda"]).split("."))
     lines += ["driver ok", f"init {0 if seen else 100}", f"driver_cuda {major * 1000 + minor * 10}"]
     return [*lines, "count 1", f"device {gpu['compute_cap']} {gpu['name']}"] if seen else lines
 

@@ -13,11 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from kotaro_bridge.domain.engine_log import LogLine
-from kotaro_bridge.domain.ports import ChannelClosed, Cleaned, EngineCommand, Exited, ProcessEvent, Started
+from kotaro_bridge.domain.engine_devices import judge_devices
+from kotaro_bridge.domain.engine_log import Engine, LogLine
+from kotaro_bridge.domain.ports import ChannelClosed, Cleaned, ConfigFile, EngineCommand, Exited, ProcessEvent, Started
 from kotaro_bridge.host.guardian import GuardedProcess, guardian_argv, target_script
 from kotaro_bridge.host.launcher import _READ_AT
 from kotaro_bridge.host.launcher_wsl import WslLauncher
+from kotaro_bridge.host.probe import parse_probe, probe_argv
 from kotaro_bridge.simulator import card, procs
 from kotaro_bridge.simulator.pc import SimulatedPC
 from kotaro_bridge.simulator.process_tree import boot_id
@@ -124,20 +126,62 @@ def answers(pc: SimulatedPC, argv: Sequence[str]) -> list[tuple[int, bytes]]:
 def test_the_probe(pc: SimulatedPC, executable: str, model: str, projector: str) -> None:
     for name in ("plain", "empty", "虎 x"):
         (pc.home / name).write_bytes(b"" if name == "empty" else b"12345")
-    argv = ["/bin/sh", "-c", target_script("probe.sh"), "kotaro-probe", executable, model, projector]
-    real, stand_in = answers(pc, [*argv, f"{free_port():04X}"])
+    for engine in Engine:
+        question = EngineCommand((executable, "--list-devices"), {"CUDA_VISIBLE_DEVICES": "0"}, ("LLAMA_*",), ())
+        argv = probe_argv(engine, question, model, projector, free_port())
+        real, stand_in = answers(pc, argv)
+        assert stand_in == real
+        assert real[0] == 0
+
+
+WORDS = ("", "cpu-build", "cuda-missing", "driver-old", "vulkan-build", "old-build", "torch-cpu")
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_the_question_for_the_devices(pc: SimulatedPC, word: str) -> None:
+    """Of each engine in each state: the same words, and the state is told."""
+    for engine, program, own in (
+        (Engine.LLAMA_SERVER, LLAMA, "torch-cpu"),
+        (Engine.VLLM, VLLM, "vulkan-build old-build"),
+    ):
+        pc.set(engine=word)
+        argv = probe_argv(engine, EngineCommand((program, "--list-devices"), {}, (), ()), "", "", free_port())
+        real, stand_in = answers(pc, argv)
+        assert stand_in == real
+        devices = parse_probe(real[1].decode()).devices
+        assert devices is not None
+        judged = judge_devices(engine, devices, pc.gpu.snapshot()[0], program)
+        assert isinstance(judged, str) is (word in own.split() or not word)
+
+
+def test_a_config_file_of_the_user(pc: SimulatedPC) -> None:
+    file = pc.home / ".config" / "llama.cpp" / "config.ini"
+    file.parent.mkdir(parents=True)
+    file.write_text("[default]\ncpu-moe = true\n")
+    argv = probe_argv(Engine.LLAMA_SERVER, EngineCommand((LLAMA, "--list-devices"), {}, (), ()), "", "", free_port())
+    real, stand_in = answers(pc, argv)
     assert stand_in == real
-    assert real[0] == 0
+    assert parse_probe(real[1].decode()).configs == (ConfigFile(str(file), True, ("[default]", "cpu-moe = true")),)
+
+
+@pytest.mark.parametrize("mode", ["normal", "missing", "blocked"])
+def test_the_card_as_verify_gpu_tells_it(pc: SimulatedPC, mode: str) -> None:
+    pc.set(nvidia_smi=mode)
+    script = ["/bin/sh", "-c", target_script("verify_gpu.sh"), "verify_gpu.sh", "--csv", "index,name,memory.free"]
+    real, stand_in = answers(pc, script)
+    assert stand_in == real
+    assert (real[0] == 0) is (mode == "normal")
 
 
 def test_the_probe_sees_a_listener(pc: SimulatedPC) -> None:
     import socket
 
-    argv = ["/bin/sh", "-c", target_script("probe.sh"), "kotaro-probe", LLAMA, "", ""]
+    question = EngineCommand(("~/nowhere",), {}, (), ())
     for address in ("127.0.0.1", "0.0.0.0"):  # noqa: S104 - a listener on every address is a listener here too
         with socket.create_server((address, 0)) as server:
-            real, stand_in = answers(pc, [*argv, f"{server.getsockname()[1]:04X}"])
-            assert stand_in == real == (0, b"engine ok\nport taken\n")
+            real, stand_in = answers(pc, probe_argv(Engine.VLLM, question, "", "", server.getsockname()[1]))
+            assert stand_in == real
+            assert parse_probe(real[1].decode()).port_free is False
 
 
 @pytest.mark.parametrize(

@@ -227,7 +227,7 @@ def test_no_wsl_on_this_machine(tmp_path: Path) -> None:
 
 
 def test_nvidia_smi_that_hangs(hanging: Hanging) -> None:
-    assert_refused(hanging.smi.end(deadline_s=HANGING_S), "wsl.hangs")
+    assert_refused(hanging.smi.end(deadline_s=HANGING_S), "gpu.smi_no_answer", detail="timeout")
 
 
 def test_wsl_that_hangs(hanging: Hanging) -> None:
