@@ -42,7 +42,7 @@ class MainWindow(QMainWindow):
         self.models = ModelList(theme, desk.texts, desk.supervisor.profiles())
         self.notice = Banner(desk.texts)
         self._notice_holder = QWidget()
-        self._noticed = ""
+        self._notice_about = ""
         self.dashboard: Dashboard | None = None
         page = QWidget()
         page.setObjectName("Page")
@@ -134,16 +134,16 @@ class MainWindow(QMainWindow):
         """As it is now: a remedy may have changed it."""
         return next((profile for profile in self._desk.supervisor.profiles() if profile.id == profile_id), None)
 
-    def show_notice(self, what: str, do: str = "") -> None:
-        """A sentence over the page, such as that the program is about to quit."""
-        self._noticed = what
+    def show_notice(self, what: str, do: str = "", about: str = "") -> None:
+        """A sentence over the page, such as that the program is about to quit; `about`: id of a profile."""
+        self._notice_about = about
         self.notice.show_words(what, do, "warn", details=False)
         self._notice_holder.show()
 
-    def drop_notice(self, what: str) -> None:
-        """Take a sentence back, if it is the one that is shown."""
-        if self._noticed == what:
-            self._noticed = ""
+    def drop_notice(self, about: str) -> None:
+        """What was said about a profile's run is old once the run has changed."""
+        if self._notice_about == about:
+            self._notice_about = ""
             self._notice_holder.hide()
 
     @Slot(str)

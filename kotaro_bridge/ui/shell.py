@@ -44,7 +44,7 @@ class Shell(QObject):
         self._quitting = False
         self._told_of_orphans = False
         self._followed: set[str] = set()  # starts that were asked for in a dialog: the window shows them
-        self._unread: list[Message] = []  # heard before there was a window to show them in
+        self._unread: list[tuple[str, Message]] = []  # by profile; heard before there was a window to show them in
         self.bridge = Bridge(desk.bus, self)
         self.tray = Tray(desk, theme, visible=tray_visible, parent=self)
         self.window: MainWindow | None = None
@@ -162,6 +162,9 @@ class Shell(QObject):
                 dialog.close()
             else:
                 dialog.show_busy()
+        self._unread = [(about, message) for about, message in self._unread if about != view.profile_id]
+        if self.window is not None:
+            self.window.drop_notice(view.profile_id)
         self._follow(view)
         self._end_if_settled()
 
@@ -171,9 +174,6 @@ class Shell(QObject):
         if change.old in (*SERVING, Phase.PROVING) and view.phase in ENDING and view.problem is not None:
             title = self._desk.texts.text("ui.notify.ended", model=self._profile(view.profile_id).title)
             self._notify(title, view.problem)
-        if view.warning is not None and self.window is not None:
-            # The run itself shows it from now on; its notice may have come a moment before.
-            self.window.drop_notice(self._desk.texts.message(view.warning).what)
 
     def _notify(self, title: str, problem: Problem) -> None:
         message = self._desk.texts.message(problem)
@@ -210,13 +210,14 @@ class Shell(QObject):
         self._notify(about.title if about else "Kotaro Bridge", notice.problem)
         if about is not None and self._desk.supervisor.view(about.id).warning == notice.problem:
             return  # the run itself shows it
-        self._unread.append(self._desk.texts.message(notice.problem))
+        self._unread.append((notice.profile_id, self._desk.texts.message(notice.problem)))
         self._show_unread()
 
     def _show_unread(self) -> None:
         if self.window is not None and self._unread:
-            what = "\n".join(message.what for message in self._unread)
-            self.window.show_notice(what, self._unread[-1].do)
+            what = "\n".join(message.what for _, message in self._unread)
+            about, last = self._unread[-1]
+            self.window.show_notice(what, last.do, about)
             self._unread.clear()
 
     def _open(self, report: BlockReport) -> None:

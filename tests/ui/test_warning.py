@@ -16,7 +16,7 @@ from kotaro_bridge.ui.view_models.look import Look
 from kotaro_bridge.ui.view_models.proof import proof_table
 from kotaro_bridge.ui.widgets.model_list import LOOK
 from tests.ui.conftest import Opener
-from tests.ui.fake_desk import GOOD, Q14, SPILLED, FakeWorld, gate
+from tests.ui.fake_desk import GOOD, Q14, Q32, SPILLED, FakeWorld, gate
 from tests.ui.test_block_dialog import dialog_of, words
 from tests.ui.test_dashboard import dashboard_of
 
@@ -117,7 +117,7 @@ def test_the_notification_names_model_and_cause_and_the_window_says_it_once(
     assert message.what in words(dashboard_of(shell).header.banner)
 
 
-def test_an_early_notice_about_a_run_is_kept_in_the_window(
+def test_an_early_notice_about_a_run_stays_in_the_window_until_that_run_changes(
     opened: Opener, qtbot: QtBot, said: list[tuple[str, str]]
 ) -> None:
     world, shell = serving(opened, qtbot)
@@ -126,6 +126,11 @@ def test_an_early_notice_about_a_run_is_kept_in_the_window(
     qtbot.waitUntil(shell.window.notice.isVisible)
     assert said[0][0] == "Qwen2.5 14B Q4_K_M"
     assert shell.tray.look() is Look.READY
+    world.supervisor.warn(Q32.id)
+    qtbot.waitUntil(lambda: shell.tray.look() is Look.ATTENTION)
+    assert shell.window.notice.isVisible()
+    world.supervisor.move(Q14.id, Phase.STOPPED)
+    qtbot.waitUntil(lambda: shell.window is not None and not shell.window.notice.isVisible())
 
 
 def test_a_warning_that_is_over_looks_ready_again(opened: Opener, qtbot: QtBot) -> None:
