@@ -6,12 +6,20 @@ from dataclasses import replace
 
 import pytest
 
+from kotaro_bridge.domain.engine_log import DeviceFacts, LogFacts
 from kotaro_bridge.domain.errors import Problem, problem
 from kotaro_bridge.domain.gpu import GpuCounters, GpuProcess, GpuSnapshot
 from kotaro_bridge.domain.metrics import Rates
+from kotaro_bridge.domain.ports import EngineCommand
 from kotaro_bridge.domain.profile import WatchPolicy
+from kotaro_bridge.domain.reasons import Judgement, Verdict
+from kotaro_bridge.domain.run_state import Phase
+from kotaro_bridge.domain.run_view import RunView, Speed
+from kotaro_bridge.domain.speed import gguf_read_bytes
 from kotaro_bridge.domain.units import GIB, MIB
-from kotaro_bridge.service.watch import COUNTERS_S, NOTHING, Found, RunWatch, Seen, Terms, speed_floor
+from kotaro_bridge.service.gatekeeper import Clearance
+from kotaro_bridge.service.watch import COUNTERS_S, NOTHING, Found, RunWatch, Seen, Terms, speed_floor, terms
+from tests.helpers.machine import LLAMA, MODEL, VLLM
 
 CARD = GpuSnapshot(0, "GPU-1", "RTX", 12 * GIB, 1 * GIB, 11 * GIB, "580.88")
 BEFORE = 190 * MIB
@@ -270,3 +278,50 @@ def test_after_a_new_proof_a_warning_may_come_again() -> None:
     watched.samples(3, counters=spilled(900))
     watched.watch = RunWatch(watched.terms, watched.told)
     assert code(watched.samples(3, counters=spilled(900))[-1].warning) == "watch.spill"
+
+
+# --- terms ------------------------------------------------------------------------------------------------------------
+
+CLEARANCE = Clearance(EngineCommand(("engine",), {}, (), ()), None, BEFORE, MODEL, counters_before=QUIET)
+VIEW = RunView(
+    "llama",
+    Phase.READY,
+    1,
+    0.0,
+    judgement=Judgement(Verdict.GPU, (), LogFacts(devices={"CUDA0": DeviceFacts(kv=2 * GIB)}, pinned_host=30 * MIB)),
+    speed=Speed(40.0, 0.6, 40.0),
+)
+VLLM_FACTS = LogFacts(weights=8 * GIB, available_kv=8 * GIB)
+
+
+def test_a_proved_run_is_held_to_its_own_log_and_baseline() -> None:
+    found = terms(LLAMA, CLEARANCE, VIEW)
+    read = gguf_read_bytes(MODEL)
+    assert read is not None
+    assert found == Terms(WatchPolicy.STOP, QUIET, 286 * MIB, speed_floor(40.0, read, 2 * GIB))
+
+
+def test_vllm_says_its_weights_itself() -> None:
+    view = replace(VIEW, judgement=Judgement(Verdict.GPU, (), VLLM_FACTS))
+    found = terms(VLLM, replace(CLEARANCE, model=None), view)
+    assert found is not None
+    assert found.floor == 10.0
+
+
+def test_a_run_without_a_judgement_is_held_to_nothing() -> None:
+    assert terms(LLAMA, CLEARANCE, replace(VIEW, judgement=None)) is None
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        replace(VIEW, speed=None),
+        replace(VIEW, speed=Speed(40.0, 0.6)),
+        replace(VIEW, speed=Speed(40.0, None, 40.0)),
+        replace(VIEW, judgement=Judgement(Verdict.GPU, (), LogFacts())),
+    ],
+)
+def test_without_a_baseline_or_the_bytes_of_a_token_there_is_no_floor(view: RunView) -> None:
+    found = terms(LLAMA, CLEARANCE, view)
+    assert found is not None
+    assert found.floor is None
