@@ -7,7 +7,7 @@ the lines that say nothing. Must not judge: what an event means for placement is
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
 from types import MappingProxyType
@@ -36,18 +36,6 @@ class LogLine:
     stream: Stream
     number: int
     text: str
-
-
-def split_log(text: str, stream: Stream) -> Iterator[LogLine]:
-    """Lines of a whole log file, in order; empty ones are left out.
-
-    Progress bars overwrite themselves with `\\r`, so each of their states is a line of its own, but the number stays
-    that of the line in the file: a person who opens it in an editor finds it.
-    """
-    for number, row in enumerate(text.split("\n"), start=1):
-        for piece in row.split("\r"):
-            if piece:
-                yield LogLine(stream, number, piece)
 
 
 class EventKind(Enum):

@@ -44,7 +44,7 @@ from kotaro_bridge.service.prover import Prover
 from kotaro_bridge.service.run_actor import RunActor
 from kotaro_bridge.service.run_log import LogFile
 from kotaro_bridge.service.run_session import Context
-from tests.helpers.captures import llama_lines, vllm_text
+from tests.helpers.captures import llama_lines, split_log, vllm_text
 from tests.helpers.gguf_header import Q14, pack_header, qwen2_shape, reader
 
 T = TypeVar("T")
@@ -532,8 +532,6 @@ def life(
 
 def vllm_lines(name: str = "q14") -> list[LogLine]:
     """Both streams of a recorded vLLM run, one after the other."""
-    from kotaro_bridge.domain.engine_log import split_log
-
     return [
         line for stream in (Stream.STDOUT, Stream.STDERR) for line in split_log(vllm_text(name, stream) or "", stream)
     ]

@@ -6,8 +6,6 @@ import json
 import re
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from kotaro_bridge.domain.engine_log import (
     DeviceFacts,
@@ -19,31 +17,7 @@ from kotaro_bridge.domain.engine_log import (
     Stream,
     group_values,
     match_line,
-    split_log,
 )
-
-
-def test_split_log_numbers_lines_as_an_editor_does() -> None:
-    text = "one\r\n\nbar 0%\rbar 50%\rbar 100%\nlast"
-    assert [(line.number, line.text) for line in split_log(text, Stream.STDERR)] == [
-        (1, "one"),
-        (3, "bar 0%"),
-        (3, "bar 50%"),
-        (3, "bar 100%"),
-        (4, "last"),
-    ]
-
-
-def test_split_log_splits_on_nothing_else() -> None:
-    """`str.splitlines` also breaks at form feeds and Unicode separators, which a model's text may hold."""
-    assert [line.text for line in split_log("a\x0bb\x0c\u2028c\x85d", Stream.STDOUT)] == ["a\x0bb\x0c\u2028c\x85d"]
-
-
-@given(st.text())
-def test_split_log_loses_only_line_ends(text: str) -> None:
-    lines = list(split_log(text, Stream.STDOUT))
-    assert "".join(line.text for line in lines) == text.replace("\n", "").replace("\r", "")
-    assert [line.number for line in lines] == sorted(line.number for line in lines)
 
 
 def test_group_values_read_units_from_the_suffix() -> None:

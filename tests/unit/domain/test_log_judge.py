@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -11,7 +10,7 @@ from kotaro_bridge.domain.engine_log import Engine, Stream
 from kotaro_bridge.domain.log_judge import JudgedLog, judge_log, judge_rows
 from kotaro_bridge.domain.log_rows import unwrapped
 from kotaro_bridge.domain.placement import ReasonCode, Verdict
-from tests.helpers.captures import llama_text, vllm_text
+from tests.helpers.captures import llama_text, long_log, vllm_text
 from tests.unit.domain.test_placement_vllm import READY as VLLM_READY
 from tests.unit.domain.test_placement_vllm import V033
 
@@ -86,6 +85,14 @@ def test_windows_row_ends() -> None:
     text = llama_text("full14-lv4")
     judged = judge_rows(LLAMA, text.replace("\n", "\r\n").split("\n"))
     assert judged.judgement == judge_log(LLAMA, text)
+
+
+def test_lines_are_numbered_as_an_editor_does() -> None:
+    """A progress bar overwrites itself: each of its states is a line, and all have the number of the row."""
+    text = llama_text("full14-lv4")
+    rows = [*text.split("\n"), "bar 0%\rload_tensors: offloaded 48/49 layers to GPU\rbar 100%", ""]
+    (reason,) = judge_rows(LLAMA, rows).judgement.reasons
+    assert (reason.line_no, reason.line) == (len(rows) - 1, "load_tensors: offloaded 48/49 layers to GPU")
 
 
 class TestSeveralStarts:
@@ -293,24 +300,9 @@ class TestNoLogOfThisEngine:
         assert (judgement.verdict, judgement.reasons[0].code) == (Verdict.UNKNOWN, C.NOT_READY)
 
 
-def million() -> Iterator[str]:
-    """The recording of a start, then what a day of requests prints."""
-    requests = (
-        "1.02.533.120 I slot   operator(): id  3 | task 0 | new prompt, n_ctx_slot = 8192, n_keep = 0, n_tokens = 12",
-        "1.02.533.120 I slot print_timing: id  3 | task 0 | n_gen =    128, tg =  141.20 t/s, tg_3s =  140.20 t/s",
-        "1.02.533.120 D slot update_slots: id  3 | task 0 | n_decoded = 17, n_remaining = 111, next token:   264 ' a'",
-        "1.02.533.120 I srv  log_server_r: done request: POST /v1/chat/completions 127.0.0.1 200",
-        "1.02.533.120 D que    start_loop: waiting for new tasks",
-        "1.02.533.120 D srv  update_slots: decoding batch, n_tokens = 1",
-    )
-    yield from llama_text("full14-lv4").split("\n")
-    for number in range(1_000_000):
-        yield requests[number % len(requests)]
-
-
 def test_a_long_log_is_judged_without_holding_it() -> None:
     begun = time.process_time()
-    judged = judge_rows(LLAMA, million())
+    judged = judge_rows(LLAMA, long_log(1_000_000))
     assert judged.judgement.verdict is Verdict.GPU
     assert judged.last_line > 1_000_000
     assert time.process_time() - begun < 5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kotaro_bridge.domain.engine_log import Engine, LogLine, Stream, split_log
+from kotaro_bridge.domain.engine_log import Engine, LogLine, Stream
 from kotaro_bridge.domain.log_judge import judge_log
 from kotaro_bridge.domain.placement import (
     Expectation,
@@ -15,7 +15,7 @@ from kotaro_bridge.domain.placement import (
     Verdict,
 )
 from kotaro_bridge.domain.units import MIB
-from tests.helpers.captures import llama_text
+from tests.helpers.captures import llama_text, split_log
 
 C = ReasonCode
 READY = "0.02.262.594 I srv  llama_server: listening on http://127.0.0.1:18080"

@@ -10,8 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kotaro_bridge.domain.engine_log import Engine, LogLine, Stream
-from kotaro_bridge.domain.placement import Judgement, PlacementWatch, Verdict
+from kotaro_bridge.domain.gguf import read_gguf
+from kotaro_bridge.domain.kv_cache import ContextShape, cache_bytes
+from kotaro_bridge.domain.log_judge import judge_rows
+from kotaro_bridge.domain.placement import Expectation, Judgement, PlacementWatch, Verdict
 from tests.helpers.captures import llama_text, vllm_text
+from tests.helpers.gguf_header import Q7, Q14, qwen2_shape, reader
+from tests.unit.domain.test_log_judge import WRAPPERS
 from tests.unit.domain.test_placement import DISQUALIFYING, NEEDED, READY
 from tests.unit.domain.test_placement_vllm import DISQUALIFYING as VLLM_DISQUALIFYING
 from tests.unit.domain.test_placement_vllm import READY as VLLM_READY
@@ -25,6 +30,31 @@ FAILED = [row for name in ("kvsmall", "lowfree") for row in (vllm_text(name, Str
 V025 = (vllm_text("q14", Stream.STDOUT) or "").split("\n")
 REAL = [*LV4, *V025, *V033.values(), *(row for row, _verdict, _code in DISQUALIFYING), *FAILED]
 NEEDED_V033 = ("config", "weights", "available", "tokens")
+NEEDED_V025 = (
+    "device_config=cuda",
+    "Model loading took",
+    "Available KV cache memory",
+    "GPU KV cache size",
+    "Starting vLLM server",
+)
+# What a run knows from the header of the model need not be in the log as well.
+KNOWN = {"print_info: file size", "print_info: n_vocab", "print_info: n_embd  ", "- type q4_K"}
+
+
+def expectation(of: tuple[int, int, int, int, int]) -> Expectation:
+    """As a run has it, for a model of the recordings."""
+    header = qwen2_shape(*of)
+    model = read_gguf(reader(header, 1 << 40), 1 << 40)
+    return Expectation(
+        weights_on_gpu_bytes=model.weights_on_gpu,
+        kv_bytes=cache_bytes(model, ContextShape(8192)),
+        n_ctx=8192,
+        parallel=4,
+        host_allowed_bytes=model.input_span,
+    )
+
+
+EXPECTED = {"full14-lv4": expectation(Q14), "full14": expectation(Q14), "full7-8k": expectation(Q7)}
 
 logs = st.sampled_from(sorted(LOGS))
 positions = st.floats(0, 1, exclude_max=True)
@@ -71,8 +101,15 @@ def test_figures_that_no_engine_prints_never_raise(figure: str) -> None:
                 assert judge(engine, [odd]).verdict is not Verdict.GPU
 
 
-def judge(engine: Engine, rows: list[str], stream: Stream = Stream.STDERR, *, ended: bool = False) -> Judgement:
-    watch = PlacementWatch(engine)
+def judge(
+    engine: Engine,
+    rows: list[str],
+    stream: Stream = Stream.STDERR,
+    *,
+    ended: bool = False,
+    expected: Expectation | None = None,
+) -> Judgement:
+    watch = PlacementWatch(engine, expected)
     for number, row in enumerate(rows, start=1):
         watch.feed(LogLine(stream, number, row))
     return watch.judge(ended=ended)
@@ -115,15 +152,65 @@ def test_without_a_needed_line_no_log_proves(name: str, part: str, others: list[
         assert judge(Engine.LLAMA_SERVER, kept).verdict is not Verdict.GPU
 
 
-@settings(max_examples=120, deadline=None)
-@given(logs, st.sampled_from([row for row, _verdict, _code in DISQUALIFYING]), positions)
-def test_a_disqualifying_line_anywhere_decides(name: str, row: str, position: float) -> None:
+def in_dry_run(rows: list[str], at: int) -> bool:
+    begun = any("fitting params to device" in row for row in rows[:at])
+    return begun and any("free memory took" in row for row in rows[at:])
+
+
+DISQUALIFIERS = st.lists(
+    st.tuples(st.sampled_from([row for row, _v, _c in DISQUALIFYING]), positions), min_size=1, max_size=8
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(logs, DISQUALIFIERS, st.booleans())
+def test_any_disqualifying_lines_anywhere_decide(name: str, extra: list[tuple[str, float]], is_run: bool) -> None:
+    """Inside the dry run they say nothing, which test_placement holds line by line."""
+    rows, outside = LOGS[name], False
+    for row, position in extra:
+        at = round(position * len(rows))
+        outside = outside or not in_dry_run(rows, at)
+        rows = [*rows[:at], row, *rows[at:]]
+    judgement = judge(Engine.LLAMA_SERVER, rows, expected=EXPECTED[name] if is_run else None)
+    assert (judgement.verdict is Verdict.GPU) is not outside
+    assert (judgement.verdict is Verdict.GPU) is (not judgement.reasons)
+
+
+@pytest.mark.parametrize("name", LOGS)
+@pytest.mark.parametrize("is_run", [False, True])
+def test_the_recordings_are_whole(name: str, is_run: bool) -> None:
+    judgement = judge(Engine.LLAMA_SERVER, LOGS[name], expected=EXPECTED[name] if is_run else None)
+    assert (judgement.verdict, judgement.reasons) == (Verdict.GPU, ())
+
+
+@settings(max_examples=150, deadline=None)
+@given(logs, st.sets(st.sampled_from(sorted(NEEDED)), min_size=1), st.lists(positions, max_size=6), st.booleans())
+def test_without_any_of_the_needed_lines_no_log_proves(
+    name: str, parts: set[str], others: list[float], is_run: bool
+) -> None:
+    """Whatever else is missing: taking lines away never makes a proof."""
     rows = LOGS[name]
-    at = round(position * len(rows))
-    # Inside the dry run it says nothing, which test_placement holds.
-    inside = any("fitting params to device" in x for x in rows[:at]) and any("free memory took" in x for x in rows[at:])
-    verdict = judge(Engine.LLAMA_SERVER, [*rows[:at], row, *rows[at:]]).verdict
-    assert (verdict is Verdict.GPU) is inside
+    wanted = parts - KNOWN if is_run else parts
+    missed = [row for row in rows if any(part in row for part in wanted)]
+    if not missed:  # what is left out is known, or only full14-lv4 has it: a dry run to end
+        return
+    kept = [row for row in rows if not any(part in row for part in parts)]
+    for position in others:
+        kept.pop(round(position * (len(kept) - 1)))
+    judgement = judge(Engine.LLAMA_SERVER, kept, expected=EXPECTED[name] if is_run else None)
+    assert judgement.verdict is not Verdict.GPU
+
+
+@settings(max_examples=40, deadline=None)
+@given(logs, st.sampled_from(sorted(WRAPPERS)), DISQUALIFIERS | st.just([]))
+def test_what_stands_in_front_of_a_line_changes_no_verdict(
+    name: str, prefix: str, extra: list[tuple[str, float]]
+) -> None:
+    rows = LOGS[name]
+    for row, position in extra:
+        rows = inserted(rows, row, position)
+    wrapped = [WRAPPERS[prefix] + row for row in rows]
+    assert judge_rows(Engine.LLAMA_SERVER, wrapped) == judge_rows(Engine.LLAMA_SERVER, rows)
 
 
 @settings(max_examples=60, deadline=None)
@@ -135,10 +222,33 @@ def test_a_log_that_was_cut_proves_only_when_it_was_ready(name: str, start: floa
     assert whole or judge(Engine.LLAMA_SERVER, kept).verdict is not Verdict.GPU
 
 
-@given(st.sampled_from(VLLM_DISQUALIFYING), positions)
-def test_vllm_a_disqualifying_line_anywhere_decides(case: tuple[str, Verdict, object], position: float) -> None:
-    rows = inserted([*V033.values(), VLLM_READY], case[0], position)
-    assert judge(Engine.VLLM, rows).verdict is case[1]
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from([[*V033.values(), VLLM_READY], V025]),
+    st.lists(st.tuples(st.sampled_from(VLLM_DISQUALIFYING), positions), min_size=1, max_size=6),
+    st.booleans(),
+)
+def test_vllm_any_disqualifying_lines_anywhere_decide(
+    rows: list[str], extra: list[tuple[tuple[str, Verdict, object], float]], is_run: bool
+) -> None:
+    for case, position in extra:
+        rows = inserted(rows, case[0], position)
+    expected = Expectation(n_ctx=8192) if is_run else None
+    judgement = judge(Engine.VLLM, rows, Stream.STDOUT, expected=expected)
+    assert judgement.verdict is not Verdict.GPU
+    if len(extra) == 1:
+        assert judgement.verdict is extra[0][0][1]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sets(st.sampled_from(NEEDED_V025), min_size=1), st.lists(positions, max_size=6))
+def test_vllm_025_without_a_needed_line_no_log_proves(parts: set[str], others: list[float]) -> None:
+    assert judge(Engine.VLLM, V025, Stream.STDOUT).verdict is Verdict.GPU
+    kept = [row for row in V025 if not any(part in row for part in parts)]
+    assert len(kept) < len(V025)
+    for position in others:
+        kept.pop(round(position * (len(kept) - 1)))
+    assert judge(Engine.VLLM, kept, Stream.STDOUT).verdict is not Verdict.GPU
 
 
 @given(st.sampled_from(NEEDED_V033), st.sets(st.sampled_from(sorted(V033))))

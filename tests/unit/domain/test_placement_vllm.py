@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from kotaro_bridge.domain.engine_log import Engine, LogLine, Stream, split_log
+from kotaro_bridge.domain.engine_log import Engine, LogLine, Stream
 from kotaro_bridge.domain.log_judge import judge_log
 from kotaro_bridge.domain.placement import Judgement, PlacementWatch, ReasonCode, Verdict
 from kotaro_bridge.domain.units import GIB
-from tests.helpers.captures import vllm_text
+from tests.helpers.captures import split_log, vllm_text
 
 C = ReasonCode
 API = "(APIServer pid=10) INFO 11-01 10:00:00 [api_server.py:1] "
