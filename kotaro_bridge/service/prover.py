@@ -15,6 +15,7 @@ from kotaro_bridge.domain.engine_log import Engine, LogFacts
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.gpu import GpuSnapshot
 from kotaro_bridge.domain.kv_cache import cache_bytes, context_shape
+from kotaro_bridge.domain.other_programs import explained
 from kotaro_bridge.domain.ports_http import EngineHttp
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.reasons import Expectation, Judgement, Reason, Verdict
@@ -134,7 +135,7 @@ class Prover:
         the card as well: the spill is the better explanation.
         """
         grown = self._growth(profile, clearance, facts, again)
-        spill = self._spill(profile, clearance, facts)
+        spill = self._spill(profile, clearance, facts, again)
         return _Memory(grown.taken, spill.failed or grown.failed, spill.doubt or grown.doubt)
 
     def _growth(self, profile: Profile, clearance: Clearance, facts: LogFacts, again: bool) -> _Memory:
@@ -154,9 +155,10 @@ class Prover:
         # With its CUDA context a run whose memory is all there is never below its claim: the slack is in use.
         return _Memory(taken, None, problem("proof.slow_and_short", **figures) if grown < claimed else None)
 
-    def _spill(self, profile: Profile, clearance: Clearance, facts: LogFacts) -> _Memory:
+    def _spill(self, profile: Profile, clearance: Clearance, facts: LogFacts, again: bool) -> _Memory:
         """Shared GPU memory may rise by the pinned buffers that the log names and an allowance. The lowest of up to
-        three samples counts: what passes is no spill, and a healthy start waits for none.
+        three samples counts: what passes is no spill, and a healthy start waits for none. Hours later, what other
+        programs have taken meanwhile is none either; the watch counts the same way.
         """
         before = clearance.shared_before
         if profile.is_local and before is None:
@@ -169,7 +171,8 @@ class Prover:
             counters = self._machine.counters.read()
             if counters is None or counters.shared is None or before is None:
                 return _Memory(None, problem("proof.shared_unknown"))
-            rises.append(counters.shared - before)
+            others = explained(clearance.counters_before, counters) if again and clearance.counters_before else 0
+            rises.append(counters.shared - before - others)
         rise = min(rises)
         figures = {"rise_bytes": rise, "allowed_bytes": allowed}
         if rise > allowed:

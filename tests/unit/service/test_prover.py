@@ -13,6 +13,7 @@ import pytest
 from kotaro_bridge.domain.engine_log import DeviceFacts, Engine, LogFacts
 from kotaro_bridge.domain.errors import Problem, problem
 from kotaro_bridge.domain.gguf import read_gguf
+from kotaro_bridge.domain.gpu import GpuCounters, GpuProcess
 from kotaro_bridge.domain.metrics import RatesSample
 from kotaro_bridge.domain.placement import Judgement, PlacementWatch, Reason, ReasonCode, Verdict
 from kotaro_bridge.domain.ports_http import EngineProps, WarmUp
@@ -213,6 +214,18 @@ def test_a_later_proof_leaves_out_nothing_else() -> None:
     prover = Prover(machine.ports, sleep=lambda _: None)
     assert code(prover.prove(LLAMA, CLEARANCE, judged(), machine.http, again=True)) == "proof.spill"
     assert code(prover.prove(LLAMA, CLEARANCE, judged("partial20"), machine.http, again=True)) == "proof.layers_on_cpu"
+
+
+def test_what_other_programs_took_of_the_shared_memory_fails_no_later_proof() -> None:
+    machine = running()
+    machine.counters.shared = SHARED + 900 * MIB
+    machine.counters.processes = (GpuProcess(7, "chrome.exe", 60 * MIB, 900 * MIB),)
+    before = dataclasses.replace(CLEARANCE, counters_before=GpuCounters(SHARED, ()))
+    prover = Prover(machine.ports, sleep=lambda _: None)
+    assert prover.prove(LLAMA, before, judged(), machine.http, again=True).problem is None
+    assert code(prover.prove(LLAMA, before, judged(), machine.http)) == "proof.spill", "a start lasts no hours"
+    machine.counters.processes = (GpuProcess(7, "vmmemWSL", 60 * MIB, 900 * MIB),)
+    assert code(prover.prove(LLAMA, before, judged(), machine.http, again=True)) == "proof.spill"
 
 
 def test_memory_that_shrank_is_shown_as_no_growth() -> None:
