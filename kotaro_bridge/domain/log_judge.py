@@ -8,7 +8,7 @@ must not hold more of one than a start's evidence.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from kotaro_bridge.domain import engine_log_llama, engine_log_vllm
@@ -68,8 +68,8 @@ class LogJudge:
     def take(self, number: int, row: str, stream: Stream) -> None:
         """The next row of the file as it is there, without its line end; `number` counts from 1."""
         self._last = number
-        if self._watch.wants(row):
-            for text in _pieces(row):
+        for text in _pieces(row):
+            if text and self._watch.wants(text):
                 self._line(LogLine(stream, number, text))
 
     def take_errors(self, rows: Iterable[tuple[int, str]]) -> None:
@@ -77,7 +77,7 @@ class LogJudge:
         the last has to have come as far as its own ready line before one of stderr counts for it.
         """
         self._watch.expect_stderr()
-        lines = (LogLine(Stream.STDERR, number, text) for number, row in rows for text in _pieces(row))
+        lines = (LogLine(Stream.STDERR, number, text) for number, row in rows for text in _pieces(row) if text)
         for line in self._of_the_last_start(lines) if self._starts > 1 else lines:
             self._watch.feed(line)
 
@@ -132,12 +132,11 @@ class LogJudge:
         return [ready, *rest] if ready and self._watch.starting else rest
 
 
-def _pieces(row: str) -> Iterator[str]:
+def _pieces(row: str) -> Iterable[str]:
     """What a person saw: a progress bar overwrites itself with `\\r`, so each of its states is a line of its own."""
-    for piece in row.split("\r") if "\r" in row else (row,):
-        text = unwrapped(piece)
-        if text:
-            yield text
+    if "\r" not in row:
+        return (unwrapped(row),)
+    return [unwrapped(piece) for piece in row.split("\r") if piece]
 
 
 def judge_rows(engine: Engine, rows: Iterable[str], errors: Iterable[str] | None = None) -> JudgedLog:

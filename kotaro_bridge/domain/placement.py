@@ -105,10 +105,10 @@ class PlacementWatch:
         return self.feed_parsed(line, self._parse(line))
 
     def wants(self, text: str) -> bool:
-        """Whether a line of this text could change the verdict: after readiness nearly none can."""
-        if not self._evidence.ready or self._device_table is not None:
+        """Whether a line of this text could change the verdict; of requests none can, after readiness nearly none."""
+        if self._device_table is not None:
             return True
-        return not self._is_chatter(text) and any(word in text for word in self._words)
+        return not self._is_chatter(text) and (not self._evidence.ready or any(word in text for word in self._words))
 
     def feed_parsed(self, line: LogLine, event: Event | None) -> Reason | None:
         """`feed` for a caller that has read the line already."""

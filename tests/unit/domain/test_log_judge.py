@@ -306,3 +306,20 @@ def test_a_long_log_is_judged_without_holding_it() -> None:
     assert judged.judgement.verdict is Verdict.GPU
     assert judged.last_line > 1_000_000
     assert time.process_time() - begun < 5
+
+
+def test_a_long_log_without_readiness_is_judged_as_fast() -> None:
+    begun = time.process_time()
+    judged = judge_rows(LLAMA, (row for row in long_log(1_000_000) if "listening on" not in row))
+    assert [reason.code for reason in judged.judgement.reasons] == [C.NOT_READY]
+    assert time.process_time() - begun < 5
+
+
+def test_a_request_ends_a_device_table_too() -> None:
+    rows = llama_text("full14-lv4").split("\n")
+    table = ["0.00.1 I cmn  common_param: device_info:", "  - CPU     : Xeon (128887 MiB, 128887 MiB free)"]
+    request = "1.02.533.120 I slot   operator(): id  3 | task 0 | new prompt, n_ctx_slot = 8192"
+    found = judge_rows(LLAMA, [*rows, table[0].replace("0.00.1", "0.00.100.000"), table[1], request])
+    assert [reason.code for reason in found.judgement.reasons] == [C.NO_GPU_DEVICE]
+    spaced = judge_rows(LLAMA, [*rows, table[0].replace("0.00.1", "0.00.100.000"), "", table[1], "", request])
+    assert spaced.judgement.verdict is Verdict.PARTIAL, "an empty row ends nothing"
