@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from tests.e2e.conftest import SCENARIO, Station
 from tests.helpers.cli import CommandLine
+from tests.helpers.simulated import wsl
 from tests.helpers.words import sentence
 
 pytestmark = pytest.mark.e2e
@@ -85,6 +87,20 @@ def test_check_without_a_profile(station: Station) -> None:
         assert all(each["detail"] for each in document["checks"])
         assert next(each for each in document["checks"] if each["id"] == "vram")["status"] == vram
         assert_gpus(document["gpus"])
+
+
+def test_the_script_for_start_scripts_of_ones_own(station: Station, tmp_path: Path) -> None:
+    """What is printed is a program: in the distro it tells of the card, and ends as its reason says."""
+    kept = tmp_path / "verify_gpu.sh"
+    with kept.open("wb") as file:
+        subprocess.run([sys.executable, "-m", "kotaro_bridge", "verify-script"], stdout=file, check=True)
+    assert kept.read_bytes().startswith(b"#!/bin/sh\n")
+    assert b"\r" not in kept.read_bytes()
+    for need, code in ((9000, 0), (12000, 1)):
+        done = wsl(station.pc, "--exec", "/bin/sh", str(kept), "--need-mib", str(need))
+        assert done.returncode == code
+        assert b"card 0: NVIDIA GeForce RTX 4070, driver 580.88\n" in done.stdout
+        assert (b"MiB free, 12000 MiB are needed" in done.stderr) is (code == 1)
 
 
 def test_nothing_runs(station: Station) -> None:
