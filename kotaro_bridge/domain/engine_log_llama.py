@@ -187,7 +187,7 @@ GATES: Gates = (
 )
 
 
-# Lines of requests, nearly all of a long log: no rule above fits one and none tells a failure, and knowing that at their
+# Lines of requests, nearly all of a long log: no rule above fits one and none tells a failure. Knowing them at their
 # start spares the rest.
 CHATTER = compiled(r"\d+\.\d\d\.\d{3}\.\d{3} [IWD] (?:slot|que|res|srv +(?:update_slots|log_server_r):) ").match
 

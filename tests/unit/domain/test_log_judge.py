@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from kotaro_bridge.domain.engine_log import Engine, Stream
@@ -300,19 +298,13 @@ class TestNoLogOfThisEngine:
         assert (judgement.verdict, judgement.reasons[0].code) == (Verdict.UNKNOWN, C.NOT_READY)
 
 
-def test_a_long_log_is_judged_without_holding_it() -> None:
-    begun = time.process_time()
-    judged = judge_rows(LLAMA, long_log(1_000_000))
-    assert judged.judgement.verdict is Verdict.GPU
-    assert judged.last_line > 1_000_000
-    assert time.process_time() - begun < 5
-
-
-def test_a_long_log_without_readiness_is_judged_as_fast() -> None:
-    begun = time.process_time()
-    judged = judge_rows(LLAMA, (row for row in long_log(1_000_000) if "listening on" not in row))
-    assert [reason.code for reason in judged.judgement.reasons] == [C.NOT_READY]
-    assert time.process_time() - begun < 5
+def test_a_day_of_requests_changes_nothing() -> None:
+    """How long a million take is measured in tests/bench."""
+    judged = judge_rows(LLAMA, long_log(20_000))
+    assert judged.judgement == judge_log(LLAMA, llama_text("full14-lv4"))
+    assert judged.last_line > 20_000
+    unready = judge_rows(LLAMA, (row for row in long_log(20_000) if "listening on" not in row))
+    assert [reason.code for reason in unready.judgement.reasons] == [C.NOT_READY]
 
 
 def test_a_request_ends_a_device_table_too() -> None:
