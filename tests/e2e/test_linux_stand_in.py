@@ -268,7 +268,7 @@ def test_a_run_reports_the_same_events(pc: SimulatedPC, side: str) -> None:
         begun, exited, cleaned, closed = run.end()
     assert isinstance(closed, ChannelClosed)
     assert begun == Started(pid)
-    assert (exited, cleaned, closed.code, closed.cleaned) == (Exited(0, None), Cleaned(()), 0, True)
+    assert (exited, cleaned, closed.code, closed.cleaned) == (Exited(0, None, 0), Cleaned(()), 0, True)
     assert run.held() == []
     assert not list((pc.home / ".local/state/kotaro-bridge/runs").iterdir())
 
@@ -279,14 +279,14 @@ def test_vllm_ends_whole(pc: SimulatedPC, side: str) -> None:
     with guarded(pc, vllm(free_port())) as run:
         run.hears("Application startup complete")
         run.process.stop(5)
-        assert run.end()[1:3] == [Exited(0, None), Cleaned(())]
+        assert run.end()[1:3] == [Exited(0, None, 0), Cleaned(())]
     assert run.held() == []
 
 
 @pytest.mark.parametrize("side", BOTH)
 @pytest.mark.parametrize(
     ("word", "expected"),
-    [("exit-at-once", Exited(1, None)), ("host-oom", Exited(None, 9)), ("crash:0.1", Exited(None, 6))],
+    [("exit-at-once", Exited(1, None, 0)), ("host-oom", Exited(None, 9, 1)), ("crash:0.1", Exited(None, 6, 0))],
 )
 def test_an_engine_that_ends_by_itself(pc: SimulatedPC, side: str, word: str, expected: Exited) -> None:
     pc.set(linux_side=side, engine=word)
@@ -300,7 +300,7 @@ def test_stop_while_loading_is_death_by_the_signal(pc: SimulatedPC, side: str) -
     with guarded(pc, llama(free_port())) as run:
         run.hears("loading model")
         run.process.stop(5)
-        assert run.end()[1:3] == [Exited(None, 15), Cleaned(())]
+        assert run.end()[1:3] == [Exited(None, 15, 0), Cleaned(())]
 
 
 @pytest.mark.parametrize("side", BOTH)
@@ -312,7 +312,7 @@ def test_a_deaf_engine_is_killed_after_the_grace_and_at_once_when_asked(pc: Simu
             run.process.stop(60 if hasty else 1)
             if hasty:
                 run.process.kill()
-            assert run.end()[1:3] == [Exited(None, 9), Cleaned(())]
+            assert run.end()[1:3] == [Exited(None, 9, 0), Cleaned(())]
 
 
 @pytest.mark.parametrize("side", BOTH)
@@ -323,7 +323,7 @@ def test_a_program_that_is_none(pc: SimulatedPC, side: str, program: str, code: 
     with guarded(pc, EngineCommand((program,), {}, (), ())) as run:
         begun, *ended, _ = run.end()
     assert isinstance(begun, Started)
-    assert ended == [Exited(code, None), Cleaned(())]
+    assert ended == [Exited(code, None, 0), Cleaned(())]
 
 
 def test_a_killed_wsl_ends_the_engine_in_order(pc: SimulatedPC) -> None:
@@ -359,7 +359,7 @@ def test_an_engine_core_without_its_server_is_ended_too(pc: SimulatedPC) -> None
         begun = run.events.get(timeout=20)
         assert isinstance(begun, Started)
         os.kill(begun.pid, procs.KILL)
-        assert run.end()[:2] == [Exited(None, 9), Cleaned(())]
+        assert run.end()[:2] == [Exited(None, 9, 0), Cleaned(())]
     assert run.held() == []
 
 

@@ -59,6 +59,31 @@ def counters(pc: SimulatedPC) -> GpuCounters:
     return found
 
 
+def test_programs_that_start_later_push_an_engine_into_system_memory(pc: SimulatedPC, state: State) -> None:
+    claim = Claim(state, "engine")
+    assert claim.grow(10_000 * MIB)
+    pc.set(programs=[{"name": "Game.exe", "pid": 5120, "mib": 2000, "shared_mib": 12}])
+    now = counters(pc)
+    room = 12282 - 234 - 1050 - 2000
+    assert now.shared == (190 + 12 + 10_000 - room) * MIB
+    held_by = {each.name: (each.dedicated // MIB, each.shared // MIB) for each in now.processes}
+    assert held_by["Game.exe"] == (2000, 12)
+    assert held_by["vmmemWSL"] == (room, 10_000 - room)
+    assert pc.gpu.snapshot()[0].free == 0
+    pc.set(programs=[{"name": "Game.exe", "pid": 5120, "mib": 20_000}])
+    assert {each.name: each.dedicated for each in counters(pc).processes}["vmmemWSL"] == 0
+
+
+def test_counters_and_driver_may_change(pc: SimulatedPC) -> None:
+    assert pc.gpu.snapshot()[0].driver == "580.88"
+    pc.set(driver="581.15", counters="missing")
+    assert pc.gpu.snapshot()[0].driver == "581.15"
+    assert pc.counters.read() is None
+    pc.set(driver=None, counters="normal")
+    assert pc.gpu.snapshot()[0].driver == "580.88"
+    assert counters(pc).shared == 190 * MIB
+
+
 def test_the_card_at_rest(pc: SimulatedPC) -> None:
     (gpu,) = pc.gpu.snapshot()
     assert (gpu.name, gpu.total, gpu.compute_cap) == ("NVIDIA GeForce RTX 4070", 12282 * MIB, "8.9")
