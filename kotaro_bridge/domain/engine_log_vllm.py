@@ -76,9 +76,11 @@ CHATTER = re.compile(r'(?:\([^)]*\) )?INFO: +\S+ - "').match
 # Options whose value moves weights, KV or encoder results out of the GPU (reference vllm §5.1), in both spellings of
 # the option lists: `'cpu_offload_gb': 4.0` and `cpu_offload_gb=4.0`. The values below are the defaults: off.
 _OPTION = re.compile(
-    r"['\"]?\b(?P<name>\w*(?:offload|kv_transfer|ec_transfer|hisparse)\w*)['\"]?\s*[:=]\s*(?P<value>'[^']*'|{}|\[\]|set\(\)|[\w.]+\(?|[{\[]?)"
+    r"['\"]?\b(?P<name>[\w-]*(?:offload|kv[_-]transfer|ec[_-]transfer|hisparse)[\w-]*)['\"]?\s*[:=]\s*"
+    r"(?P<value>'[^']*'|\"[^\"]*\"|{}|\[\]|set\(\)|[\w.]+\(?|[{\[]?)"
 )
-_OFF = frozenset({"None", "False", "0", "0.0", "''", "{}", "[]", "set()"})
+_OFF = re.compile(r"None|null|[Ff]alse|0(?:\.0*)?|''|\"\"|{}|\[\]|set\(\)")
+_TENSOR_NAMES = "_params"  # a set of names, printed as `{'experts'}`: no group of settings
 _GROUP = re.compile(r"\w*Config\(|{")
 _DEFAULTS = {
     "offload_backend": "auto",
@@ -96,10 +98,10 @@ def offload_option(options: str) -> str | None:
     Engram's `cpu_offload` (on by default for two architectures, reference vllm §1.4) counts wherever it is True.
     """
     for match in _OPTION.finditer(options):
-        name, value = match["name"], match["value"]
-        if value in _OFF or value.strip("'") == _DEFAULTS.get(name):
+        name, value = match["name"].replace("-", "_"), match["value"]
+        if _OFF.fullmatch(value) or value.strip("'\"") == _DEFAULTS.get(name):
             continue
-        if "offload" in name and _GROUP.fullmatch(value):
+        if "offload" in name and _GROUP.fullmatch(value) and not name.endswith(_TENSOR_NAMES):
             continue  # a group of settings, each of which is looked at by itself
         return f"{name}={value}"
     return None

@@ -103,6 +103,21 @@ def test_the_configuration_line() -> None:
         ("'attention_config': {'hisparse_config': {'host_size': 1}}", "hisparse_config={"),
         ("'engram_config': {'cpu_offload': True}", "cpu_offload=True"),
         ("'engram_config': {'cpu_offload': False}", None),
+        ("engram_config=EngramConfig(cpu_offload=True, x=1)", "cpu_offload=True"),
+        ("engram_config=None, hisparse_config=None", None),
+        ("attention_config=AttentionConfig(hisparse_config=HiSparseConfig(x=1))", "hisparse_config=HiSparseConfig("),
+        ("ec_transfer_config=ECTransferConfig(ec_connector='x')", "ec_transfer_config=ECTransferConfig("),
+        # names of tensors, in every way that a set or list is printed
+        ("'cpu_offload_params': {'experts'}", "cpu_offload_params={"),
+        ("'cpu_offload_params': ['experts']", "cpu_offload_params=["),
+        ("offload_params={'gate_up'}, seed=0", "offload_params={"),
+        ("offload_params=[], cpu_offload_params={}", None),
+        # as JSON, and as the command line spells it
+        ('{"cpu_offload_gb": 4, "x": 1}', "cpu_offload_gb=4"),
+        ('{"kv_transfer_config": null, "cpu_offload_gb": 0.00, "simple_kv_offload": false}', None),
+        ("{'kv-offloading-size': 8.0}", "kv_offloading_size=8.0"),
+        ('"offload_backend": "prefetch"', 'offload_backend="prefetch"'),
+        ('"offload_backend": "auto", "offload_num_in_group": "1"', None),
     ],
 )
 def test_an_option_that_takes_something_off_the_gpu(options: str, found: str | None) -> None:
