@@ -32,6 +32,7 @@ from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.run_state import Phase
 from kotaro_bridge.domain.units import format_gib, parse_size
 from kotaro_bridge.host.control import ask
+from kotaro_bridge.resources import resource
 from kotaro_bridge.service.owner_desk import gpu_document
 from kotaro_bridge.texts import LANGUAGES
 
@@ -266,6 +267,15 @@ def _stored_logs(profile: str | None, lines: int) -> dict[str, list[str]]:
         return {}
     kept = files[-1].read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
     return {files[-1].stem: kept}
+
+
+@cli.command()
+def verify_script() -> None:
+    """The script that asks the card for its free memory inside Linux, to be kept and put before other start scripts:
+    `kotaro-bridge verify-script > verify_gpu.sh`.
+    """
+    # As bytes: Windows would end the lines of a text in a way that no sh understands.
+    typer.echo(resource("guardian/verify_gpu.sh").read_text(encoding="utf-8").encode(), nl=False)
 
 
 @profiles_cli.command("list")
