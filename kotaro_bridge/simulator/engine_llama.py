@@ -302,7 +302,7 @@ def main(arguments: list[str]) -> int:
     words.before_start(behaviour)
     devices = ["CUDA0"] if engine_question.llama_sees_gpu(state, behaviour) else []
     if "--list-devices" in arguments and "old-build" not in behaviour:
-        return _list_devices(state, behaviour)
+        return engine_question.tell_devices(state, behaviour)
     try:
         options = parse(arguments, devices)
     except WrongArgument as error:
@@ -321,15 +321,6 @@ NO_GPU = (
     "warning: one possible reason is that llama.cpp was compiled without GPU support\n"
     "warning: consult docs/build.md for compilation instructions\n"
 )
-
-
-def _list_devices(state: State, behaviour: words.Behaviour) -> int:
-    """The answer, before any other argument is looked at."""
-    complaint = engine_question.cuda_complaint(state, behaviour)
-    if complaint is not None:
-        os.write(2, f"ggml_cuda_init: failed to initialize CUDA: {complaint}\n".encode())
-    os.write(1, engine_question.list_devices(state, behaviour).encode())
-    return 0
 
 
 if __name__ == "__main__":

@@ -19,7 +19,17 @@ import msgspec
 
 from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.gpu import GpuCounters, GpuProcess, GpuSnapshot
-from kotaro_bridge.simulator import card, loopback, models, ollama, owners, procs, vm_client, vm_stand_in
+from kotaro_bridge.simulator import (
+    card,
+    engine_question,
+    loopback,
+    models,
+    ollama,
+    owners,
+    procs,
+    vm_client,
+    vm_stand_in,
+)
 from kotaro_bridge.simulator.scenario import Scenario, load
 from kotaro_bridge.simulator.state import ENGINES, VLLM_PYTHON, VMSTAT, State, python_environment, read_json, write_json
 
@@ -257,7 +267,7 @@ def _make(path: str, scenario: Scenario) -> None:
         Path(state.wslconfig_path).write_text(scenario.wslconfig.lstrip("\n"), encoding="utf-8")
     vm_stand_in.forget(state)
     _program(state, "bin/wslinfo", "wslinfo")
-    _program(state, "bin/ldd", "engine_question", "ldd")
+    _executable(state, "bin/ldd", engine_question.ldd_script(state))
     _place_nvidia_smi(state)
     for distro in plain["distros"]:
         _make_distro(state, distro)
@@ -275,18 +285,33 @@ def _make_distro(state: State, distro: dict[str, Any]) -> None:
     if distro["default"]:
         home = f"{inside}/home/{distro['user']}"
         for place, module in ENGINES.items():
-            _program(state, f"{home}/{place}", module)
+            _program(state, f"{home}/{place}", module, before=_quick_answer(state) if module == "engine_llama" else "")
         _program(state, f"{home}/{VLLM_PYTHON}", "engine_question", "python")
         models.write_models(Path(state.path(home, "models")))
 
 
-def _program(state: State, place: str, module: str, *first: str) -> None:
+def _program(state: State, place: str, module: str, *first: str, before: str = "") -> None:
     """A program file of the Linux side that runs one of our modules, with `first` before its arguments, and keeps its
-    process id.
+    process id. `before`: lines of sh that come first.
     """
     exports = " ".join(f"{name}={shlex.quote(value)}" for name, value in python_environment(state.folder).items())
-    program = shlex.join([sys.executable, "-m", f"kotaro_bridge.simulator.{module}", *first])
-    script = f'#!/bin/sh\nexport {exports}\nexec {program} "$@"\n'
+    _executable(state, place, f'#!/bin/sh\nexport {exports}\n{before}exec {_command(module, *first)} "$@"\n')
+
+
+def _command(module: str, *first: str) -> str:
+    return shlex.join([sys.executable, "-m", f"kotaro_bridge.simulator.{module}", *first])
+
+
+def _quick_answer(state: State) -> str:
+    """The question for the devices is put at every start: it is not worth the imports of a whole server."""
+    switches = shlex.quote(state.path("switches.json"))
+    return (
+        f'case " $* ${{KOTARO_SIM_ENGINE:-$(cat {switches})}}" in\n*old-build*) ;;\n'
+        f'*" --list-devices "*) exec {_command("engine_question", "devices")} ;;\nesac\n'
+    )
+
+
+def _executable(state: State, place: str, script: str) -> None:
     path = Path(state.path(place))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(script, encoding="utf-8")
