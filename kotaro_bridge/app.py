@@ -105,9 +105,7 @@ def simulated_setting(scenario: str) -> Setting:
         gpu=pc.gpu,
         counters=pc.counters,
         launcher=lambda profile: (
-            LocalLauncher(environment)
-            if profile.is_local
-            else WslLauncher(pc.wsl_argv, profile.distro, pc.env)
+            LocalLauncher(environment) if profile.is_local else WslLauncher(pc.wsl_argv, profile.distro, pc.env)
         ),
         http=HttpEngine.for_profile,
         port_free=pc.windows_port_free,
