@@ -21,7 +21,10 @@ from kotaro_bridge.service.owner_desk import remedy_document
 def remedy(
     profile: Annotated[str, typer.Argument(help="Id of a profile.")],
     name: Annotated[
-        str | None, typer.Argument(help="What to do: context=N, kv_type=q8_0, parallel=1, stop=PROFILE, unload=MODEL.")
+        str | None,
+        typer.Argument(
+            help="What to do: context=N, kv_type=q8_0, parallel=1, stop=PROFILE, unload=MODEL, forget=speed."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -68,6 +71,8 @@ def _carry_out(made: Product, profile: Profile, wanted: Remedy) -> None:
         raise_if_error(ask(paths.state, {"verb": "reload", "profile": profile.id}) or {})
     elif wanted.kind is RemedyKind.UNLOAD:
         made.setting.machine.ollama.unload(wanted.value)
+    elif wanted.kind is RemedyKind.FORGET:
+        made.setting.machine.speeds.forget(profile.id)
     else:
         other = made.supervisor.profile(wanted.value)
         answer: dict[str, Any] = ask(paths.state, {"verb": "stop", "profile": other.id}) or {"stopped": []}

@@ -264,12 +264,13 @@ class SpeedKey:
     """What a measured speed belongs to: another value of any part is another baseline.
 
     Args:
-        profile: fingerprint of the profile's id and of what in it changes the speed.
+        profile: the profile's id; settings: fingerprint of what in it changes the speed.
         version: of the engine; driver: of the card, as NVML says it.
         mode: how the engine runs (`graphs`, `eager`, "" where there is one way only).
     """
 
     profile: str
+    settings: str
     engine: str
     version: str
     driver: str
@@ -278,10 +279,13 @@ class SpeedKey:
 
 
 class SpeedHistory(Protocol):
-    """Speeds of proved runs. Neither method raises: a store that is broken has no baseline."""
+    """Speeds of proved runs. No method raises: a store that is broken has no baseline."""
 
     def baseline(self, key: SpeedKey) -> float | None:
         """Tokens per second that are usual under this key; None before the first proved run."""
 
     def record(self, key: SpeedKey, tokens_per_s: float, of_limit: float | None) -> None:
         """Keep what a proved run measured; `of_limit` is its share of what the card allows, where known."""
+
+    def forget(self, profile_id: str) -> None:
+        """Forget what is usual for a profile: its next proved run is measured as the first one was."""

@@ -28,16 +28,20 @@ _PORTS = frozenset({CheckId.PORT_WINDOWS, CheckId.PORT_TARGET})
 
 
 class RemedyKind(StrEnum):
-    """What is changed. The first three change the profile; the others free video memory."""
+    """What is changed. The first three change the profile, the next two free video memory; the last has the usual speed
+    of the profile measured anew.
+    """
 
     CONTEXT = "context"
     KV_TYPE = "kv_type"
     PARALLEL = "parallel"
     STOP_RUN = "stop"
     UNLOAD = "unload"
+    FORGET = "forget"
 
 
-_FREEING = frozenset({RemedyKind.STOP_RUN, RemedyKind.UNLOAD})
+_OF_PROFILE = frozenset({RemedyKind.CONTEXT, RemedyKind.KV_TYPE, RemedyKind.PARALLEL})
+_SPEED = "speed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ class Remedy:
     """One change.
 
     Args:
-        value: the new value, the id of the profile to stop, or the model that Ollama is to unload.
+        value: the new value, the id of the profile to stop, the model that Ollama is to unload, or `speed`.
         name: what the button calls it: the value, the other profile's title, the model.
     """
 
@@ -60,8 +64,8 @@ class Remedy:
 
     @property
     def changes_profile(self) -> bool:
-        """True if it changes the profile's file, False if it frees memory."""
-        return self.kind not in _FREEING
+        """True if it changes the profile's file."""
+        return self.kind in _OF_PROFILE
 
 
 def parse(word: str, profile: Profile) -> Remedy:
@@ -72,7 +76,7 @@ def parse(word: str, profile: Profile) -> Remedy:
             profile cannot have.
     """
     kind, _, value = word.partition("=")
-    if kind not in set(RemedyKind) or not value:
+    if kind not in set(RemedyKind) or not value or (kind == RemedyKind.FORGET and value != _SPEED):
         raise ProblemError(problem("remedy.unknown", word=word, known=", ".join(RemedyKind)))
     remedy = Remedy(RemedyKind(kind), value, value)
     if remedy.changes_profile:
@@ -140,11 +144,16 @@ def at_gate(
 def after_failure(
     profile: Profile, why: Problem, need: Callable[[Profile], int | None], free: int | None
 ) -> tuple[Remedy, ...]:
-    """What would help after an engine died while loading.
+    """What would help after an engine died while loading, or was slower than it usually is.
+
+    The second holds too where the PC is to be slower from now on, say with a power limit: without a baseline everything
+    else still has to prove the run, and a low speed still marks it.
 
     Args:
         need: see `at_gate`. free: bytes of VRAM free now that it is gone.
     """
+    if why.code == "proof.speed_drop":
+        return (Remedy(RemedyKind.FORGET, _SPEED, _SPEED),)
     if profile.engine is Engine.VLLM:
         return tuple(_workable(profile, why))
     wanted, before = why.params.get("wanted_bytes"), need(profile)

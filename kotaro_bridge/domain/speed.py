@@ -193,9 +193,10 @@ def speed_key(profile: Profile, model: GgufModel | None, facts: LogFacts, card: 
     if card is None or not card.uuid or card.driver is None or facts.version is None:
         return None
     size = model.weights_total if model else facts.weights  # another file under the same name is another model
-    parts = (profile.id, profile.model, profile.context, profile.parallel, profile.kv_type, profile.extra_args, size)
+    parts = (profile.model, profile.context, profile.parallel, profile.kv_type, profile.extra_args, size)
     fingerprint = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
-    return SpeedKey(fingerprint, profile.engine.value, facts.version, card.driver, card.uuid, mode_of(profile).value)
+    mode = mode_of(profile).value
+    return SpeedKey(profile.id, fingerprint, profile.engine.value, facts.version, card.driver, card.uuid, mode)
 
 
 def _number(model: GgufModel, key: str) -> int:

@@ -28,12 +28,13 @@ log = logging.getLogger(__name__)
 
 _VERSION = 1
 _TABLE = """CREATE TABLE IF NOT EXISTS speed (
-    profile TEXT NOT NULL, engine TEXT NOT NULL, version TEXT NOT NULL, driver TEXT NOT NULL, card TEXT NOT NULL,
-    mode TEXT NOT NULL, at REAL NOT NULL, tokens_per_s REAL NOT NULL, of_limit REAL)"""
-_INSERT = "INSERT INTO speed VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    profile TEXT NOT NULL, settings TEXT NOT NULL, engine TEXT NOT NULL, version TEXT NOT NULL, driver TEXT NOT NULL,
+    card TEXT NOT NULL, mode TEXT NOT NULL, at REAL NOT NULL, tokens_per_s REAL NOT NULL, of_limit REAL)"""
+_INSERT = "INSERT INTO speed VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _NEWEST = """SELECT tokens_per_s FROM speed
-    WHERE profile = ? AND engine = ? AND version = ? AND driver = ? AND card = ? AND mode = ?
+    WHERE profile = ? AND settings = ? AND engine = ? AND version = ? AND driver = ? AND card = ? AND mode = ?
     ORDER BY at DESC LIMIT ?"""
+_FORGET = "DELETE FROM speed WHERE profile = ?"
 _BUSY_S = 0.5  # the end of a start waits for it
 _RUNS = 9
 """Baseline: the median of that many newest runs. The first one alone may have been measured while a game ran: that
@@ -71,6 +72,16 @@ class SqliteSpeedHistory:
             store.execute(_INSERT, (*astuple(key), time.time(), tokens_per_s, of_limit))
 
         self._with_file("rwc", add)
+
+    def forget(self, profile_id: str) -> None:
+        """See `SpeedHistory.forget`."""
+
+        def remove(store: sqlite3.Connection) -> None:
+            if _version(store):
+                store.execute(_FORGET, (profile_id,))
+
+        if self._path.exists():
+            self._with_file("rw", remove)
 
     def _with_file(self, mode: str, work: Callable[[sqlite3.Connection], T]) -> T | None:
         """What `work` finds in the open file; None, and a line in the log, where that cannot be done."""

@@ -148,6 +148,8 @@ class Supervisor:
                 self._adopt(self._store.change(profile_id, changes(self.profile(profile_id), remedy)))
             elif remedy.kind is RemedyKind.UNLOAD:
                 self._machine.ollama.unload(remedy.value)
+            elif remedy.kind is RemedyKind.FORGET:
+                self._machine.speeds.forget(profile_id)
             else:
                 self._stop_and_wait(remedy.value)
             if self._closing:

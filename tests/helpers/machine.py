@@ -349,6 +349,9 @@ class Speeds:
     def record(self, key: SpeedKey, tokens_per_s: float, of_limit: float | None) -> None:
         self.kept[key] = tokens_per_s
 
+    def forget(self, profile_id: str) -> None:
+        self.kept = {key: speed for key, speed in self.kept.items() if key.profile != profile_id}
+
 
 class ProfileFiles(Scripted):
     """Profiles on a disk that a test may let fail."""

@@ -18,6 +18,7 @@ _PARAMETERS = {
     RemedyKind.PARALLEL: "count",
     RemedyKind.STOP_RUN: "profile",
     RemedyKind.UNLOAD: "model",
+    RemedyKind.FORGET: "what",
 }
 _FREED_BY = {HolderKind.RUN: RemedyKind.STOP_RUN, HolderKind.OLLAMA: RemedyKind.UNLOAD}
 

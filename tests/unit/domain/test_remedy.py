@@ -249,3 +249,14 @@ def test_each_engine_has_its_kv_types() -> None:
     with pytest.raises(ProblemError) as raised:
         parse("kv_type=q8_0", VLLM)
     assert raised.value.problem.params["detail"] == "vllm"
+
+
+@pytest.mark.parametrize("profile", [LLAMA, VLLM], ids=["llama-server", "vllm"])
+def test_a_drop_of_speed_can_be_the_new_usual_one(profile: Profile) -> None:
+    why = problem("proof.speed_drop", tokens_per_s=20.0, baseline=45.0)
+    (remedy,) = after_failure(profile, why, lambda _: None, None)
+    assert (remedy.word, remedy.changes_profile, changes(profile, remedy)) == ("forget=speed", False, {})
+    assert parse("forget=speed", profile) == remedy
+    with pytest.raises(ProblemError) as raised:
+        parse("forget=everything", profile)
+    assert raised.value.problem.code == "remedy.unknown"

@@ -19,7 +19,7 @@ from kotaro_bridge.host.history import SqliteSpeedHistory
 
 pytestmark = pytest.mark.allow_log(r"^no speeds in ", reason="files that cannot be used")
 
-KEY = SpeedKey("f00", "llama-server", "0.5.0", "580.88", "GPU-1", "")
+KEY = SpeedKey("qwen-7b", "f00", "llama-server", "0.5.0", "580.88", "GPU-1", "")
 
 
 @pytest.fixture
@@ -133,6 +133,19 @@ def test_a_file_of_a_later_program_is_left_alone(store: SqliteSpeedHistory, path
     store.record(KEY, 38.0, None)
     assert store.baseline(KEY) is None
     assert path.read_bytes() == before
+
+
+def test_a_profile_is_forgotten_with_all_its_settings_and_no_other(store: SqliteSpeedHistory) -> None:
+    others = [replace(KEY, settings="f01"), replace(KEY, profile="qwen-7b-2"), replace(KEY, profile="qwen")]
+    for key in (KEY, *others):
+        store.record(key, 40.0, None)
+    store.forget("qwen-7b")
+    assert [store.baseline(key) for key in (KEY, *others)] == [None, None, 40.0, 40.0]
+
+
+def test_there_is_nothing_to_forget_without_a_file(store: SqliteSpeedHistory, path: Path) -> None:
+    store.forget("qwen-7b")
+    assert not path.exists()
 
 
 def test_an_empty_file_is_a_new_one(store: SqliteSpeedHistory, path: Path) -> None:

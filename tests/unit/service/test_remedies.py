@@ -9,7 +9,7 @@ import pytest
 
 from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.holders import HolderKind
-from kotaro_bridge.domain.ports import OllamaModel
+from kotaro_bridge.domain.ports import OllamaModel, SpeedKey
 from kotaro_bridge.domain.profile import KvType, VramNeed
 from kotaro_bridge.domain.remedy import Remedy, RemedyKind, parse
 from kotaro_bridge.domain.run_state import Phase
@@ -45,6 +45,10 @@ def full(machine: Machine, free: int = 10 * GIB) -> Machine:
     """A card with less free than the model of `LLAMA` wants (10.3 GiB)."""
     machine.gpu.used = machine.gpu.total - free
     return machine
+
+
+def key(profile_id: str) -> SpeedKey:
+    return SpeedKey(profile_id, "f00", "llama-server", "0.5.0", "580.88", "GPU-1", "")
 
 
 # --- what is offered --------------------------------------------------------------------------------------------------
@@ -101,6 +105,17 @@ def test_vllm_s_own_number_becomes_a_remedy() -> None:
         assert [remedy.word for remedy in view.remedies] == [f"context={longest // 16 * 16}"]
 
 
+def test_a_run_slower_than_usual_can_be_measured_anew() -> None:
+    machine = Machine()
+    with life(machine=machine) as alive:
+        machine.speeds.baseline = lambda _: 1000.0  # type: ignore[method-assign]
+        alive.answers()
+        view = alive.waits_for(Phase.FAILED)
+        assert view.problem is not None
+        assert view.problem.code == "proof.speed_drop"
+        assert [remedy.word for remedy in view.remedies] == ["forget=speed"]
+
+
 # --- applied ----------------------------------------------------------------------------------------------------------
 
 
@@ -150,6 +165,16 @@ def test_ollama_lets_go_and_the_start_works() -> None:
         until(all_runs, "llama", Phase.LOADING)
         assert machine.ollama.unloaded == ["qwen3:8b"]
         assert all_runs.store.changes == []
+
+
+def test_what_is_usual_is_forgotten_and_the_start_follows() -> None:
+    machine = Machine()
+    machine.speeds.kept = {key("llama"): 400.0, key("vllm"): 60.0}
+    with house(machine) as all_runs:
+        all_runs.supervisor.apply("llama", Remedy(RemedyKind.FORGET, "speed"))
+        machine.target.engine().starts()
+        until(all_runs, "llama", Phase.LOADING)
+    assert machine.speeds.kept == {key("vllm"): 60.0}
 
 
 def test_the_other_run_is_stopped_and_this_one_starts() -> None:
