@@ -9,6 +9,7 @@ import pytest
 
 from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.holders import HolderKind
+from kotaro_bridge.domain.metrics import RatesSample
 from kotaro_bridge.domain.ports import OllamaModel, SpeedKey
 from kotaro_bridge.domain.profile import KvType, VramNeed
 from kotaro_bridge.domain.remedy import Remedy, RemedyKind, parse
@@ -108,7 +109,8 @@ def test_vllm_s_own_number_becomes_a_remedy() -> None:
 def test_a_run_slower_than_usual_can_be_measured_anew() -> None:
     machine = Machine()
     with life(machine=machine) as alive:
-        machine.speeds.baseline = lambda _: 1000.0  # type: ignore[method-assign]
+        machine.speeds.baseline = lambda key: 1000.0  # type: ignore[method-assign]
+        machine.http.rates = RatesSample(0.0, "", "[]")
         alive.answers()
         view = alive.waits_for(Phase.FAILED)
         assert view.problem is not None
