@@ -58,6 +58,7 @@ SUMS = f"{UNIT}/test_placement.py::test_evidence_that_does_not_add_up_leaves_unk
 VLLM_LINE = f"{UNIT}/test_placement_vllm.py::test_a_way_off_the_gpu"
 CPU_ENGINE = "tests/e2e/test_real_engine_refused.py::test_a_server_that_slips_onto_the_cpu_is_caught_and_stopped"
 GPU = "tests/gpu/test_off_the_gpu.py::test_a_model_that_leaves_the_gpu_is_stopped"
+GPU_UNIFIED = "tests/gpu/test_off_the_gpu.py::test_unified_memory_is_stopped"
 GPU_HIDDEN = "tests/gpu/test_off_the_gpu.py::test_a_hidden_card_is_refused_by_the_engines_own_list"
 GPU_SHORT = "tests/gpu/test_off_the_gpu.py::test_vram_that_is_taken_behind_the_gates_back"
 GPU_CLEAN = "tests/gpu/test_run_local.py::test_what_lies_around_a_start_does_not_move_the_model"

@@ -14,6 +14,7 @@ from kotaro_bridge.domain.escape_route import (
     GPU,
     GPU_CLEAN,
     GPU_HIDDEN,
+    GPU_UNIFIED,
     LINE,
     SCRUBBED,
     SPILL,
@@ -39,10 +40,11 @@ ROUTES = (
     Route(
         18,
         BOTH,
-        "`GGML_CUDA_ENABLE_UNIFIED_MEMORY` (its mere presence) or other managed memory",
-        "`GGML_CUDA_ENABLE_UNIFIED_MEMORY` (あるだけで有効) などの統合メモリ",
+        "`GGML_CUDA_ENABLE_UNIFIED_MEMORY` (its mere presence) or other managed memory; the log shows it only where more"
+        " system memory is free than the card has",
+        "`GGML_CUDA_ENABLE_UNIFIED_MEMORY` (あるだけで有効) などの統合メモリ。空きメインメモリがカードの容量より多いときだけログに現れる",
         "L §2",
-        (SCRUBBED, LINE, GPU, GPU_CLEAN),
+        (SCRUBBED, LINE, GPU_UNIFIED, GPU_CLEAN),
         unset=("GGML_*", "CUDA_*", "PYTORCH_*"),
         detected=("proof.unified_memory", "proof.growth_short"),
     ),

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pynvml
 import pytest
 
@@ -50,10 +51,24 @@ done
 
 def vram_used() -> int:
     """Bytes in use on card 0."""
+    return int(_memory().used)
+
+
+def vram_total() -> int:
+    """Bytes of card 0."""
+    return int(_memory().total)
+
+
+def ram_available() -> int:
+    """Bytes of system memory that programs can have now."""
+    return psutil.virtual_memory().available
+
+
+def _memory() -> Any:
     pynvml.nvmlInit()
     try:
         handle = pynvml.nvmlDeviceGetHandleByIndex(0)
-        return int(pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2).used)
+        return pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2)
     finally:
         pynvml.nvmlShutdown()
 
@@ -128,7 +143,7 @@ class Product:
             "XDG_CACHE_HOME": str(folder / "cache"),
             "XDG_DATA_HOME": str(folder / "data"),
             "LANG": "C.UTF-8",
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": os.pathsep.join((str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")]))),
         }
         self.folder = folder
         self.log = folder / "run.log"
