@@ -40,9 +40,10 @@ ROUTES = (
     Route(
         18,
         BOTH,
-        "`GGML_CUDA_ENABLE_UNIFIED_MEMORY` (its mere presence) or other managed memory; the log shows it only where more"
-        " system memory is free than the card has",
-        "`GGML_CUDA_ENABLE_UNIFIED_MEMORY` (あるだけで有効) などの統合メモリ。空きメインメモリがカードの容量より多いときだけログに現れる",
+        "`GGML_CUDA_ENABLE_UNIFIED_MEMORY` (its mere presence) or other managed memory; the log shows it only where"
+        " more system memory is free than the card has",
+        "`GGML_CUDA_ENABLE_UNIFIED_MEMORY` (あるだけで有効) などの統合メモリ。"
+        "空きメインメモリがカードの容量より多いときだけログに現れる",
         "L §2",
         (SCRUBBED, LINE, GPU_UNIFIED, GPU_CLEAN),
         unset=("GGML_*", "CUDA_*", "PYTORCH_*"),

@@ -12,6 +12,7 @@ judges nothing; a fact that could not be found out has no line:
     count N, device X.Y NAME      cards, and the first one's compute capability and name
 """
 
+import contextlib
 import ctypes
 import glob
 import os
@@ -26,18 +27,16 @@ def say(word, value):
 
 def versions():
     """Says the versions; the folder of torch, or None."""
-    try:
+    with contextlib.suppress(metadata.PackageNotFoundError):
         say("vllm", metadata.version("vllm"))
-    except metadata.PackageNotFoundError:
-        pass
     spec = util.find_spec("torch")
     if spec is None or not spec.submodule_search_locations:
         return None
-    folder = list(spec.submodule_search_locations)[0]
+    folder = next(iter(spec.submodule_search_locations))
     with open(os.path.join(folder, "version.py"), encoding="utf-8") as file:
         text = file.read()
     for word, name in (("torch", "__version__"), ("cuda", "cuda")):
-        found = re.search(r"^%s\b[^=\n]*= *['\"]?([^'\"\s]+)" % name, text, re.MULTILINE)
+        found = re.search(rf"^{name}\b[^=\n]*= *['\"]?([^'\"\s]+)", text, re.MULTILINE)
         if found:
             say(word, found.group(1))
     return folder
@@ -81,7 +80,7 @@ def driver():
         cuda.cuDeviceGetAttribute(ctypes.byref(major), 75, device)
         cuda.cuDeviceGetAttribute(ctypes.byref(minor), 76, device)
         cuda.cuDeviceGetName(name, 256, device)
-        say("device", "%d.%d %s" % (major.value, minor.value, name.value.decode("utf-8", "replace")))
+        say("device", f"{major.value}.{minor.value} {name.value.decode('utf-8', 'replace')}")
 
 
 sys.path[:] = [place for place in sys.path if place]  # a folder named torch in the working directory is not meant

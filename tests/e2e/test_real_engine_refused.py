@@ -9,10 +9,11 @@ import pytest
 
 from tests.e2e.conftest import Station
 from tests.helpers.cli import CommandLine, Done, listens
-from tests.helpers.lying_engine import DEVICE_DROPPED, PLACEMENT_DROPPED, lying_engine, wrapper, write_profile
+from tests.helpers.lying_engine import DEVICE_DROPPED, PLACEMENT_DROPPED, lying_engine, write_profile
 from tests.helpers.simulated import processes_of
 from tests.helpers.tiny_gguf import Shape, write_tiny_gguf
 from tests.helpers.words import pattern, phase, sentence
+from tests.helpers.wrapped_engine import wrapper
 
 pytestmark = pytest.mark.e2e
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.gpu import HONEST_ANSWERS, MIB, Product, ram_available, takes_vram, vram_total, without, wrapper
+from tests.helpers.gpu import HONEST_ANSWERS, MIB, Product, ram_available, takes_vram, vram_total
+from tests.helpers.wrapped_engine import without, wrapper
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(180)]
 

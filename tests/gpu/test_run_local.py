@@ -13,7 +13,8 @@ import pytest
 
 from kotaro_bridge.domain.errors import ProblemError
 from kotaro_bridge.domain.gguf import read_gguf
-from tests.helpers.gpu import MIB, Product, assert_vram_is_back, vram_taken, vram_used, wrapper
+from tests.helpers.gpu import MIB, Product, assert_vram_is_back, vram_taken, vram_used
+from tests.helpers.wrapped_engine import wrapper
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(180)]
 

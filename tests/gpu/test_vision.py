@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.gpu import HONEST_ANSWERS, Product, assert_vram_is_back, vram_used, wrapper
+from tests.helpers.gpu import HONEST_ANSWERS, Product, assert_vram_is_back, vram_used
+from tests.helpers.wrapped_engine import wrapper
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(180)]
 

@@ -36,19 +36,6 @@ BACK_TO_NORMAL = 64 * MIB
 HONEST_ANSWERS = 'case " $* " in *" -m "*) ;; *) exec "$server" "$@" ;; esac\n'
 
 
-def without(*names: str) -> str:
-    """Shell lines that take arguments with their values out of our command line."""
-    return f"""\
-count=$#
-while [ "$count" -gt 0 ]; do
-    arg=$1
-    shift
-    count=$((count - 1))
-    case $arg in {" | ".join(names)}) shift; count=$((count - 1)) ;; *) set -- "$@" "$arg" ;; esac
-done
-"""
-
-
 def vram_used() -> int:
     """Bytes in use on card 0."""
     return int(_memory().used)
@@ -102,14 +89,6 @@ def takes_vram(leave_mib: int, folder: Path) -> str:
 tries=0
 while [ ! -e "{mark}" ] && [ "$tries" -lt 200 ]; do sleep 0.1; tries=$((tries + 1)); done
 """
-
-
-def wrapper(folder: Path, server: Path, script: str) -> Path:
-    """An engine executable that changes the command line behind our back. `$server` is the real one."""
-    path = folder / "wrapped-llama-server"
-    path.write_text(f'#!/bin/sh\nserver="{server}"\n{script}\n', encoding="utf-8")
-    path.chmod(0o755)
-    return path
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,11 @@
-"""Engine executables that change what the product asked for, around the real llama-server, and profiles for them."""
+"""Engine executables that lie about their devices, around the real llama-server, and profiles for them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from tests.helpers.cli import CommandLine, free_port
+from tests.helpers.wrapped_engine import without, wrapper
 
 # Asked for its devices, the program names a card: so the gate lets it pass, and the start has to tell.
 _LIE = """\
@@ -14,32 +15,8 @@ case " $* " in *" --list-devices "*)
 esac
 """
 
-_WITHOUT = """\
-count=$#
-while [ "$count" -gt 0 ]; do
-    arg=$1
-    shift
-    count=$((count - 1))
-    case $arg in {names}) shift; count=$((count - 1)) ;; *) set -- "$@" "$arg" ;; esac
-done
-"""
-
-
-def without(*names: str) -> str:
-    """Shell lines that take arguments with their values out of our command line before the server sees it."""
-    return _WITHOUT.format(names=" | ".join(names))
-
-
 DEVICE_DROPPED = without("--device")
 PLACEMENT_DROPPED = without("--device", "-ngl")
-
-
-def wrapper(folder: Path, server: Path, script: str) -> Path:
-    """An engine executable of our own; `$server` in its script is the real one."""
-    path = folder / "wrapped-llama-server"
-    path.write_text(f'#!/bin/sh\nserver="{server}"\n{script}\n', encoding="utf-8")
-    path.chmod(0o755)
-    return path
 
 
 def lying_engine(folder: Path, server: Path, script: str) -> Path:
