@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.bench import flood, resident, start, to_ready, to_term
+from tests.bench import flood, resident, start, to_ready, to_term, verdict
 from tests.bench.measure import Bench, NotMeasured, Result, calibration_ms, table
 from tools.console import BUILD, say
 
@@ -28,6 +28,7 @@ BENCHES: dict[str, Bench] = {
     "ready": to_ready.measure_ready,
     "probe": to_ready.measure_probe,
     "flood": flood.measure,
+    "verdict": verdict.measure,
 }
 REPORT = BUILD / "bench.json"
 

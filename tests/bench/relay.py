@@ -2,6 +2,7 @@
 
 `python relay.py NOTES SERVER ARG…`: runs the server, passes its log on, and leaves in NOTES as JSON the monotonic
 time of each of its lines and of the TERM that came. In a process group with the server, so that TERM reaches both.
+Asked for its devices it names one, or the gate would refuse what this is to be measured with.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import threading
 import time
 from typing import IO
 
+DEVICES = "Available devices:\n  CUDA0: NVIDIA GeForce RTX 4070 (12281 MiB, 11000 MiB free)"
 LATE_S = 1.0
 """The server may be gone before its TERM is seen here as well."""
 
@@ -30,6 +32,9 @@ def without_device(arguments: list[str]) -> list[str]:
 def main() -> int:
     """The server's exit code."""
     notes, server, *arguments = sys.argv[1:]
+    if "--list-devices" in arguments:
+        print(DEVICES)
+        return 0
     lines: list[tuple[int, str]] = []
     child = subprocess.Popen([server, *without_device(arguments)], stderr=subprocess.PIPE, bufsize=0)
     assert child.stderr
