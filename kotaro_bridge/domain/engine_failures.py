@@ -38,6 +38,16 @@ def _signature(code: ReasonCode, *literals: str, pattern: str = "", ends: bool =
 
 C = ReasonCode
 
+_CUDA_ERROR = _signature(C.CUDA_ERROR, "CUDA error: ", pattern=r"CUDA error: (?P<cause>.*)", ends=True)
+_LLAMA_CRASH = _signature(
+    C.ENGINE_CRASHED,
+    "GGML_ASSERT(",
+    "terminate called",
+    "Segmentation fault",
+    pattern=r"(?P<cause>(?:GGML_ASSERT\(|terminate called|Segmentation fault).*)",
+    ends=True,
+)
+
 # Sources: reference llama-server §3 and §6; seen: captures missing-file, truncated, junk, portused, starve-ngl999-*.
 _LLAMA = (
     _signature(C.PORT_IN_USE, "couldn't bind HTTP server socket", pattern=r"couldn't bind .*?port: (?P<port_n>\d+)"),
@@ -84,7 +94,7 @@ _LLAMA = (
     ),
     _signature(C.CUDA_INIT_FAILED, "failed to initialize CUDA", pattern=r"failed to initialize CUDA: (?P<cause>.*)"),
     _signature(C.NO_GPU_DEVICE, "warning: no usable GPU found"),
-    _signature(C.CUDA_ERROR, "CUDA error: ", pattern=r"CUDA error: (?P<cause>.*)", ends=True),
+    _CUDA_ERROR,
     _signature(C.DEVICE_INVALID, "invalid device: ", pattern=r"invalid device: (?P<device>\S+)", ends=True),
     _signature(
         C.DEVICE_INVALID, "invalid value for main_gpu", pattern=r"invalid value for main_gpu: (?P<device>-?\d+)"
@@ -97,14 +107,7 @@ _LLAMA = (
         ends=True,
     ),
     _signature(C.VISION_FAILED, "failed to load multimodal model"),
-    _signature(
-        C.ENGINE_CRASHED,
-        "GGML_ASSERT(",
-        "terminate called",
-        "Segmentation fault",
-        pattern=r"(?P<cause>(?:GGML_ASSERT\(|terminate called|Segmentation fault).*)",
-        ends=True,
-    ),
+    _LLAMA_CRASH,
     _signature(C.MODEL_LOAD_FAILED, "error loading model: ", pattern=r"error loading model: (?P<cause>.*)"),
     _signature(C.ENGINE_EXITED, "exiting due to ", pattern=r"(?P<cause>exiting due to .*)", ends=True),
     _signature(C.ENGINE_EXITED, " E ", pattern=r"\d+\.\d\d\.\d{3}\.\d{3} E (?P<cause>.*)"),
@@ -170,15 +173,8 @@ _VLLM = (
 # llama.cpp aborts behind each of its lines (reference llama-server §6). Not seen in a capture but from source.
 _LLAMA_SERVING = (
     _signature(C.OUT_OF_GPU_MEMORY, "CUDA error: out of memory", ends=True),
-    _signature(C.CUDA_ERROR, "CUDA error: ", pattern=r"CUDA error: (?P<cause>.*)", ends=True),
-    _signature(
-        C.ENGINE_CRASHED,
-        "GGML_ASSERT(",
-        "terminate called",
-        "Segmentation fault",
-        pattern=r"(?P<cause>(?:GGML_ASSERT\(|terminate called|Segmentation fault).*)",
-        ends=True,
-    ),
+    _CUDA_ERROR,
+    _LLAMA_CRASH,
 )
 
 # vLLM says that its engine dies, and the cause behind it (reference vllm §3, run time). A line without `ends` counts
