@@ -12,6 +12,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from kotaro_bridge.domain.engine_log import Engine
+
 MAX_PAUSE_S = 5.0
 """Longer between two samples (sleep, a hung engine), and a mean over the pause would draw a line that nobody saw."""
 
@@ -21,6 +23,11 @@ _LLAMA_COUNTERS = (_LLAMA_PROMPT, _LLAMA_PREDICTED, "llamacpp:n_decode_total")
 _VLLM_PROMPT = "vllm:prompt_tokens_total"
 _VLLM_GENERATED = "vllm:generation_tokens_total"
 _VLLM_RUNNING = "vllm:num_requests_running"
+
+# What counts up with every step of the engine, also while a long prompt is read: decode calls of llama-server
+# (reference llama-server §4), steps of vLLM's engine core (captures vllm/http.txt).
+_LLAMA_WORK = ("llamacpp:requests_processing", ("llamacpp:n_decode_total",))
+_VLLM_WORK = (_VLLM_RUNNING, ("vllm:iteration_tokens_total_count", _VLLM_GENERATED, _VLLM_PROMPT))
 
 _Task: TypeAlias = tuple[int, int]
 
@@ -51,6 +58,27 @@ class Rates:
     prompt_tps: float | None = None
     requests: int | None = None
     steady_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What an engine has to do and how far it has come; None where its page does not tell.
+
+    Args:
+        requests: being processed now.
+        steps: a number that grows while it computes.
+    """
+
+    requests: int | None
+    steps: float | None
+
+
+def work_of(engine: Engine, sample: RatesSample) -> Work:
+    """The work of an engine at one poll."""
+    running, counters = _LLAMA_WORK if engine is Engine.LLAMA_SERVER else _VLLM_WORK
+    now = _counters(sample.metrics, (running, *counters))
+    steps = [now[name] for name in counters if name in now]
+    return Work(round(now[running]) if running in now else None, sum(steps) if steps else None)
 
 
 def parse_prometheus(text: str, names: Collection[str] | None = None) -> dict[str, float]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from kotaro_bridge.domain.engine_log import Engine, LogFacts
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
@@ -26,6 +27,8 @@ from kotaro_bridge.service.gatekeeper import Clearance
 from kotaro_bridge.service.machine import Machine
 from kotaro_bridge.service.speedometer import Measured, Speedometer
 
+T = TypeVar("T")
+
 SHARED_ALLOWANCE = 256 * MIB
 """Beyond the pinned buffers that the log names; start value of the design, not yet measured on WSL2."""
 
@@ -40,6 +43,8 @@ _SHARED_PAUSE_S = 0.2
 FREED_SHARE = 0.8  # other programs may have taken some of what we gave back
 FREED_SLACK = 300 * MIB
 _FREED_POLL_S = 0.25
+_LATER_S = 10.0  # as long as the watch takes over three samples while nobody looks
+_LATER_PAUSE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +85,25 @@ class Prover:
 
     Args:
         freed_s: how long a driver may take to show memory as free after the process ended.
-        sleep: waits that many seconds.
+        later_s: how long all that a later proof asks may take to be in order: a PC that has just woken up answers
+            slowly, and what Windows moved off the card for its sleep comes back as it is used.
+        sleep: waits that many seconds; clock: monotonic seconds.
     """
 
-    def __init__(self, machine: Machine, freed_s: float = 5.0, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        freed_s: float = 5.0,
+        later_s: float = _LATER_S,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._machine = machine
         self._freed_s = freed_s
+        self._later_s = later_s
         self._sleep = sleep
-        self._speedometer = Speedometer(machine, sleep)
+        self._clock = clock
+        self._speedometer = Speedometer(machine, sleep, clock)
 
     def prove(
         self, profile: Profile, clearance: Clearance, judgement: Judgement, http: EngineHttp, *, again: bool = False
@@ -96,18 +112,23 @@ class Prover:
 
         Args:
             again: the run has served meanwhile (resume, driver change). What VRAM was in use before its start says
-                nothing any more; then all that is in use has to hold at least what the engine claims.
+                nothing any more; then all that is in use has to hold at least what the engine claims. An engine that
+                is at work answers by that, and its speed is not measured then.
         """
         failed = log_problem(judgement)
         if failed is not None:
             return Proof(judgement, failed)
         facts = judgement.facts
         try:
-            failed = self._answers_as_asked(profile, http)
+            failed = self._in_time(again, lambda: self._answers_as_asked(profile, http), lambda _: True)
             if failed is not None:
                 return Proof(judgement, failed)
-            measured = self._speedometer.measure(profile, clearance.model, facts, http, self._card(profile.gpu))
-            memory = self._memory(profile, clearance, facts, again)
+            measured = None
+            if not (again and self._speedometer.works(profile, http)):
+                measured = self._speedometer.measure(profile, clearance.model, facts, http, self._card(profile.gpu))
+            memory = self._in_time(
+                again, lambda: self._memory(profile, clearance, facts, again), lambda found: found.failed is None
+            )
             failed = memory.failed
             if failed is None and measured is not None:
                 measured = self._speedometer.confirm(profile, http, measured)
@@ -117,6 +138,19 @@ class Prover:
         if failed is None and measured is not None:
             self._speedometer.keep(measured)
         return Proof(judgement, failed, measured.speed if measured else None, memory.taken)
+
+    def _in_time(self, again: bool, ask: Callable[[], T], good: Callable[[T], bool]) -> T:
+        """What `ask` answers; in a later proof asked until it is good or the time is up. Raises ProblemError."""
+        deadline = self._clock() + (self._later_s if again else 0.0)
+        while True:
+            try:
+                found = ask()
+                if good(found) or self._clock() >= deadline:
+                    return found
+            except ProblemError:
+                if self._clock() >= deadline:
+                    raise
+            self._sleep(_LATER_PAUSE_S)
 
     @staticmethod
     def _answers_as_asked(profile: Profile, http: EngineHttp) -> Problem | None:

@@ -113,13 +113,15 @@ class Gpu(Scripted):
     def __init__(self) -> None:
         self.total = 32 * 1024 * MIB
         self.used: int | None = 900 * MIB
+        self.utilization: float | None = 0.1
         self.failure: Problem | Exception | None = None
         self.asked = 0
 
     @property
     def card(self) -> GpuSnapshot:
         free = None if self.used is None else self.total - self.used
-        return GpuSnapshot(0, "GPU-1", "RTX", self.total, free, self.used, "580", "8.9", 0.5, 50, 100.0, 10501, 192)
+        busy = self.utilization
+        return GpuSnapshot(0, "GPU-1", "RTX", self.total, free, self.used, "580", "8.9", busy, 50, 100.0, 10501, 192)
 
     def snapshot(self) -> tuple[GpuSnapshot, ...]:
         self.asked += 1
@@ -471,7 +473,7 @@ class Life:
         self.context = Context(
             ports,
             Gatekeeper(ports, pools[1]),
-            Prover(ports, freed_s=0.0),
+            Prover(ports, freed_s=0.0, later_s=0.0, sleep=lambda _: None),
             pools[0],
             self.bus,
             lambda *_: self.file,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from dataclasses import dataclass, field
@@ -11,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kotaro_bridge.domain.metrics import LlamaRates, Rates, RatesSample, VllmRates, parse_prometheus
+from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.metrics import LlamaRates, Rates, RatesSample, VllmRates, Work, parse_prometheus, work_of
 
 CAPTURES = Path(__file__).parents[2] / "data" / "captures"
 
@@ -304,3 +306,28 @@ def test_every_token_is_counted_once_whenever_tasks_end(polls: list[tuple[list[t
         counted += rate
         assert counted <= engine.total
     assert counted == engine.total
+
+
+# --- work -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_work_of_recorded_engines() -> None:
+    """`n_decode_total` moves with every step while an answer runs (captures slots-live)."""
+    live = (CAPTURES / "llama-server/slots-live.txt").read_text()
+    polls = [poll.split("rate lines)\n")[1] for poll in live.split("=== ") if "rate lines)" in poll]
+    works = [work_of(Engine.LLAMA_SERVER, RatesSample(0.0, poll)) for poll in polls]
+    steps = [work.steps for work in works if work.requests]
+    assert steps[:3] == [8, 35, 58]
+    assert len(steps) > 10
+    assert all(later is not None and now is not None and later > now for now, later in itertools.pairwise(steps))
+    page = section((CAPTURES / "vllm/http.txt").read_text(), "/metrics")
+    vllm = work_of(Engine.VLLM, RatesSample(0.0, page))
+    assert vllm.requests == 0
+    assert vllm.steps is not None
+    assert vllm.steps > 512
+
+
+@pytest.mark.parametrize("page", [None, "", "llamacpp:n_decode_total\n", "nothing 1\n"])
+@pytest.mark.parametrize("engine", list(Engine))
+def test_work_that_is_not_told_is_not_known(engine: Engine, page: str | None) -> None:
+    assert work_of(engine, RatesSample(0.0, page)) == Work(None, None)

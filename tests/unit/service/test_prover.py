@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import msgspec
@@ -21,6 +23,7 @@ from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.run_view import Speed
 from kotaro_bridge.domain.speed import speed_key
 from kotaro_bridge.domain.units import MIB
+from kotaro_bridge.service import speedometer
 from kotaro_bridge.service.gatekeeper import Clearance
 from kotaro_bridge.service.prover import (
     FREED_SLACK,
@@ -35,7 +38,7 @@ from kotaro_bridge.service.prover import (
 )
 from tests.helpers.captures import llama_lines
 from tests.helpers.gguf_header import Q7, Q14, Q32, qwen2_shape, reader
-from tests.helpers.machine import CLAIMED, LLAMA, MODEL, VLLM, Machine, vllm_lines
+from tests.helpers.machine import CLAIMED, DEADLINE_S, LLAMA, MODEL, VLLM, Machine, vllm_lines
 
 BEFORE, SHARED = 900 * MIB, 190 * MIB
 CLEARANCE = Clearance(None, BEFORE, SHARED, MODEL)  # type: ignore[arg-type]
@@ -47,6 +50,27 @@ def judged(name: str = "full14-np1", profile: Profile = LLAMA) -> Judgement:
     for line in llama_lines(name) if profile.engine is Engine.LLAMA_SERVER else vllm_lines(name):
         watch.feed(line)
     return watch.judge(ended=False)
+
+
+class Time:
+    """Seconds that pass by waiting alone, and what happens with them."""
+
+    def __init__(self, then: Callable[[float], object] = lambda _: None) -> None:
+        self.now = 0.0
+        self._then = then
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self._then(self.now)
+
+
+def prove_later(machine: Machine, time: Time, profile: Profile = LLAMA, clearance: Clearance = CLEARANCE) -> Proof:
+    prover = Prover(machine.ports, sleep=time.sleep, clock=time)
+    name = "full14-np1" if profile.engine is Engine.LLAMA_SERVER else "q14"
+    return prover.prove(profile, clearance, judged(name, profile), machine.http, again=True)
 
 
 def running(taken: int = CLAIMED + 525 * MIB) -> Machine:
@@ -197,7 +221,7 @@ def test_a_later_proof_asks_what_is_in_use_in_all() -> None:
     def again(used: int) -> Proof:
         machine = Machine()
         machine.gpu.used = used
-        return Prover(machine.ports).prove(LLAMA, before, judged(), machine.http, again=True)
+        return prove_later(machine, Time(), clearance=before)
 
     assert code(prove(running(), clearance=before)) == "proof.growth_short"
     assert (code(again(LEAST)), again(LEAST).vram_taken) == (None, None)
@@ -205,13 +229,14 @@ def test_a_later_proof_asks_what_is_in_use_in_all() -> None:
     assert short.problem is not None
     assert (short.problem.code, short.problem.params["grown_bytes"]) == ("proof.growth_short", LEAST - 1)
     unknown = dataclasses.replace(CLEARANCE, used_before=None)
-    assert Prover(running().ports).prove(LLAMA, unknown, judged(), running().http, again=True).problem is None
+    assert prove_later(running(), Time(), clearance=unknown).problem is None
 
 
 def test_a_later_proof_leaves_out_nothing_else() -> None:
     machine = running()
     machine.counters.shared = SHARED + 7000 * MIB
-    prover = Prover(machine.ports, sleep=lambda _: None)
+    time = Time()
+    prover = Prover(machine.ports, sleep=time.sleep, clock=time)
     assert code(prover.prove(LLAMA, CLEARANCE, judged(), machine.http, again=True)) == "proof.spill"
     assert code(prover.prove(LLAMA, CLEARANCE, judged("partial20"), machine.http, again=True)) == "proof.layers_on_cpu"
 
@@ -221,7 +246,8 @@ def test_what_other_programs_took_of_the_shared_memory_fails_no_later_proof() ->
     machine.counters.shared = SHARED + 900 * MIB
     machine.counters.processes = (GpuProcess(7, "chrome.exe", 60 * MIB, 900 * MIB),)
     before = dataclasses.replace(CLEARANCE, counters_before=GpuCounters(SHARED, ()))
-    prover = Prover(machine.ports, sleep=lambda _: None)
+    time = Time()
+    prover = Prover(machine.ports, sleep=time.sleep, clock=time)
     assert prover.prove(LLAMA, before, judged(), machine.http, again=True).problem is None
     assert code(prover.prove(LLAMA, before, judged(), machine.http)) == "proof.spill", "a start lasts no hours"
     machine.counters.processes = (GpuProcess(7, "vmmemWSL", 60 * MIB, 900 * MIB),)
@@ -324,6 +350,106 @@ def test_linux_has_no_shared_memory_to_look_at() -> None:
     clearance = dataclasses.replace(CLEARANCE, shared_before=None)
     assert code(prove(machine, LOCAL, clearance)) is None
     assert code(prove(running(), LOCAL)) is None, "where there are counters they count for local too"
+
+
+# --- a later proof on a bad day ---------------------------------------------------------------------------------------
+
+
+def worked(steps: int, requests: int = 1, engine: Engine = Engine.LLAMA_SERVER) -> RatesSample:
+    """A page of an engine that has come so far."""
+    if engine is Engine.VLLM:
+        return RatesSample(0.0, f"vllm:num_requests_running {requests}\nvllm:iteration_tokens_total_count {steps}\n")
+    return RatesSample(0.0, f"llamacpp:requests_processing {requests}\nllamacpp:n_decode_total {steps}\n", "[]")
+
+
+@pytest.mark.parametrize("engine", list(Engine))
+@pytest.mark.parametrize("quiet_s", [0.0, 8.0])
+def test_an_engine_at_work_answers_a_later_proof_by_that(engine: Engine, quiet_s: float) -> None:
+    """A long answer with one slot: our request would wait behind it, and a healthy run would be stopped for it. It may
+    take a while to see it get on: a long prompt is read in large steps, and a PC that wakes up answers late.
+    """
+    machine = running(26_000 * MIB)
+    profile = LLAMA if engine is Engine.LLAMA_SERVER else VLLM
+    machine.http.said = EngineProps(8192, 1, "0")
+    machine.http.warm = RuntimeError("must not be asked")
+    machine.http.rates = problem("http.timeout", seconds=2) if quiet_s else worked(7, engine=engine)
+
+    def goes_on(now: float) -> None:
+        machine.http.rates = worked(7 + int(now >= quiet_s), engine=engine)
+
+    model = CLEARANCE if engine is Engine.LLAMA_SERVER else dataclasses.replace(CLEARANCE, model=None)
+    proof = prove_later(machine, Time(goes_on), profile, model)
+    assert (code(proof), proof.speed, kept(machine)) == (None, None, [])
+
+
+def test_memory_is_looked_at_though_the_engine_is_at_work() -> None:
+    machine = running()
+    machine.counters.shared = SHARED + 7000 * MIB
+    machine.http.rates = worked(1)
+    time = Time(lambda now: setattr(machine.http, "rates", worked(1 + int(now * 10))))
+    assert code(prove_later(machine, time)) == "proof.spill"
+
+
+@pytest.mark.parametrize("rates", [worked(7), problem("http.timeout", seconds=2)])
+def test_an_engine_that_has_a_request_and_does_not_move_hangs(rates: RatesSample | Problem) -> None:
+    machine = running()
+    machine.http.rates = rates
+    machine.http.warm = problem("http.timeout", seconds=30)
+    time = Time()
+    assert code(prove_later(machine, time)) == "proof.no_answer"
+    assert time.now < 30, "with the 30 s of the request itself it stays below the limit of a proof, 60 s"
+
+
+def test_an_engine_without_requests_is_measured_at_once() -> None:
+    machine, time = running(), Time()
+    machine.http.rates = worked(7, requests=0)
+    proof = prove_later(machine, time)
+    assert proof.speed is not None
+    assert (code(proof), proof.speed.tokens_per_s, time.now) == (None, 38.0, 0.0)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_client_that_came_first_keeps_us_waiting_and_is_served(again: bool) -> None:
+    """One that tries again and again, and finds the port of a model that has just loaded."""
+    machine, time = running(), Time(lambda now: setattr(machine.http, "rates", worked(1 + int(now * 10))))
+    machine.http.rates = worked(1, requests=0)
+    machine.http.warm = problem("http.timeout", seconds=30)
+    prover = Prover(machine.ports, sleep=time.sleep, clock=time)
+    proof = prover.prove(LLAMA, CLEARANCE, judged(), machine.http, again=again)
+    assert (code(proof), proof.speed, kept(machine)) == (None, None, [])
+
+
+def test_a_pc_that_wakes_up_may_answer_late() -> None:
+    """The port through WSL's relay, the driver, the counters, and what Windows had moved off the card."""
+    machine = running()
+    machine.http.said = problem("http.refused", detail="relay")
+    machine.gpu.failure = problem("gpu.driver_lost")
+    machine.counters.shared = None
+
+    def wakes(now: float) -> None:
+        machine.http.said = EngineProps(LLAMA.context, LLAMA.parallel, "0.5.0")
+        if now >= 4:
+            machine.gpu.failure = None
+        if now >= 6:
+            machine.counters.shared = SHARED + (7000 * MIB if now < 8 else 0)
+
+    time = Time(wakes)
+    assert code(prove_later(machine, time)) is None
+    assert 8 <= time.now < 12
+
+
+def test_a_pc_that_does_not_wake_up_is_not_waited_for() -> None:
+    machine, time = running(), Time()
+    machine.http.said = problem("http.refused", detail="relay")
+    assert code(prove_later(machine, time)) == "proof.no_answer"
+    assert 10 <= time.now < 12
+
+
+def test_a_first_proof_waits_for_nobody() -> None:
+    machine, time = running(), Time()
+    machine.gpu.failure = problem("gpu.driver_lost")
+    assert code(Prover(machine.ports, sleep=time.sleep, clock=time).prove(LLAMA, CLEARANCE, judged(), machine.http))
+    assert time.now == 0.0
 
 
 # --- the answer -------------------------------------------------------------------------------------------------------
@@ -480,6 +606,64 @@ def test_a_speed_beside_other_requests_speaks_against_nothing(busy: str, baselin
     assert proof.speed is not None
     assert (proof.problem, proof.speed.slow, proof.speed.tokens_per_s) == (None, False, 4.6)
     assert kept(machine) == ([] if baseline is None else [baseline])
+
+
+@pytest.mark.parametrize(("busy", "why"), [(0.9, None), (0.49, "proof.speed_drop"), (None, "proof.speed_drop")])
+def test_a_speed_beside_a_game_or_another_model_speaks_against_nothing(busy: float | None, why: str | None) -> None:
+    machine = measuring(16.0, 16.0, baseline=38.0)
+    machine.gpu.utilization = busy
+    proof = prove(machine)
+    assert (code(proof), kept(machine)) == (why, [38.0])
+
+
+def test_a_driver_that_does_not_answer_excuses_no_speed() -> None:
+    machine = measuring(16.0, 16.0, baseline=38.0)
+    machine.http.rates = IDLE
+
+    def sleep(_: float) -> None:
+        machine.gpu.failure = problem("gpu.driver_lost")
+
+    assert code(prove(machine, sleep=sleep)) == "proof.speed_drop"
+
+
+def test_runs_that_are_proved_at_once_are_measured_one_after_the_other() -> None:
+    """After a resume: side by side each would get its share of the card, and be stopped for it."""
+    machine, inside, most = running(), [0], [0]
+    entered, leave = threading.Semaphore(0), threading.Semaphore(0)
+
+    def warm_up() -> None:
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        entered.release()
+        assert leave.acquire(timeout=DEADLINE_S)
+        inside[0] -= 1
+
+    machine.http.on_warm_up = warm_up
+    prover = Prover(machine.ports)
+    with ThreadPoolExecutor(2) as pool:
+        proofs = [pool.submit(prover.prove, LLAMA, CLEARANCE, judged(), machine.http) for _ in range(2)]
+        assert entered.acquire(timeout=DEADLINE_S)
+        assert not entered.acquire(timeout=0.2)
+        leave.release(2)
+        assert [code(proof.result(DEADLINE_S)) for proof in proofs] == [None, None]
+    assert most == [1]
+
+
+def test_an_engine_that_hangs_in_its_warm_up_does_not_keep_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speedometer, "_TURN_S", 0.01)
+    machine = running()
+    prover = Prover(machine.ports)
+
+    def hangs() -> None:
+        machine.http.on_warm_up = lambda: None
+        other = pool.submit(prover.prove, LLAMA, CLEARANCE, judged(), machine.http)
+        others.append(other.result(DEADLINE_S))
+
+    machine.http.on_warm_up = hangs
+    others: list[Proof] = []
+    with ThreadPoolExecutor(1) as pool:
+        assert code(prover.prove(LLAMA, CLEARANCE, judged(), machine.http)) is None
+    assert [code(proof) for proof in others] == [None]
 
 
 def test_our_own_request_may_last_a_moment() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable
 
@@ -9,6 +10,7 @@ import pytest
 
 from kotaro_bridge.domain import run_state as rs
 from kotaro_bridge.domain.errors import problem
+from kotaro_bridge.domain.metrics import RatesSample
 from kotaro_bridge.domain.placement import Verdict
 from kotaro_bridge.domain.ports import ChannelClosed, Exited
 from kotaro_bridge.domain.run_state import Phase
@@ -447,6 +449,23 @@ def test_what_others_gave_back_meanwhile_fails_no_later_proof() -> None:
         run.actor.prove_again()
         run.until(lambda view: view.phase is Phase.READY and run.heard.phases.count(Phase.READY) == 2)
         assert run.actor.view.vram_taken == CLAIMED + 525 * MIB
+
+
+def test_a_run_that_is_at_work_keeps_its_speed_through_a_later_proof() -> None:
+    """The PC slept in the middle of a long answer."""
+    steps = itertools.count()
+
+    def works() -> RatesSample:
+        return RatesSample(0.0, f"llamacpp:requests_processing 1\nllamacpp:n_decode_total {next(steps)}\n")
+
+    with life() as run:
+        run.serves()
+        run.machine.http.warm = problem("http.timeout", seconds=30)
+        run.machine.http.rates_sample = works  # type: ignore[method-assign]
+        run.actor.prove_again()
+        view = run.until(lambda view: view.phase is Phase.READY and run.heard.phases.count(Phase.READY) == 2)
+        assert view.speed is not None
+        assert view.speed.tokens_per_s == 38.0
 
 
 def test_a_later_proof_that_fails_ends_the_run() -> None:
