@@ -154,7 +154,7 @@ def check(
         print_json(report_document(session.texts, report, result.remedies))
     else:
         print_report(session.texts, report)
-        print_remedies(session.texts, profile or "", result.remedies)
+        print_remedies(session.texts, profile or "", result.remedies, session.scenario)
     for blocked in report.blocking:
         if as_json:
             explain(session.texts, blocked.message)
@@ -188,7 +188,7 @@ def run(profile: Annotated[str, typer.Argument(help="Id of a profile.")]) -> Non
             for why in (view.cause, view.problem):
                 if why is not None:
                     explain(texts, why)
-        print_remedies(texts, profile, view.remedies)
+        print_remedies(texts, profile, view.remedies, session.scenario)
         raise typer.Exit(1)
 
 

@@ -65,13 +65,14 @@ def print_report(texts: Texts, report: GateReport) -> None:
                     typer.echo(f"{'':9}{line}", err=True)
 
 
-def print_remedies(texts: Texts, profile_id: str, remedies: Sequence[Remedy]) -> None:
-    """What would help, as commands on stderr, ready to be copied."""
+def print_remedies(texts: Texts, profile_id: str, remedies: Sequence[Remedy], scenario: str | None) -> None:
+    """What would help, as commands on stderr, ready to be copied; `scenario` is the simulated PC they are for."""
+    command = f"kotaro-bridge --simulate {shlex.quote(scenario)}" if scenario else "kotaro-bridge"
     if remedies:
         typer.echo(texts.text("cli.remedy.title"), err=True)
     for remedy in remedies:
         word = shlex.quote(remedy.word)
-        typer.echo(f"  kotaro-bridge remedy {profile_id} {word:24} # {remedy_text(texts, remedy)}", err=True)
+        typer.echo(f"  {command} remedy {profile_id} {word:24} # {remedy_text(texts, remedy)}", err=True)
 
 
 def remedy_text(texts: Texts, remedy: Remedy) -> str:

@@ -30,7 +30,7 @@ def remedy(
 ) -> None:
     """What would make a refused start work; with NAME it is done, without starting the profile.
 
-    Exit code 1 if the start would be refused and nothing is known to help.
+    Exit code 1 if the start would be refused and Kotaro Bridge can do nothing about it.
     """
     with product() as made:
         found = made.supervisor.profile(profile)

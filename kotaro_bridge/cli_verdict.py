@@ -9,7 +9,7 @@ import typer
 
 from kotaro_bridge.cli_print import print_json
 from kotaro_bridge.cli_session import Json, session
-from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.engine_log import Engine, Stream
 from kotaro_bridge.domain.errors import Problem, problem
 from kotaro_bridge.domain.log_judge import JudgedLog, judge_rows
 from kotaro_bridge.domain.reasons import Verdict
@@ -33,16 +33,21 @@ def verdict(
     else:
         typer.echo(judgement.verdict.value)
     if not as_json or judgement.verdict is not Verdict.GPU:
-        for reason in judgement.reasons:
-            message = session.texts.message(Problem(f"proof.{reason.code.value}", reason.params))
-            where = f" ({reason.stream or 'log'}:{reason.line_no})" if reason.line_no else ""
-            typer.echo(f"- {message.what}{where}", err=True)
-            if not reason.line_no and message.do:
-                typer.echo(f"  {message.do}", err=True)
+        for index, reason in enumerate(judgement.reasons):
+            file = stderr if stderr and reason.stream is Stream.STDERR else log_file
+            where = f" ({file.name}:{reason.line_no})" if reason.line_no else ""
+            # What to do is said of the main reason, and of what no line proves: the rest goes with the main one.
+            _say(Problem(f"proof.{reason.code.value}", reason.params), where, do=not index or not reason.line_no)
         if judged.starts > 1:
-            note = session.texts.message(problem("cli.last_start_judged", starts=judged.starts, line=judged.first_line))
-            typer.echo(f"- {note.what} {note.do}", err=True)
+            _say(problem("cli.last_start_judged", starts=judged.starts, line=judged.first_line))
     raise typer.Exit(0 if judgement.verdict is Verdict.GPU else 1)
+
+
+def _say(what: Problem, where: str = "", *, do: bool = True) -> None:
+    message = session.texts.message(what)
+    typer.echo(f"- {message.what}{where}", err=True)
+    if do and message.do:
+        typer.echo(f"  {message.do}", err=True)
 
 
 def _document(engine: Engine, judged: JudgedLog) -> dict[str, object]:

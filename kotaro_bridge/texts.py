@@ -50,11 +50,18 @@ class Texts:
         return Message(self.text(what_key, **problem.params), do)
 
     def _fill(self, template: str, params: Mapping[str, Param]) -> str:
-        shown = {
-            name: format_mib(int(v)) if name.endswith("_bytes") and not isinstance(v, str) else v
-            for name, v in params.items()
-        }
+        shown = {name: self._shown(name, value) for name, value in params.items()}
         return _Gaps().vformat(template, (), shown)
+
+    def _shown(self, name: str, value: Param) -> Param:
+        """A value as a person reads it: bytes as MiB, and what a log lacks by its name."""
+        if isinstance(value, str):
+            return ", ".join(self._evidence(word) for word in value.split(",")) if name == "missing" else value
+        return format_mib(int(value)) if name.endswith("_bytes") else value
+
+    def _evidence(self, word: str) -> str:
+        key = f"evidence.{word}"
+        return self._own.get(key) or self._english.get(key, word)
 
 
 class _Gaps(string.Formatter):

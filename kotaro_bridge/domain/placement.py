@@ -217,7 +217,7 @@ class PlacementWatch:
         else:
             verdict = Verdict.PARTIAL
         if verdict is Verdict.CPU and not codes & NO_GPU:
-            found = (*found, Reason(ReasonCode.NO_GPU_DEVICE))
+            found = (Reason(ReasonCode.NO_GPU_DEVICE), *found)
         return Judgement(verdict, (*found, *notices), facts)
 
     def _open_points(self) -> tuple[Reason, ...]:

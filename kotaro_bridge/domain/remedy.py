@@ -42,6 +42,8 @@ class RemedyKind(StrEnum):
 
 _OF_PROFILE = frozenset({RemedyKind.CONTEXT, RemedyKind.KV_TYPE, RemedyKind.PARALLEL})
 _SPEED = "speed"
+_OUT_OF_VRAM = frozenset({"proof.out_of_gpu_memory", "engine.out_of_vram"})  # while it loaded, and while it served
+_FORMS = tuple(f"{kind}={_SPEED if kind is RemedyKind.FORGET else '…'}" for kind in RemedyKind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,18 +79,19 @@ def parse(word: str, profile: Profile) -> Remedy:
     """
     kind, _, value = word.partition("=")
     if kind not in set(RemedyKind) or not value or (kind == RemedyKind.FORGET and value != _SPEED):
-        raise ProblemError(problem("remedy.unknown", word=word, known=", ".join(RemedyKind)))
+        raise ProblemError(problem("remedy.unknown", word=word, known=", ".join(_FORMS)))
     remedy = Remedy(RemedyKind(kind), value, value)
     if remedy.changes_profile:
         if remedy.kind is not RemedyKind.KV_TYPE and not re.fullmatch(r"-?[0-9]{1,15}", value):
             raise ProblemError(problem("remedy.no_number", word=word))
+        if remedy.kind is RemedyKind.KV_TYPE and value not in KV_TYPES[profile.engine]:
+            types = ", ".join(sorted(KV_TYPES[profile.engine]))
+            raise ProblemError(problem("remedy.value", word=word, allowed=types))
         try:
-            made = msgspec.convert(msgspec.to_builtins(changed(profile, remedy)), Profile)
-        except ValueError as error:  # msgspec's errors are such
-            detail = str(error).partition(" - at ")[0]
-            raise ProblemError(problem("remedy.value", word=word, detail=detail)) from None
-        if made.kv_type not in KV_TYPES[made.engine]:
-            raise ProblemError(problem("remedy.value", word=word, detail=made.engine.value))
+            msgspec.convert(msgspec.to_builtins(changed(profile, remedy)), Profile)
+        except ValueError as error:  # msgspec's errors are such: "Expected `int` >= 256 - at `$.context`"
+            allowed = str(error).partition(" - at ")[0].removeprefix("Expected `int` ")
+            raise ProblemError(problem("remedy.value", word=word, allowed=allowed)) from None
     return remedy
 
 
@@ -144,7 +147,7 @@ def at_gate(
 def after_failure(
     profile: Profile, why: Problem, need: Callable[[Profile], int | None], free: int | None
 ) -> tuple[Remedy, ...]:
-    """What would help after an engine died while loading, or was slower than it usually is.
+    """What would help after an engine died for want of memory, or was slower than it usually is.
 
     The second holds too where the PC is to be slower from now on, say with a power limit: without a baseline everything
     else still has to prove the run, and a low speed still marks it.
@@ -156,12 +159,14 @@ def after_failure(
         return (Remedy(RemedyKind.FORGET, _SPEED, _SPEED),)
     if profile.engine is Engine.VLLM:
         return tuple(_workable(profile, why))
-    wanted, before = why.params.get("wanted_bytes"), need(profile)
-    if why.code != "proof.out_of_gpu_memory" or not isinstance(wanted, int) or before is None or free is None:
+    before = need(profile)
+    if why.code not in _OUT_OF_VRAM or before is None or free is None:
         return ()
-    # Where there is less than the gate found, another program took it. Else our figure was short, by less than the one
-    # allocation that failed.
-    return tuple(_smaller(profile, need, free if free < before else before - wanted))[:OFFERED]
+    if free < before:  # less than the gate found: another program took it
+        return tuple(_smaller(profile, need, free))[:OFFERED]
+    # Our figure was short, by less than the one allocation that failed.
+    wanted = why.params.get("wanted_bytes")
+    return tuple(_smaller(profile, need, before - wanted))[:OFFERED] if isinstance(wanted, int) else ()
 
 
 def _frees(holders: tuple[Holder, ...], missing: int) -> list[Remedy]:

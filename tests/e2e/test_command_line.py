@@ -182,6 +182,14 @@ def test_verdict_names_what_helps(alone: CommandLine) -> None:
     assert sentence("proof.other_engine", engine="llama-server").what in other.err
 
 
+def test_verdict_says_once_what_to_do_and_where_the_lines_are(alone: CommandLine) -> None:
+    done = alone.call("verdict", "llama-server", str(CAPTURES / "llama-server/nokvoffload.log"), deadline_s=SECOND_S)
+    proof, remedy, more = done.err.splitlines()
+    assert proof.endswith("(nokvoffload.log:1370)")
+    assert remedy == f"  {sentence('proof.kv_on_cpu').do}"
+    assert more.endswith("(nokvoffload.log:1454)")
+
+
 # Streams
 
 

@@ -134,7 +134,7 @@ def test_the_terminal_offers_a_context_saves_it_and_the_start_works(station: Sta
     assert (offered.code, offered.err) == (0, "")
     words = [row.split()[0] for row in offered.out.splitlines()]
     assert [word.partition("=")[0] for word in words] == ["context"]
-    assert f"kotaro-bridge remedy {LLAMA} {words[0]} " in refused.err
+    assert f"kotaro-bridge --simulate {SCENARIO} remedy {LLAMA} {words[0]} " in refused.err
     done = line.call("remedy", LLAMA, words[0])
     assert (done.code, done.err) == (0, "")
     assert words[0] in done.out

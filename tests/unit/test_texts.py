@@ -12,6 +12,7 @@ from kotaro_bridge.domain.arguments import forbidden_reasons
 from kotaro_bridge.domain.errors import problem
 from kotaro_bridge.domain.gate import CheckId
 from kotaro_bridge.domain.placement import ReasonCode
+from kotaro_bridge.domain.placement_rules import EVIDENCE
 from kotaro_bridge.domain.run_state import Phase
 from kotaro_bridge.texts import Texts, load_catalogue
 
@@ -91,6 +92,16 @@ def test_sizes_are_printed_and_gaps_do_not_crash(language: str) -> None:
     message = texts.message(problem("gate.vram.failed", need_bytes=10 << 30, free_bytes=1 << 30))
     assert "10,240 MiB" in message.what + message.do
     assert texts.message(problem("gate.vram.failed")).what
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_what_a_log_lacks_has_a_name(language: str) -> None:
+    catalogue = load_catalogue(language)
+    words = [word for rules in EVIDENCE.values() for word, _ in rules]
+    names = [catalogue[f"evidence.{word}"] for word in words]
+    shown = Texts(language).message(problem("proof.evidence_missing", missing=",".join(words))).what
+    assert ", ".join(names) in shown
+    assert Texts(language).message(problem("proof.evidence_missing", missing="new_word")).what.count("new_word") == 1
 
 
 def test_an_unknown_code_is_shown_as_it_is() -> None:

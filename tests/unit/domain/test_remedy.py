@@ -248,7 +248,22 @@ def test_each_engine_has_its_kv_types() -> None:
     assert parse("kv_type=fp8", VLLM).value == "fp8"
     with pytest.raises(ProblemError) as raised:
         parse("kv_type=q8_0", VLLM)
-    assert raised.value.problem.params["detail"] == "vllm"
+    assert raised.value.problem.params["allowed"] == "auto, fp8"
+
+
+@pytest.mark.parametrize(("word", "allowed"), [("context=255", ">= 256"), ("parallel=0", ">= 1")])
+def test_a_refused_number_comes_with_what_is_allowed(word: str, allowed: str) -> None:
+    with pytest.raises(ProblemError) as raised:
+        parse(word, LLAMA)
+    assert raised.value.problem.params["allowed"] == allowed
+
+
+def test_a_word_that_is_no_remedy_comes_with_those_that_are() -> None:
+    with pytest.raises(ProblemError) as raised:
+        parse("forget=everything", LLAMA)
+    known = str(raised.value.problem.params["known"]).split(", ")
+    assert known[-1] == "forget=speed"
+    assert [form.partition("=")[0] for form in known] == list(RemedyKind)
 
 
 @pytest.mark.parametrize("profile", [LLAMA, VLLM], ids=["llama-server", "vllm"])
