@@ -33,11 +33,12 @@ def verdict(
     else:
         typer.echo(judgement.verdict.value)
     if not as_json or judgement.verdict is not Verdict.GPU:
-        for index, reason in enumerate(judgement.reasons):
+        # What to do is said of what no line alone proves, since that sums the lines up; else of the main reason.
+        telling = [reason for reason in judgement.reasons if not reason.line_no] or judgement.reasons[:1]
+        for reason in judgement.reasons:
             file = stderr if stderr and reason.stream is Stream.STDERR else log_file
             where = f" ({file.name}:{reason.line_no})" if reason.line_no else ""
-            # What to do is said of the main reason, and of what no line proves: the rest goes with the main one.
-            _say(Problem(f"proof.{reason.code.value}", reason.params), where, do=not index or not reason.line_no)
+            _say(Problem(f"proof.{reason.code.value}", reason.params), where, do=reason in telling)
         if judged.starts > 1:
             _say(problem("cli.last_start_judged", starts=judged.starts, line=judged.first_line))
     raise typer.Exit(0 if judgement.verdict is Verdict.GPU else 1)

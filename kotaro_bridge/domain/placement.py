@@ -217,7 +217,7 @@ class PlacementWatch:
         else:
             verdict = Verdict.PARTIAL
         if verdict is Verdict.CPU and not codes & NO_GPU:
-            found = (Reason(ReasonCode.NO_GPU_DEVICE), *found)
+            found = (*found, Reason(ReasonCode.NO_GPU_DEVICE))
         return Judgement(verdict, (*found, *notices), facts)
 
     def _open_points(self) -> tuple[Reason, ...]:

@@ -188,6 +188,10 @@ def test_verdict_says_once_what_to_do_and_where_the_lines_are(alone: CommandLine
     assert proof.endswith("(nokvoffload.log:1370)")
     assert remedy == f"  {sentence('proof.kv_on_cpu').do}"
     assert more.endswith("(nokvoffload.log:1454)")
+    none = alone.call("verdict", "llama-server", str(CAPTURES / "llama-server/nodevice-env.log"), deadline_s=SECOND_S)
+    assert [line.strip() for line in none.err.splitlines() if line.startswith("  ")] == [
+        sentence("proof.no_gpu_device").do
+    ]
 
 
 # Streams

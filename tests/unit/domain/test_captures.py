@@ -21,7 +21,7 @@ LLAMA: dict[str, tuple[str, list[str]]] = {
     "starve-ctx0": ("gpu", ["context_reduced"]),
     "partial20": ("partial", ["layers_on_cpu", "weights_on_cpu", "kv_on_cpu", "splits_too_many"]),
     "nokvoffload": ("partial", ["kv_on_cpu", "splits_too_many"]),
-    "nodevice-env": ("cpu", ["no_gpu_device", "weights_on_cpu", "kv_on_cpu"]),
+    "nodevice-env": ("cpu", ["weights_on_cpu", "kv_on_cpu", "no_gpu_device"]),
     "cuda-hidden": ("cpu", ["cuda_init_failed", "no_gpu_device", "weights_on_cpu", "kv_on_cpu"]),
     "starve-ngl999-fiton": ("failed", ["out_of_gpu_memory", "fit_failed"]),
     "starve-ngl999-fitoff": ("failed", ["out_of_gpu_memory"]),
