@@ -27,7 +27,7 @@ def explain(texts: Texts, what: Problem) -> None:
     """A problem in words on stderr: what happened, the proving lines, what to do."""
     message = texts.message(what)
     for line in (message.what, *(f"  {line}" for line in what.evidence), message.do):
-        if line:
+        if line.strip():
             typer.echo(line, err=True)
 
 
@@ -61,7 +61,7 @@ def print_report(texts: Texts, report: GateReport) -> None:
         typer.echo(f"{marks[one.status]:8} {name}: {message.what}", err=one.blocks)
         if one.blocks:
             for line in (*(f"  {line}" for line in one.message.evidence), message.do):
-                if line:
+                if line.strip():
                     typer.echo(f"{'':9}{line}", err=True)
 
 

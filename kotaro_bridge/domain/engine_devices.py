@@ -97,7 +97,7 @@ def _judge_llama(answer: DeviceAnswer, card: GpuSnapshot | None, path: str, evid
     if "invalid argument: --list-devices" in text:
         return problem("engine.too_old", *evidence, path=path)
     if answer.code != 0:
-        return problem("engine.broken", *evidence, path=path, code=_code(answer))
+        return _broken(answer, evidence, path)
     if devices:
         listed = ", ".join(f"{name}: {what}" for name, what in devices.items())
         return problem("engine.other_backend", *evidence, path=path, devices=listed)
@@ -175,15 +175,17 @@ def _dotted(capability: tuple[int, int]) -> str:
     return f"{capability[0]}.{capability[1]}"
 
 
-def _code(answer: DeviceAnswer) -> str:
+def _broken(answer: DeviceAnswer, evidence: tuple[str, ...], path: str) -> Problem:
     code = answer.code or 0
-    return f"signal {code - _SIGNALLED}" if code > _SIGNALLED else f"exit code {code}"
+    if code > _SIGNALLED:
+        return problem("engine.crashed", *evidence, path=path, signal=code - _SIGNALLED)
+    return problem("engine.broken", *evidence, path=path, code=code)
 
 
 def _judge_vllm(answer: DeviceAnswer, card: GpuSnapshot | None, path: str, evidence: tuple[str, ...]) -> str | Problem:
     facts = dict(line.split(" ", 1) for line in answer.said if " " in line)
     if answer.code != 0:
-        return problem("engine.broken", *evidence, path=path, code=_code(answer))
+        return _broken(answer, evidence, path)
     for name in ("vllm", "torch"):
         if name not in facts:
             return problem("engine.package_missing", *evidence, package=name, path=path)

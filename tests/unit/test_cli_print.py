@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from kotaro_bridge.cli_print import RunPrinter, print_run
+from kotaro_bridge.cli_print import RunPrinter, explain, print_run
 from kotaro_bridge.domain.errors import problem
 from kotaro_bridge.domain.run_state import Phase
 from kotaro_bridge.domain.run_view import Endpoint, Notice, PhaseChanged, RunView, Speed
@@ -47,6 +47,11 @@ def test_a_run_that_is_warned_of_is_not_called_ready(capsys: pytest.CaptureFixtu
     warned = RunView("p", Phase.READY, 1, 0.0, endpoint=ADDRESS, warning=problem("watch.driver_lost"))
     RunPrinter(Texts("en"), "p", threading.Event())(PhaseChanged(Phase.READY, warned))
     assert capsys.readouterr().out.splitlines() == ["Not proved"]
+
+
+def test_a_row_of_the_proof_that_says_nothing_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    explain(Texts("en"), problem("engine.exited", "last words", "", code=1))
+    assert capsys.readouterr().err.splitlines()[1:-1] == ["  last words"]
 
 
 def test_a_notice_is_told_and_ends_nothing(capsys: pytest.CaptureFixture[str]) -> None:
