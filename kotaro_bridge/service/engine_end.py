@@ -42,7 +42,7 @@ def why_ended(
     if killed and event.oom_kills:
         return replace(_out_of_ram(profile, clearance), evidence=lines)
     if cause is not None and served and cause.code is ReasonCode.OUT_OF_GPU_MEMORY:
-        return problem("engine.out_of_vram", *lines)
+        return problem("engine.out_of_vram", *lines, **cause.params)
     if cause is not None:
         return replace(reason_problem(cause), evidence=lines)
     if event.signal == KILL:

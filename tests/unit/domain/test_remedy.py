@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kotaro_bridge.domain.errors import ProblemError, problem
+from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.gate import Check, CheckId, GateReport, Status
 from kotaro_bridge.domain.holders import Holder, HolderKind
 from kotaro_bridge.domain.profile import KvType, Profile, VramNeed
@@ -179,13 +179,21 @@ def test_a_message_of_vllm_without_a_length_offers_nothing() -> None:
     assert short("proof.kv_cache_too_small", needed_bytes=1)(VLLM) == ()
 
 
-def test_memory_that_another_took_meanwhile() -> None:
-    why = problem("proof.out_of_gpu_memory", wanted_bytes=9000 * MIB)
+@pytest.mark.parametrize(
+    "why",
+    [
+        problem("proof.out_of_gpu_memory", wanted_bytes=9000 * MIB),
+        problem("proof.out_of_gpu_memory"),
+        problem("engine.out_of_vram"),
+    ],
+)
+def test_memory_that_another_took_meanwhile(why: Problem) -> None:
     assert [r.word for r in after_failure(LLAMA, why, plain_need, 8700 * MIB)] == ["context=6912", "kv_type=q8_0"]
 
 
-def test_a_need_that_was_counted_short_by_less_than_what_failed() -> None:
-    why = problem("proof.out_of_gpu_memory", wanted_bytes=300 * MIB)
+@pytest.mark.parametrize("code", ["proof.out_of_gpu_memory", "engine.out_of_vram"])
+def test_a_need_that_was_counted_short_by_less_than_what_failed(code: str) -> None:
+    why = problem(code, wanted_bytes=300 * MIB)
     assert [r.word for r in after_failure(LLAMA, why, plain_need, 20_000 * MIB)] == ["context=5120", "kv_type=q8_0"]
     weights = problem("proof.out_of_gpu_memory", wanted_bytes=7000 * MIB)
     assert after_failure(LLAMA, weights, plain_need, 20_000 * MIB) == ()

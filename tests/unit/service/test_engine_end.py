@@ -69,3 +69,10 @@ def test_a_kill_elsewhere_in_the_vm_excuses_no_engine_that_ended_otherwise() -> 
 def test_video_memory_runs_out_while_loading_or_while_serving(served: bool, code: str) -> None:
     cause = Reason(ReasonCode.OUT_OF_GPU_MEMORY, line="CUDA error: out of memory")
     assert why_ended(Exited(None, 6, 0), cause, (), LLAMA, None, served=served).code == code
+
+
+def test_what_was_wanted_when_video_memory_ran_out_goes_along() -> None:
+    """A remedy is reckoned with it."""
+    cause = Reason(ReasonCode.OUT_OF_GPU_MEMORY, line="cudaMalloc failed", params={"wanted_bytes": 300 << 20})
+    found = why_ended(Exited(1, None, 0), cause, ("tail",), LLAMA, CLEARANCE, served=True)
+    assert found == problem("engine.out_of_vram", "cudaMalloc failed", "tail", wanted_bytes=300 << 20)
