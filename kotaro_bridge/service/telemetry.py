@@ -58,6 +58,20 @@ class _Reading:
     counters: GpuCounters | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Serving:
+    """A run that serves, at one tick."""
+
+    actor: RunActor
+    view: RunView
+    run: _Watched
+    rates: Rates
+
+    @property
+    def throughput(self) -> Throughput:
+        return Throughput(self.view.profile_id, self.rates.generation_tps, self.rates.prompt_tps, self.rates.requests)
+
+
 class Telemetry:
     """Samples one machine.
 
@@ -139,13 +153,19 @@ class Telemetry:
 
     def tick(self) -> Sample:
         """Take one sample, have it judged, publish."""
-        if self._slept():
+        slept = self._slept()
+        if slept:
             # Before anything is read: a driver that has just woken up may keep us waiting.
             for actor in self._actors():
                 self._prove_again(actor)
         reading = self._read()
-        serving = tuple((actor, view) for actor in self._actors() if (view := actor.view).phase in rs.SERVING)
-        throughput = tuple(self._run_tick(actor, view, reading) for actor, view in serving)
+        now = [(actor, actor.view) for actor in self._actors()]
+        serving = [] if slept else [self._serving(*each) for each in now if each[1].phase in rs.SERVING]
+        loading = {actor for actor, view in now if view.phase in rs.SPAWNED - rs.SERVING}
+        for each in serving:
+            working = loading | {other.actor for other in serving if other.rates.requests}
+            self._judge(each, reading, alone=not any(_share_card(each.actor, other) for other in working))
+        throughput = tuple(each.throughput for each in serving)
         sample = Sample(self._clock(), self._wall(), reading.gpus, reading.counters, throughput)
         self._history.append(sample)
         self._bus.publish(sample)
@@ -166,12 +186,9 @@ class Telemetry:
         before, self._before = self._before, now
         return before is not None and max(now[0] - before[0], now[1] - before[1]) > self._pause_s + ASLEEP_S
 
-    def _run_tick(self, actor: RunActor, view: RunView, reading: _Reading) -> Throughput:
+    def _serving(self, actor: RunActor, view: RunView) -> _Serving:
         run = self._watched_run(actor, view)
-        rates = self._rates(actor, run)
-        card = next((gpu for gpu in reading.gpus if gpu.index == actor.profile.gpu), None)
-        self._judge(actor, view, run, Seen(self._clock(), card, reading.lost, reading.counters, rates))
-        return Throughput(view.profile_id, rates.generation_tps, rates.prompt_tps, rates.requests)
+        return _Serving(actor, view, run, self._rates(actor, run))
 
     def _watched_run(self, actor: RunActor, view: RunView) -> _Watched:
         """What is remembered of this generation."""
@@ -182,8 +199,11 @@ class Telemetry:
             self._watched_runs[view.profile_id] = run
         return run
 
-    def _judge(self, actor: RunActor, view: RunView, run: _Watched, seen: Seen) -> None:
+    def _judge(self, serving: _Serving, reading: _Reading, *, alone: bool) -> None:
         """Let the watch judge a sample, and do what it found."""
+        actor, view, run = serving.actor, serving.view, serving.run
+        card = next((gpu for gpu in reading.gpus if gpu.index == actor.profile.gpu), None)
+        seen = Seen(self._clock(), card, reading.lost, reading.counters, serving.rates, alone)
         clearance = actor.clearance
         if run.watch is None:
             held_to = terms(actor.profile, clearance, view) if clearance else None
@@ -217,3 +237,8 @@ class Telemetry:
         except ProblemError:
             return Rates()
         return run.rates.feed(raw)
+
+
+def _share_card(one: RunActor, other: RunActor) -> bool:
+    """Two runs of which each slows the other down."""
+    return one is not other and one.profile.gpu == other.profile.gpu

@@ -7,7 +7,8 @@ What is watched, and when it counts:
 
 - spill: shared GPU memory above its level before the start by more than the pinned buffers and the allowance that the
   proof grants, over 3 samples. What other programs took of it is no spill (`domain/other_programs.py`).
-- speed: below `speed_floor` over 30 s in which nothing but generation went on.
+- speed: below `speed_floor` over 30 s in which nothing but generation went on, and no other run of ours had work on the
+  card.
 - counters gone for 30 s on a run that had them: a spill could no longer be seen.
 - driver: without an answer over 3 samples it is lost; one that comes back earlier, or in another version, has to be
   proved anew.
@@ -30,6 +31,7 @@ from kotaro_bridge.service.gatekeeper import Clearance
 from kotaro_bridge.service.prover import gpu_sum, shared_allowed
 
 STRIKES = 3  # samples in a row before a watch ends a run
+BURST_S = 0.5  # samples closer together are one: a run that changes is looked at at once, and a start has many changes
 SPEED_WINDOW_S = 30.0
 COUNTERS_S = 30.0
 SQUEEZE = 256 * MIB  # what a program has to have taken to be called the cause
@@ -45,6 +47,7 @@ class Seen:
         at_s: monotonic seconds.
         card: the run's card; None if the driver did not show it.
         lost: why the driver did not answer; None if it did.
+        alone: no other run of ours has work on the card.
     """
 
     at_s: float
@@ -52,6 +55,7 @@ class Seen:
     lost: Problem | None
     counters: GpuCounters | None
     rates: Rates
+    alone: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +133,7 @@ class RunWatch:
 
     terms: Terms
     told: set[str]
+    _judged_s: float = -BURST_S
     _ready: GpuCounters | None = None
     _driver: str | None = None
     _driver_strikes: int = 0
@@ -140,12 +145,19 @@ class RunWatch:
 
     def judge(self, seen: Seen) -> Found:
         """Take the next sample."""
+        if seen.at_s - self._judged_s < BURST_S:
+            return NOTHING
+        self._judged_s = seen.at_s
         driver = self._judge_driver(seen)
         if driver is not NOTHING:
             return driver
         if self._ready is None:
             self._ready = seen.counters
-        problems = (self._spill(seen.counters), self._slow(seen.rates), self._counters_lost(seen))
+        problems = (
+            self._spill(seen.counters),
+            self._slow(seen.rates if seen.alone else Rates()),
+            self._counters_lost(seen),
+        )
         findings = [each for each in problems if each is not None]
         if findings and self.terms.policy is WatchPolicy.STOP:
             return Found(stop=findings[0])

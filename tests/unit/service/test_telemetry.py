@@ -238,6 +238,16 @@ def test_after_a_sleep_the_proof_is_wanted_again(clock: str) -> None:
         assert watched.ends_as_asked()
 
 
+def test_the_sample_of_a_pc_that_wakes_up_judges_nothing() -> None:
+    """The proof that it asks for does: what is judged beside it would be remembered beyond it."""
+    with serving() as watched:
+        watched.tick()
+        watched.clock.now += 3600.0
+        watched.machine.counters.shared = SPILLED
+        assert watched.tick() == ()
+        assert watched.telemetry._watched_runs["llama"].watch is None
+
+
 def test_time_within_a_pause_and_a_clock_that_is_put_back_are_no_sleep() -> None:
     with serving() as watched:
         watched.tick()
@@ -273,16 +283,55 @@ def test_under_warn_a_spill_is_shown_and_told_and_ends_nothing() -> None:
         assert watched.ends_as_asked()
 
 
-def test_a_speed_far_below_the_baseline_ends_the_run() -> None:
+def crawls(watched: Watched) -> None:
+    """40 s of a long answer at 1 token per second."""
+    for second in range(40):
+        slots = f'[{{"id": 0, "is_processing": true, "id_task": 1, "next_token": [{{"n_decoded": {second}}}]}}]'
+        watched.machine.http.rates = RatesSample(float(second), metrics(0, 9), slots)
+        watched.tick()
+
+
+def usually_fast() -> Machine:
     machine = Machine()
     machine.speeds.baseline = lambda key: 38.0  # type: ignore[method-assign]
-    with life(machine=machine) as run:
+    return machine
+
+
+@pytest.mark.parametrize(
+    ("gpu", "phase", "busy", "excused"),
+    [
+        (0, Phase.READY, True, True),
+        (0, Phase.READY, False, False),
+        (0, Phase.LOADING, False, True),
+        (0, Phase.IDLE, False, False),
+        (1, Phase.READY, True, False),
+    ],
+)
+def test_a_second_model_at_work_on_the_card_excuses_a_low_speed(
+    gpu: int, phase: Phase, busy: bool, excused: bool
+) -> None:
+    with life(machine=usually_fast()) as run, life(msgspec.structs.replace(LLAMA, id="second")) as second:
+        run.serves()
+        if phase is Phase.READY:
+            second.serves()
+        elif phase is Phase.LOADING:
+            second.loads()
+        second.actor.profile = msgspec.structs.replace(second.actor.profile, gpu=gpu)  # that machine has one card
+        slots = '[{"id": 0, "is_processing": true, "id_task": 1, "next_token": [{"n_decoded": 1}]}]'
+        second.machine.http.rates = RatesSample(0.0, "", slots if busy else "[]")
+        watched = Watched(run)
+        watched.telemetry = Telemetry(
+            run.machine.ports, run.bus, lambda: (run.actor, second.actor), watched.clock, watched.wall
+        )
+        crawls(watched)
+        assert watched.ends_as_asked() is excused
+
+
+def test_a_speed_far_below_the_baseline_ends_the_run() -> None:
+    with life(machine=usually_fast()) as run:
         run.serves()
         watched = Watched(run)
-        for second in range(40):
-            slots = f'[{{"id": 0, "is_processing": true, "id_task": 1, "next_token": [{{"n_decoded": {second}}}]}}]'
-            machine.http.rates = RatesSample(float(second), metrics(0, 9), slots)
-            watched.tick()
+        crawls(watched)
         view = run.waits_for(Phase.FAILED)
         assert view.problem is not None
         assert (view.problem.code, view.problem.params["tokens_per_s"]) == ("watch.slow", 1.0)

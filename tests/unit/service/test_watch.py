@@ -77,6 +77,15 @@ def test_a_spill_over_three_samples_stops() -> None:
     assert found == Found(stop=problem("watch.spill", rise_bytes=301 * MIB, allowed_bytes=ALLOWED))
 
 
+def test_samples_in_a_burst_are_one() -> None:
+    """Another model starts: its changes call for samples at once, and what they see has had no time to pass."""
+    run = Watched()
+    burst = [run.watch.judge(replace(run.seen, counters=spilled(900), at_s=100.0 + at * 0.1)) for at in range(5)]
+    assert burst == [NOTHING] * 5
+    assert run.watch.judge(replace(run.seen, counters=spilled(900), at_s=101.0)) == NOTHING
+    assert code(run.watch.judge(replace(run.seen, counters=spilled(900), at_s=101.5)).stop) == "watch.spill"
+
+
 def test_a_spill_that_passes_begins_anew() -> None:
     watched = Watched()
     for rise in (900, 900, 0, 900, 900):
@@ -195,6 +204,14 @@ def test_a_break_in_the_load_begins_a_new_window(rates: Rates) -> None:
 def test_samples_far_apart_make_a_window_as_well() -> None:
     watched = Watched(floor=20.0)
     assert [bool(found.stop) for found in watched.samples(10, rates=generating(1.0, 3.0))] == [False] * 9 + [True]
+
+
+def test_a_speed_beside_another_model_is_not_held_against_a_run() -> None:
+    run = Watched(floor=10.0)
+    slow = Rates(9.0, 0.0, 1, 1.0)
+    assert {run.sample(rates=slow, alone=False).stop for _ in range(60)} == {None}
+    assert {run.sample(rates=slow).stop for _ in range(29)} == {None}
+    assert code(run.sample(rates=slow).stop) == "watch.slow"
 
 
 def test_without_a_floor_no_speed_is_too_low() -> None:
