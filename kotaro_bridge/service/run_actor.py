@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 _VRAM_STEP = 64 * MIB  # less is the desktop's coming and going, no sign of a model that loads
 _HEALTH_S = 3.0
+_SLEPT_S = 10.0  # no deadline is seen so late while the PC is awake
 _TAIL = 8
 
 
@@ -56,7 +57,7 @@ class RunActor:
         self._session = Session(self._run.generation, "")
         self._queue: queue.SimpleQueue[rs.Event | None] = queue.SimpleQueue()
         self._deadlines: dict[rs.Timer, tuple[float, int]] = {}
-        self._timers: list[tuple[float, int, rs.Timer, int]] = []
+        self._timers: list[tuple[float, int, rs.Timer, int, float]] = []
         self._numbers = itertools.count()
         self._view = RunView(profile.id, Phase.IDLE, self._run.generation, time.time())
         self._changed = threading.Condition()
@@ -136,13 +137,16 @@ class RunActor:
             self._session.process.abandon()
 
     def _until_next_timer(self) -> float | None:
-        return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
+        return max(0.0, self._timers[0][0] - self._context.clock()) if self._timers else None
 
     def _fire_timers(self) -> None:
-        while self._timers and self._timers[0][0] <= time.monotonic():
-            _, number, timer, generation = heapq.heappop(self._timers)
+        while self._timers and self._timers[0][0] <= self._context.clock():
+            at, number, timer, generation, seconds = heapq.heappop(self._timers)
             if self._deadlines.get(timer, (0.0, -1))[1] == number:
                 del self._deadlines[timer]
+                if self._context.clock() - at > _SLEPT_S:
+                    self._arm(timer, seconds)  # what it waits for has slept as well
+                    continue
                 moved = timer is rs.Timer.LOAD and self._moved()
                 self._step(rs.Progress(generation) if moved else rs.TimerFired(generation, timer))
 
@@ -156,9 +160,9 @@ class RunActor:
         return moved
 
     def _arm(self, timer: rs.Timer, seconds: float) -> None:
-        number, at = next(self._numbers), time.monotonic() + seconds
+        number, at = next(self._numbers), self._context.clock() + seconds
         self._deadlines[timer] = (at, number)
-        heapq.heappush(self._timers, (at, number, timer, self._run.generation))
+        heapq.heappush(self._timers, (at, number, timer, self._run.generation, seconds))
 
     def _step(self, event: rs.Event) -> None:
         before = self._run

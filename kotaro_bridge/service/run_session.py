@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ class Context:
     Args:
         open_log: opens the file of a run's log; None keeps no file.
         end_s: how long the end of an engine that does not answer the proof may take to be told.
+        clock: monotonic seconds, of which some systems count a sleep and others do not.
         ready_line_s: how long the ready line may come after the first good answer: it travels through a pipe or two.
     """
 
@@ -43,6 +45,7 @@ class Context:
     ready_line_s: float = 3.0
     end_s: float = 1.0
     load_slot: LoadSlot = field(default_factory=LoadSlot)
+    clock: Callable[[], float] = time.monotonic
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -928,6 +929,32 @@ def test_a_timer_that_was_set_again_does_not_fire_at_its_first_time() -> None:
         engine.says([line for line in llama_lines("full14-np1") if "listening" in line.text])
         run.waits_for(Phase.FAILED)
         assert run.machine.http.health_asked == 1  # for the line, and not once more after half a second
+
+
+@pytest.mark.parametrize(("asleep_s", "end"), [(3600.0, Phase.READY), (65.0, Phase.STOPPING)])
+def test_a_deadline_that_passed_in_a_sleep_is_set_anew(asleep_s: float, end: Phase) -> None:
+    """Windows counts sleep in its monotonic clock: a lid that was closed during a proof must not end a healthy run."""
+    slept, asked, answer = [0.0], threading.Event(), threading.Event()
+    machine = Machine()
+
+    def waits() -> None:
+        asked.set()
+        assert answer.wait(DEADLINE_S)
+
+    machine.http.on_warm_up = waits
+    with life(machine=machine) as run:
+        object.__setattr__(run.context, "clock", lambda: time.monotonic() + slept[0])
+        engine = run.answers()
+        engine.obeys = False
+        assert asked.wait(DEADLINE_S)
+        slept[0] = asleep_s
+        run.actor.warn(0, problem("test.wakes_the_actor"))
+        if end is Phase.STOPPING:
+            assert code(run.waits_for(end)) == "proof.timeout"
+        answer.set()
+        run.waits_for(end)
+        engine.exits()
+        run.waits_for(Phase.FAILED)
 
 
 def test_close_abandons_an_engine_that_still_lives() -> None:
