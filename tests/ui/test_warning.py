@@ -167,8 +167,12 @@ def test_slow_is_a_mark_with_words_in_panel_header_and_tray(opened: Opener, qtbo
     board.tabs.setCurrentWidget(board.proof)
     world.supervisor.move(Q14.id, Phase.READY, speed=Speed(11.4, 0.19, slow=True))
     qtbot.waitUntil(lambda: shell.tray.look() is Look.ATTENTION)
-    chips = [part for part in board.proof.findChildren(QLabel) if part.objectName() == "Chip" and part.isVisible()]
-    assert [part.text() for part in chips] == ["slow, not proved"]
+
+    def chips() -> list[str]:
+        labels = board.proof.findChildren(QLabel)
+        return [label.text() for label in labels if label.objectName() == "Chip" and label.isVisible()]
+
+    qtbot.waitUntil(lambda: chips() == ["slow, not proved"])  # rows made anew are shown with the next layout
     assert board.proof.headline.property("tone") == "warn"
     assert board.header._state.text().endswith("· slow, not proved")
     assert "Slow, not proved" in shell.tray.tooltip
