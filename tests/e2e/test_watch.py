@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 
 from kotaro_bridge.app import Product, simulated_setting
@@ -136,9 +137,11 @@ def test_a_new_proof_asks_for_no_policy(owner: Owner) -> None:
     owner.pc.set(programs=[GAME])
     until(lambda: owner.view.warning is not None, what="the warning")
     owner.product.supervisor.actor(MODEL).prove_again()
-    view = owner.heard.phase(Phase.FAILED)
-    assert view.problem is not None
-    assert view.problem.code == "proof.spill"
+    until(
+        lambda: owner.view.phase is Phase.FAILED, what="the end, 10 s after the memory was first missed", deadline_s=30
+    )
+    assert owner.view.problem is not None
+    assert owner.view.problem.code == "proof.spill"
 
 
 def test_another_driver_withdraws_the_address_until_the_proof_holds(owner: Owner) -> None:
@@ -195,3 +198,25 @@ def test_an_engine_that_linux_killed_for_want_of_ram_is_named_with_figures(owner
     assert "?" not in message.what + message.do
     assert ".wslconfig" in message.do
     assert "10,614 MiB (the model with 8,566 MiB, and 2 GiB)" in message.do
+
+
+def test_a_long_answer_under_way_is_answer_enough_for_a_later_proof(owner: Owner) -> None:
+    """The model takes one request at a time; ours would wait behind this one longer than a proof may take."""
+    owner.serves()
+    before = owner.view.speed
+    body = {
+        "messages": [{"role": "user", "content": "A long story, please."}],
+        "max_tokens": 7000,
+        "stream": True,
+        "ignore_eos": True,
+    }
+    with (
+        httpx.Client(trust_env=False, timeout=30.0) as client,
+        client.stream("POST", f"http://127.0.0.1:{owner.port}/v1/chat/completions", json=body) as answer,
+    ):
+        events = answer.iter_lines()
+        assert next(events).startswith("data:")
+        owner.product.supervisor.actor(MODEL).prove_again()
+        until(lambda: owner.heard.phases == [*READY, Phase.PROVING, Phase.READY], what="another proof")
+        assert next(line for line in events if line).startswith("data: {"), "the answer goes on"
+    assert owner.view.speed == before
