@@ -105,6 +105,7 @@ def view_document(view: RunView) -> dict[str, Any]:
         "state": view.phase.value,
         "since": view.since,
         "problem": problem_document(view.problem) if view.problem else None,
+        "cause": problem_document(view.cause) if view.cause else None,
         "verdict": view.judgement.verdict.value if view.judgement else None,
         "base_url": endpoint.base_url if endpoint else None,
         "model": endpoint.model if endpoint else None,

@@ -354,7 +354,8 @@ class RunActor:
         run_log.wait_ready(self._context.ready_line_s)
         prover, judgement = self._context.prover, run_log.judge(ended=False)
         proof = prover.prove(self.profile, clearance, judgement, http, again=session.proved)
-        session.judgement, session.speed = proof.judgement, proof.speed or session.speed
+        if self._is_in(session, {Phase.PROVING}):  # else the log has said more meanwhile, and its last word stands
+            session.judgement, session.speed = proof.judgement, proof.speed or session.speed
         if not session.proved:
             session.vram_taken = proof.vram_taken
         session.proved = session.proved or proof.problem is None

@@ -17,6 +17,7 @@ from kotaro_bridge.domain.ports import ChannelClosed, Exited
 from kotaro_bridge.domain.run_state import Phase
 from kotaro_bridge.domain.run_view import Endpoint, RunView
 from kotaro_bridge.domain.units import MIB
+from kotaro_bridge.service.run_session import Session
 from tests.helpers.captures import llama_lines
 from tests.helpers.machine import CLAIMED, DEADLINE_S, LLAMA, Life, Machine, Process, life
 
@@ -179,6 +180,36 @@ def test_a_disqualified_run_has_the_verdict_of_its_log_and_not_that_of_a_dead_en
         view = run.waits_for(Phase.FAILED)
         assert view.judgement is not None
         assert view.judgement.verdict is verdict
+
+
+def test_a_proof_that_comes_too_late_does_not_speak_for_a_run_that_is_ending() -> None:
+    """A line of the warm-up itself disqualifies; the proof was begun with what the log said before."""
+    answered = threading.Event()
+    with life() as run:
+        prove = run.actor._prove
+
+        def proves(session: Session) -> rs.Event:
+            event = prove(session)
+            answered.set()
+            return event
+
+        def warm_up() -> None:
+            run.engine.says([line for line in llama_lines("partial20") if "offloaded" in line.text])
+            run.waits_for(Phase.STOPPING)
+
+        run.actor._prove = proves  # type: ignore[method-assign]
+        run.machine.http.on_warm_up = warm_up
+        engine = run.loads()
+        engine.obeys = False
+        engine.takes()
+        engine.says(llama_lines("full14-np1"))
+        run.machine.http.status = 200
+        assert answered.wait(DEADLINE_S)
+        engine.exits()
+        view = run.waits_for(Phase.FAILED)
+        assert (code(view), view.speed) == ("proof.layers_on_cpu", None)
+        assert view.judgement is not None
+        assert view.judgement.verdict is Verdict.PARTIAL
 
 
 def test_a_line_that_disqualifies_a_serving_run_changes_its_verdict() -> None:

@@ -305,6 +305,7 @@ def test_status_of_a_serving_run() -> None:
             "state": "ready",
             "since": 0,
             "problem": None,
+            "cause": None,
             "verdict": "gpu",
             "base_url": "http://127.0.0.1:8080/v1",
             "model": "q14",
@@ -363,6 +364,17 @@ def test_a_stop_that_leaves_something_says_so() -> None:
         (view,) = all_runs.desk.handle({"verb": "stop"})["stopped"]
         assert (view["state"], view["problem"]["code"]) == ("orphaned", "stop.processes_left")
         assert view["problem"]["params"] == {"pids": "4711"}
+
+
+def test_what_is_left_of_a_run_does_not_hide_why_it_was_stopped() -> None:
+    with house() as all_runs:
+        all_runs.serves()
+        all_runs.machine.target.left = (4711,)
+        actor = all_runs.supervisor.actor("llama")
+        actor.disqualify(1, problem("watch.spill"))
+        actor.wait(lambda view: view.phase is Phase.ORPHANED, DEADLINE_S)
+        (run,) = all_runs.desk.status()["runs"]
+        assert (run["problem"]["code"], run["cause"]["code"]) == ("stop.processes_left", "watch.spill")
 
 
 def test_logs_of_one_run_and_of_all() -> None:
