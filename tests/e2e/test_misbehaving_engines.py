@@ -84,19 +84,11 @@ def test_bad_manners_that_do_not_matter(station: Station, engine: str, profile: 
     assert done.out.splitlines()[-1] == phase("stopped")
 
 
-@pytest.mark.parametrize(
-    ("profile", "code", "line"),
-    [
-        (LLAMA, "engine.signalled", "CUDA error: an illegal memory access"),
-        (VLLM, "engine.exited", "API server: engine client stopped"),
-    ],
-)
-def test_an_engine_that_crashes_while_it_serves(
-    crashing: dict[str, Running], profile: str, code: str, line: str
-) -> None:
+@pytest.mark.parametrize("profile", [LLAMA, VLLM])
+def test_an_engine_that_crashes_while_it_serves(crashing: dict[str, Running], profile: str) -> None:
     done = crashing[profile].end(deadline_s=RUN_S)
     assert phase("ready") in done.out.splitlines()
-    assert_failed(done, code, line)
+    assert_failed(done, "proof.cuda_error", "CUDA error: an illegal memory access")
 
 
 # With short limits, which the command line does not have: the same parts, in this process
