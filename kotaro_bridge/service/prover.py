@@ -169,7 +169,7 @@ class Prover:
         the card as well: the spill is the better explanation.
         """
         grown = self._growth(profile, clearance, facts, again)
-        spill = self._spill(profile, clearance, facts, again)
+        spill = self._spill(profile, clearance, facts)
         return _Memory(grown.taken, spill.failed or grown.failed, spill.doubt or grown.doubt)
 
     def _growth(self, profile: Profile, clearance: Clearance, facts: LogFacts, again: bool) -> _Memory:
@@ -189,10 +189,10 @@ class Prover:
         # With its CUDA context a run whose memory is all there is never below its claim: the slack is in use.
         return _Memory(taken, None, problem("proof.slow_and_short", **figures) if grown < claimed else None)
 
-    def _spill(self, profile: Profile, clearance: Clearance, facts: LogFacts, again: bool) -> _Memory:
+    def _spill(self, profile: Profile, clearance: Clearance, facts: LogFacts) -> _Memory:
         """Shared GPU memory may rise by the pinned buffers that the log names and an allowance. The lowest of up to
-        three samples counts: what passes is no spill, and a healthy start waits for none. Hours later, what other
-        programs have taken meanwhile is none either; the watch counts the same way.
+        three samples counts: what passes is no spill, and a healthy start waits for none. What other programs have
+        taken since is none either, such as the browser that is opened while the model loads; the watch counts alike.
         """
         before = clearance.shared_before
         if profile.is_local and before is None:
@@ -205,7 +205,7 @@ class Prover:
             counters = self._machine.counters.read()
             if counters is None or counters.shared is None or before is None:
                 return _Memory(None, problem("proof.shared_unknown"))
-            others = explained(clearance.counters_before, counters) if again and clearance.counters_before else 0
+            others = explained(clearance.counters_before, counters) if clearance.counters_before else 0
             rises.append(counters.shared - before - others)
         rise = min(rises)
         figures = {"rise_bytes": rise, "allowed_bytes": allowed}
