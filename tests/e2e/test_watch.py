@@ -194,7 +194,7 @@ def test_an_engine_that_linux_killed_for_want_of_ram_is_named_with_figures(owner
     assert view.problem is not None
     assert view.problem.code == "engine.out_of_ram"
     message = owner.product.texts.message(view.problem)
-    assert "ran out of RAM" in message.what
+    assert "ran out of system memory" in message.what
     assert "?" not in message.what + message.do
     assert ".wslconfig" in message.do
     assert "10,614 MiB (the model with 8,566 MiB, and 2 GiB)" in message.do
