@@ -197,7 +197,7 @@ def test_an_engine_that_linux_killed_for_want_of_ram_is_named_with_figures(owner
     assert "ran out of system memory" in message.what
     assert "?" not in message.what + message.do
     assert ".wslconfig" in message.do
-    assert "10,614 MiB (the model with 8,566 MiB, and 2 GiB)" in message.do
+    assert "10,614 MiB (the model's 8,566 MiB and 2 GiB)" in message.do
 
 
 def test_a_long_answer_under_way_is_answer_enough_for_a_later_proof(owner: Owner) -> None:
