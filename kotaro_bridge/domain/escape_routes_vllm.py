@@ -156,7 +156,7 @@ ROUTES = (
         "Windows のドライバーが CUDA メモリをメインメモリで補う (WSL2)",
         "L §5.6, V §5.3",
         (SPILL, WATCH),
-        detected=("proof.spill", "proof.growth_short", "proof.slow_and_spilled", "watch.spill"),
+        detected=("proof.spill", "proof.spill_unclear", "proof.growth_short", "proof.slow_and_spilled", "watch.spill"),
     ),
     Route(
         39,

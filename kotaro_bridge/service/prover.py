@@ -169,7 +169,7 @@ class Prover:
         the card as well: the spill is the better explanation.
         """
         grown = self._growth(profile, clearance, facts, again)
-        spill = self._spill(profile, clearance, facts)
+        spill = self._spill(profile, clearance, facts, again)
         return _Memory(grown.taken, spill.failed or grown.failed, spill.doubt or grown.doubt)
 
     def _growth(self, profile: Profile, clearance: Clearance, facts: LogFacts, again: bool) -> _Memory:
@@ -189,16 +189,20 @@ class Prover:
         # With its CUDA context a run whose memory is all there is never below its claim: the slack is in use.
         return _Memory(taken, None, problem("proof.slow_and_short", **figures) if grown < claimed else None)
 
-    def _spill(self, profile: Profile, clearance: Clearance, facts: LogFacts) -> _Memory:
+    def _spill(self, profile: Profile, clearance: Clearance, facts: LogFacts, again: bool) -> _Memory:
         """Shared GPU memory may rise by the pinned buffers that the log names and an allowance. The lowest of up to
-        three samples counts: what passes is no spill, and a healthy start waits for none. What other programs have
-        taken since is none either, such as the browser that is opened while the model loads; the watch counts alike.
+        three samples counts: what passes is no spill, and a healthy start waits for none.
+
+        At a start everything counts: which process carries WSL's share is unverified, and a surface that two programs
+        share is counted twice, so what a browser seems to have taken may hide a spill. The next start, with the browser
+        open, tells. Hours later that would stop every run: what other programs took is left out, as the watch does.
         """
         before = clearance.shared_before
         if profile.is_local and before is None:
             return _Memory(None, None)  # Linux owns the card: no driver there backs CUDA memory with system RAM
         allowed = shared_allowed(facts)
         rises: list[int] = []
+        others = 0
         while not rises or (len(rises) < _SHARED_SAMPLES and min(rises) > allowed - SHARED_ALLOWANCE // 2):
             if rises:
                 self._sleep(_SHARED_PAUSE_S)
@@ -206,9 +210,11 @@ class Prover:
             if counters is None or counters.shared is None or before is None:
                 return _Memory(None, problem("proof.shared_unknown"))
             others = explained(clearance.counters_before, counters) if clearance.counters_before else 0
-            rises.append(counters.shared - before - others)
+            rises.append(counters.shared - before - (others if again else 0))
         rise = min(rises)
         figures = {"rise_bytes": rise, "allowed_bytes": allowed}
+        if rise > allowed >= rise - others and not again:
+            return _Memory(None, problem("proof.spill_unclear", **figures, others_bytes=others))
         if rise > allowed:
             return _Memory(None, problem("proof.spill", **figures))
         doubtful = rise > allowed - SHARED_ALLOWANCE // 2
