@@ -54,7 +54,7 @@ READY_S = 30.0
 ANSWER_TOKENS = 4000
 
 
-@dataclass
+@dataclass(eq=False)
 class Attached:
     """What telemetry sees of a run: here the test's own server, with nobody's word that it is on a GPU."""
 
