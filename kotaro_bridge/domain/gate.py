@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from kotaro_bridge.domain.errors import Param, Problem, problem
-from kotaro_bridge.domain.gpu import GpuSnapshot
+from kotaro_bridge.domain.gpu import GpuSnapshot, card_at
 from kotaro_bridge.domain.holders import Holder, HolderKind
 from kotaro_bridge.domain.ports import ConfigFile
 from kotaro_bridge.domain.units import MIB, format_mib
@@ -191,16 +191,12 @@ def _port(check: CheckId, code: str, fact: bool | Problem | None, port: int) -> 
     return _plain(check, code, fact, port=port)
 
 
-def _find(gpus: Gpus, index: int) -> GpuSnapshot | None:
-    return next((gpu for gpu in gpus if gpu.index == index), None)
-
-
 def _card(check: CheckId, code: str, fact: Gpus | Problem | None, index: int) -> Check:
     if not isinstance(fact, tuple):
         return _plain(check, code, fact)
     if not fact:
         return Check(check, Status.FAILED, problem(f"{code}.none"))
-    gpu = _find(fact, index)
+    gpu = card_at(fact, index)
     if gpu is None:
         return Check(check, Status.FAILED, problem("gate.no_such_gpu", index=index, count=len(fact)))
     return Check(check, Status.PASSED, problem(f"{code}.passed", name=gpu.name, driver=gpu.driver or "?"))
@@ -214,7 +210,7 @@ def _vram(facts: GateFacts, late: Gpus | Problem | None) -> Check:
         return Check(CheckId.VRAM, Status.UNKNOWN, facts.need)
     if facts.target == UNASKED:
         return Check(CheckId.VRAM, Status.UNKNOWN, UNASKED)
-    found = (_find(view, facts.gpu) for view in (late, facts.target) if isinstance(view, tuple))
+    found = (card_at(view, facts.gpu) for view in (late, facts.target) if isinstance(view, tuple))
     views = [gpu for gpu in found if gpu is not None]
     frees = [gpu.free for gpu in views if gpu.free is not None]
     demanded = 1 + (facts.target is not None)

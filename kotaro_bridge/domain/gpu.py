@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -37,6 +38,11 @@ class GpuSnapshot:
         if self.memory_clock_max_mhz is None or self.bus_width_bits is None:
             return None
         return self.memory_clock_max_mhz * 1e6 * 2 * self.bus_width_bits / 8
+
+
+def card_at(gpus: Iterable[GpuSnapshot], index: int) -> GpuSnapshot | None:
+    """The card with this index; None if the witness does not name one."""
+    return next((gpu for gpu in gpus if gpu.index == index), None)
 
 
 @dataclass(frozen=True, slots=True)

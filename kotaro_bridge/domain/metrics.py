@@ -179,6 +179,11 @@ class LlamaRates:
         return running + max(0.0, finished - ended)
 
 
+def rates_of(engine: Engine) -> LlamaRates | VllmRates:
+    """What turns the pages of this engine into rates; one for each run."""
+    return LlamaRates() if engine is Engine.LLAMA_SERVER else VllmRates()
+
+
 def _all_generated(before: Mapping[_Task, int] | None, now: Mapping[_Task, int] | None) -> bool:
     """True if there were requests, the same at both polls, and each of them generated in between."""
     if not before or now is None or before.keys() != now.keys():

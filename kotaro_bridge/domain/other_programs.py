@@ -19,7 +19,10 @@ from dataclasses import dataclass
 
 from kotaro_bridge.domain.gpu import GpuCounters, GpuProcess
 
-_MAY_BE_WSL = ("vmmem", "vmwp", "vmcompute", "wsl", "msrdc")
+WSL_MACHINE = ("vmmem", "vmwp")
+"""How Windows' names for the virtual machine of WSL and for the program that runs it begin."""
+
+_MAY_BE_WSL = (*WSL_MACHINE, "vmcompute", "wsl", "msrdc")
 
 
 @dataclass(frozen=True, slots=True)

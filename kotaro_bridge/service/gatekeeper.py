@@ -17,7 +17,7 @@ from kotaro_bridge.domain.engine_log import Engine
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.gate import UNASKED, Check, CheckId, GateFacts, GateReport, Gpus, Need, Status, judge
 from kotaro_bridge.domain.gguf import GgufModel, read_gguf, read_projector
-from kotaro_bridge.domain.gpu import GpuCounters
+from kotaro_bridge.domain.gpu import GpuCounters, card_at
 from kotaro_bridge.domain.kv_cache import context_shape
 from kotaro_bridge.domain.plan import CUDA_CONTEXT_BYTES, gguf_need, vllm_utilization
 from kotaro_bridge.domain.ports import EngineCommand, Launcher, TargetFacts
@@ -149,7 +149,7 @@ class Gatekeeper:
         counters = self._machine.counters.read()
         target_gpus = target.result()
         command = _answer(partial(self._command, profile, target_gpus))
-        card = next((gpu for gpu in late if gpu.index == profile.gpu), None) if isinstance(late, tuple) else None
+        card = card_at(late, profile.gpu) if isinstance(late, tuple) else None
         facts = GateFacts(
             gpu=profile.gpu,
             local=profile.is_local,
@@ -257,7 +257,7 @@ class Gatekeeper:
         utilization = None
         budget = profile.stated_need
         if profile.engine is Engine.VLLM and budget and isinstance(target, tuple):
-            gpu = next((gpu for gpu in target if gpu.index == profile.gpu), None)
+            gpu = card_at(target, profile.gpu)
             # The engine's total leaves out what the driver reserves: free and used together (captures: 81,079 of
             # 81,559 MiB). A budget beyond the card is the VRAM check's business; the argument just has to be a share.
             if gpu is not None and gpu.free is not None and gpu.used is not None:

@@ -12,13 +12,11 @@ from dataclasses import dataclass
 from kotaro_bridge.domain.errors import ProblemError
 from kotaro_bridge.domain.gpu import GpuCounters
 from kotaro_bridge.domain.holders import Holder, HolderKind
+from kotaro_bridge.domain.other_programs import WSL_MACHINE
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.units import MIB
 from kotaro_bridge.service.machine import Machine
 
-# Windows' names for the virtual machine of WSL and the program that runs it. Under which of them its video memory is
-# counted is not verified on a real PC.
-_WSL_PROCESSES = ("vmmem", "vmwp")
 _OLLAMA_PROCESSES = "ollama"
 # Between the growth that a proof saw and what Windows counts now: less is no further holder.
 _REST_WORTH_NAMING = 256 * MIB
@@ -72,7 +70,7 @@ class Holders:
         in_wsl, ollama_on_windows = 0, False
         for process in counters.processes if counters else ():
             name = process.name.lower()
-            if name.startswith(_WSL_PROCESSES):
+            if name.startswith(WSL_MACHINE):
                 in_wsl += process.dedicated
             elif name.startswith(_OLLAMA_PROCESSES) and on_card:
                 ollama_on_windows = True

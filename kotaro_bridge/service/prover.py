@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from kotaro_bridge.domain.engine_log import Engine, LogFacts
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
-from kotaro_bridge.domain.gpu import GpuSnapshot
+from kotaro_bridge.domain.gpu import GpuSnapshot, card_at
 from kotaro_bridge.domain.kv_cache import cache_bytes, context_shape
 from kotaro_bridge.domain.other_programs import explained
 from kotaro_bridge.domain.ports_http import EngineHttp
@@ -252,7 +252,7 @@ class Prover:
             gpus = self._machine.gpu.snapshot()
         except ProblemError:
             return None
-        return next((gpu for gpu in gpus if gpu.index == index), None)
+        return card_at(gpus, index)
 
 
 def _too_slow(measured: Measured, doubt: Problem | None) -> Problem | None:

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from kotaro_bridge.domain.engine_log import Engine, LogFacts
+from kotaro_bridge.domain.engine_log import LogFacts
 from kotaro_bridge.domain.errors import ProblemError
 from kotaro_bridge.domain.gguf import GgufModel
 from kotaro_bridge.domain.gpu import GpuSnapshot
-from kotaro_bridge.domain.metrics import LlamaRates, VllmRates, Work, work_of
+from kotaro_bridge.domain.metrics import Work, rates_of, work_of
 from kotaro_bridge.domain.ports import SpeedKey
 from kotaro_bridge.domain.ports_http import EngineHttp
 from kotaro_bridge.domain.profile import Profile
@@ -165,7 +165,7 @@ class Speedometer:
 
     def _idle(self, profile: Profile, http: EngineHttp) -> bool:
         """True as soon as the engine serves nobody; our own request, which we left, may last another token."""
-        rates = LlamaRates() if profile.engine is Engine.LLAMA_SERVER else VllmRates()
+        rates = rates_of(profile.engine)
         for _ in range(_IDLE_POLLS):
             requests = rates.feed(http.rates_sample()).requests
             if not requests:

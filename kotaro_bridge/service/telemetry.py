@@ -14,10 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from kotaro_bridge.domain import run_state as rs
-from kotaro_bridge.domain.engine_log import Engine
 from kotaro_bridge.domain.errors import Problem, ProblemError
-from kotaro_bridge.domain.gpu import GpuCounters, GpuSnapshot
-from kotaro_bridge.domain.metrics import LlamaRates, Rates, VllmRates
+from kotaro_bridge.domain.gpu import GpuCounters, GpuSnapshot, card_at
+from kotaro_bridge.domain.metrics import LlamaRates, Rates, VllmRates, rates_of
 from kotaro_bridge.domain.run_state import Phase
 from kotaro_bridge.domain.run_view import Notice, PhaseChanged, RunView, Sample, Throughput
 from kotaro_bridge.service.bus import Bus, Message
@@ -194,15 +193,14 @@ class Telemetry:
         """What is remembered of this generation."""
         run = self._watched_runs.get(view.profile_id)
         if run is None or run.generation != view.generation:
-            rates = LlamaRates() if actor.profile.engine is Engine.LLAMA_SERVER else VllmRates()
-            run = _Watched(view.generation, rates)
+            run = _Watched(view.generation, rates_of(actor.profile.engine))
             self._watched_runs[view.profile_id] = run
         return run
 
     def _judge(self, serving: _Serving, reading: _Reading, *, alone: bool) -> None:
         """Let the watch judge a sample, and do what it found."""
         actor, view, run = serving.actor, serving.view, serving.run
-        card = next((gpu for gpu in reading.gpus if gpu.index == actor.profile.gpu), None)
+        card = card_at(reading.gpus, actor.profile.gpu)
         seen = Seen(self._clock(), card, reading.lost, reading.counters, serving.rates, alone)
         clearance = actor.clearance
         if run.watch is None:

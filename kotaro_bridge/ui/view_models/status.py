@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from kotaro_bridge.domain.errors import Problem
-from kotaro_bridge.domain.gpu import GpuSnapshot
+from kotaro_bridge.domain.gpu import GpuSnapshot, card_at
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.run_state import RESTING, SERVING, Phase
 from kotaro_bridge.domain.run_view import RunView, Sample, Throughput
@@ -126,7 +126,7 @@ def state_word(texts: Texts, view: RunView) -> str:
 
 def card_of(sample: Sample | None, index: int) -> GpuSnapshot | None:
     """The card with this index, if the driver answered."""
-    return next((gpu for gpu in sample.gpus if gpu.index == index), None) if sample else None
+    return card_at(sample.gpus, index) if sample else None
 
 
 def throughput_of(sample: Sample | None, profile_id: str) -> Throughput | None:
