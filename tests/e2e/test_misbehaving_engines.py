@@ -17,6 +17,7 @@ from kotaro_bridge.service.bus import Bus
 from kotaro_bridge.service.supervisor import Supervisor
 from tests.e2e.conftest import SCENARIO, Station
 from tests.helpers.cli import CommandLine, Done, Running, listens, started
+from tests.helpers.own_folders import own_folders
 from tests.helpers.words import phase, sentence
 
 pytestmark = pytest.mark.e2e
@@ -98,8 +99,8 @@ def test_an_engine_that_crashes_while_it_serves(crashing: dict[str, Running], pr
 def hasty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Supervisor, CommandLine]]:
     """All runs of a simulated PC, with limits of a second or two."""
     line = CommandLine(tmp_path, SCENARIO)
-    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
-        monkeypatch.setenv(name, line.env[name])
+    for name, place in own_folders(tmp_path).items():
+        monkeypatch.setenv(name, place)
     with line.pc():
         for profile in (LLAMA, VLLM):
             line.builtin(profile)

@@ -17,6 +17,7 @@ from kotaro_bridge.domain.run_view import RunView
 from kotaro_bridge.texts import Texts
 from tests.e2e.conftest import SCENARIO, Station
 from tests.helpers.cli import CommandLine, listens, started
+from tests.helpers.own_folders import own_folders
 from tests.helpers.simulated import until as poll
 from tests.helpers.words import pattern, phase
 
@@ -39,8 +40,8 @@ class Desk:
     def at(self, scenario: str = SCENARIO) -> Iterator[tuple[Product, CommandLine]]:
         """What stands behind the windows, the owner of all runs."""
         line = CommandLine(self._folder, scenario)
-        for name in ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
-            self._monkeypatch.setenv(name, line.env[name])
+        for name, place in own_folders(self._folder).items():
+            self._monkeypatch.setenv(name, place)
         for profile in (LLAMA, SMALL):
             line.builtin(profile)
         with line.pc(), Product(simulated_setting(scenario), Texts("en")) as made:

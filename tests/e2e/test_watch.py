@@ -18,6 +18,7 @@ from kotaro_bridge.simulator.pc import SimulatedPC
 from kotaro_bridge.texts import Texts
 from tests.helpers.cli import CommandLine, listens
 from tests.helpers.machine import Heard
+from tests.helpers.own_folders import own_folders
 from tests.helpers.simulated import TIME_SCALE, processes_of, until
 
 if sys.platform == "win32":
@@ -73,8 +74,8 @@ def profile_keys(request: pytest.FixtureRequest) -> dict[str, str]:
 @pytest.fixture
 def owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profile_keys: dict[str, str]) -> Iterator[Owner]:
     line = CommandLine(tmp_path, SCENARIO)
-    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
-        monkeypatch.setenv(name, line.env[name])
+    for name, place in own_folders(tmp_path).items():
+        monkeypatch.setenv(name, place)
     line.builtin(MODEL, **profile_keys)
     with line.pc(time_scale=TIME_SCALE) as pc, Product(simulated_setting(SCENARIO), Texts("en")) as product:
         product.own()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.gpu import HONEST_ANSWERS, MIB, Product, ram_available, takes_vram, vram_total
+from tests.helpers.gpu import HONEST_ANSWERS, MIB, Product, marks_start, ram_available, takes_vram, vram_total
 from tests.helpers.wrapped_engine import without, wrapper
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(180)]
@@ -117,7 +117,7 @@ def test_a_hidden_card_is_refused_by_the_engines_own_list(
 ) -> None:
     """Asked for its devices the engine names none: nothing is spawned."""
     started = tmp_path / "started"
-    script = f'case " $* " in *" -m "*) touch "{started}" ;; esac\nexport CUDA_VISIBLE_DEVICES=""\n{PLAIN}'
+    script = f'{marks_start(started)}export CUDA_VISIBLE_DEVICES=""\n{PLAIN}'
     product.profile(wrapper(tmp_path, cuda_llama_server, script), gpu_model)
     ended = product.run()
     assert ended.states == ["checking", "refused"]

@@ -13,7 +13,7 @@ import pytest
 
 from kotaro_bridge.domain.errors import ProblemError
 from kotaro_bridge.domain.gguf import read_gguf
-from tests.helpers.gpu import MIB, Product, assert_vram_is_back, vram_taken, vram_used
+from tests.helpers.gpu import MIB, Product, assert_vram_is_back, marks_start, vram_taken, vram_used
 from tests.helpers.wrapped_engine import wrapper
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(180)]
@@ -119,7 +119,7 @@ def test_vram_that_others_hold_is_refused_before_the_spawn(
     product: Product, cuda_llama_server: Path, gpu_model: Path, tmp_path: Path
 ) -> None:
     started = tmp_path / "started"
-    script = f'case " $* " in *" -m "*) touch "{started}" ;; esac\nexec "$server" "$@"'
+    script = marks_start(started) + 'exec "$server" "$@"'
     product.profile(wrapper(tmp_path, cuda_llama_server, script), gpu_model)
     assert product.json("check", "--profile", "gpu-test")["ok"]
     with vram_taken(gpu_model.stat().st_size // 2 // MIB):

@@ -23,6 +23,7 @@ from kotaro_bridge.resources import resource
 from kotaro_bridge.simulator import card
 from kotaro_bridge.simulator.pc import SimulatedPC
 from kotaro_bridge.simulator.state import State
+from tests.helpers.own_folders import own_folders
 from tests.helpers.simulated import TIME_SCALE, processes_of, until
 
 ROOT = Path(__file__).parents[2]
@@ -92,11 +93,7 @@ class CommandLine:
         self._count = 0
         self.env = {
             **os.environ,
-            "HOME": str(folder),
-            "XDG_CONFIG_HOME": str(folder / "config"),
-            "XDG_STATE_HOME": str(folder / "state"),
-            "XDG_CACHE_HOME": str(folder / "cache"),
-            "XDG_DATA_HOME": str(folder / "data"),
+            **own_folders(folder),
             "LANG": "C.UTF-8",
             "PYTHONPATH": str(ROOT),
             "PYTHONFAULTHANDLER": "1",

@@ -21,6 +21,7 @@ import psutil
 import pynvml
 import pytest
 
+from tests.helpers.own_folders import own_folders
 from tests.helpers.words import pattern, phase
 
 ROOT = Path(__file__).parents[2]
@@ -34,6 +35,11 @@ BACK_TO_NORMAL = 64 * MIB
 
 # The engine's questions (`--list-devices`, `--version`) are answered honestly: only a start is tampered with.
 HONEST_ANSWERS = 'case " $* " in *" -m "*) ;; *) exec "$server" "$@" ;; esac\n'
+
+
+def marks_start(mark: Path) -> str:
+    """A line of a wrapper's script: the file `mark` is there once the engine was started and not only asked."""
+    return f'case " $* " in *" -m "*) touch "{mark}" ;; esac\n'
 
 
 def vram_used() -> int:
@@ -116,11 +122,7 @@ class Product:
     def __init__(self, folder: Path) -> None:
         self.env = {
             **os.environ,
-            "HOME": str(folder),
-            "XDG_CONFIG_HOME": str(folder / "config"),
-            "XDG_STATE_HOME": str(folder / "state"),
-            "XDG_CACHE_HOME": str(folder / "cache"),
-            "XDG_DATA_HOME": str(folder / "data"),
+            **own_folders(folder),
             "LANG": "C.UTF-8",
             "PYTHONPATH": os.pathsep.join((str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")]))),
         }
