@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,8 +20,11 @@ from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.ports import Launcher
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.run_state import SERVING
+from kotaro_bridge.domain.wsl_vm import WslVm
+from kotaro_bridge.domain.wslconfig_recommend import HostFacts
 from kotaro_bridge.host.control import ControlServer, OwnerLock, ask
 from kotaro_bridge.host.history import SqliteSpeedHistory
+from kotaro_bridge.host.host_facts import host_facts
 from kotaro_bridge.host.http_engine import HttpEngine
 from kotaro_bridge.host.launcher_local import LocalLauncher
 from kotaro_bridge.host.launcher_wsl import WslLauncher
@@ -33,12 +36,16 @@ from kotaro_bridge.host.paths import Paths
 from kotaro_bridge.host.profile_store import ProfileFolder, load_profiles
 from kotaro_bridge.host.win_counters import WindowsCounters
 from kotaro_bridge.host.winproc import find_wsl
+from kotaro_bridge.host.wsl_vm import WslExeVm
+from kotaro_bridge.host.wslconfig_file import WslConfigFile
 from kotaro_bridge.service.bus import Bus
 from kotaro_bridge.service.connect import Connect
 from kotaro_bridge.service.machine import Machine
 from kotaro_bridge.service.owner_desk import OwnerDesk
 from kotaro_bridge.service.supervisor import Supervisor
 from kotaro_bridge.service.telemetry import Telemetry
+from kotaro_bridge.service.wslconfig_edit import Editor
+from kotaro_bridge.service.wslconfig_restart import WslConfigDesk, model_loads, models_seen
 from kotaro_bridge.texts import Texts
 
 if TYPE_CHECKING:
@@ -53,18 +60,24 @@ class Setting:
 
     Args:
         simulated: name of the scenario; None on the real PC.
+        wslconfig: this user's `.wslconfig`, which may not exist; host_facts: what its advice is measured by.
+        vm: WSL as a whole.
     """
 
     machine: Machine
     paths: Paths
     simulated: str | None
     close: Callable[[], None]
+    wslconfig: Path
+    host_facts: Callable[[], HostFacts]
+    vm: WslVm
 
 
 def real_setting() -> Setting:
     """This PC."""
     wsl = [find_wsl() or "wsl.exe"]
     windows, local, paths = WslLauncher(wsl, None), LocalLauncher(), Paths.of_user()
+    wslconfig = Path.home() / ".wslconfig"
 
     def launcher(profile: Profile) -> Launcher:
         if not profile.is_local:
@@ -79,13 +92,14 @@ def real_setting() -> Setting:
         launcher=launcher,
         http=HttpEngine.for_profile,
         port_free=local_port_free,
-        wslconfig=partial(_read_if_there, Path.home() / ".wslconfig"),
+        wslconfig=partial(_read_if_there, wslconfig),
         installed_distros=windows.installed,
         running_distros=windows.running,
         ollama=HttpOllama(ollama_address(os.environ)),
         speeds=SqliteSpeedHistory(paths.history),
     )
-    return Setting(machine, paths, None, lambda: None)
+    vm = WslExeVm(lambda distro: WslLauncher(wsl, distro))
+    return Setting(machine, paths, None, lambda: None, wslconfig, host_facts, vm)
 
 
 def simulated_setting(scenario: str) -> Setting:
@@ -115,7 +129,8 @@ def simulated_setting(scenario: str) -> Setting:
         ollama=HttpOllama(pc.ollama_address),
         speeds=SqliteSpeedHistory(paths.history),
     )
-    return Setting(machine, paths, scenario, pc.close)
+    vm = WslExeVm(lambda distro: WslLauncher(pc.wsl_argv, distro, pc.env))
+    return Setting(machine, paths, scenario, pc.close, pc.wslconfig_path, pc.host_facts, vm)
 
 
 def setting_for(scenario: str | None) -> Setting:
@@ -131,6 +146,23 @@ def _read_if_there(path: Path) -> bytes | None:
         return None
     except OSError as error:
         raise ProblemError(problem("storage.unusable", path=str(path), detail=str(error))) from error
+
+
+def wslconfig_editor(setting: Setting, file: str | None = None) -> Editor:
+    """An editor of a `.wslconfig`: that of this user without `file`.
+
+    Raises:
+        ProblemError: the file cannot be read.
+    """
+    profiles, _ = load_profiles(setting.paths.profiles)
+    models = model_loads(profiles, models_seen(profiles, setting.vm))
+    return Editor(wslconfig_store(setting, file), replace(setting.host_facts(), models=models))
+
+
+def wslconfig_store(setting: Setting, file: str | None = None) -> WslConfigFile:
+    """The `.wslconfig` of this user, or another file."""
+    path = setting.wslconfig if file is None else Path(file)
+    return WslConfigFile(path, setting.paths.wslconfig_backups, name=file)
 
 
 class Product:
@@ -154,6 +186,7 @@ class Product:
         )
         self.telemetry = Telemetry(setting.machine, self.bus, self.supervisor.actors)
         self.connect = Connect(setting.machine, self.supervisor)
+        self.wslconfig = WslConfigDesk(wslconfig_store(setting), setting.vm, self.supervisor, setting.host_facts)
         self._lock = OwnerLock(paths.state)
         self._control: ControlServer | None = None
 
@@ -168,7 +201,7 @@ class Product:
         """
         if not self._lock.acquire():
             raise ProblemError(problem("owner.taken"))
-        desk = OwnerDesk(self.supervisor, self.telemetry, on_open)
+        desk = OwnerDesk(self.supervisor, self.telemetry, self.wslconfig, on_open)
         self._control = ControlServer(self.setting.paths.state, desk.handle)
         self.telemetry.start()
 
@@ -228,6 +261,7 @@ def open_windows(
         supervisor=product.supervisor,
         telemetry=product.telemetry,
         connect=product.connect,
+        wslconfig=product.wslconfig,
         bus=product.bus,
         submit=product.supervisor.submit,
         texts=product.texts,

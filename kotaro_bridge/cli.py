@@ -28,6 +28,7 @@ from kotaro_bridge.cli_print import (
 from kotaro_bridge.cli_remedy import remedy
 from kotaro_bridge.cli_session import Json, product, raise_if_error, session
 from kotaro_bridge.cli_verdict import verdict
+from kotaro_bridge.cli_wslconfig import wslconfig_cli
 from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.run_state import Phase
 from kotaro_bridge.domain.units import format_gib, parse_size
@@ -41,6 +42,7 @@ DEFAULT_SCENARIO = "rtx4070-12gb"
 cli = typer.Typer(name="kotaro-bridge", no_args_is_help=False, add_completion=False, pretty_exceptions_enable=False)
 profiles_cli = typer.Typer(no_args_is_help=True, help="The profiles that can be started.")
 cli.add_typer(profiles_cli, name="profiles")
+cli.add_typer(wslconfig_cli, name="wslconfig")
 cli.command()(remedy)
 cli.command()(verdict)
 

@@ -7,11 +7,15 @@ clients only (reference wsl-exe §4.2). Never kills wsl.exe to stop an engine.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.ports import Completed
 from kotaro_bridge.host.launcher import SHORT_S, TargetLauncher
+from kotaro_bridge.host.winproc import popen_flags
 from kotaro_bridge.host.wsl_text import decode, failure
 
 
@@ -65,6 +69,42 @@ class WslLauncher(TargetLauncher):
             ProblemError: wsl.exe is missing, hangs, or WSL is not installed.
         """
         return self._listed()
+
+    def shutdown(self, timeout_s: float) -> None:
+        """Stop all distros of this user and the VM (`wsl --shutdown`), and wait for it.
+
+        Raises:
+            ProblemError: `wsl.hangs` after `timeout_s` seconds, or what wsl.exe says.
+        """
+        code, out, err, timed_out = self.run_here([*self._wsl, "--shutdown"], timeout_s=timeout_s)
+        completed = Completed(code, decode(out), decode(err), timed_out)
+        failed = failure(completed, None)
+        if failed is None and code != 0:
+            failed = problem("wsl.failed", *completed.stdout.splitlines()[-5:], error=f"exit {code}")
+        if failed is not None:
+            raise ProblemError(failed)
+
+    @contextmanager
+    def first_line(self, argv: Sequence[str], timeout_s: float) -> Iterator[str]:
+        """The first line of a program of the Linux side, which goes on meanwhile and is ended with the context.
+
+        An empty line where none comes within `timeout_s` seconds. Raises ProblemError if wsl.exe is missing.
+        """
+        command = self.command(argv)
+        null, pipe = subprocess.DEVNULL, subprocess.PIPE
+        try:
+            popen = subprocess.Popen(command, stdin=null, stdout=pipe, stderr=null, env=self._env, **popen_flags())
+        except OSError as error:
+            raise ProblemError(self.not_started(command[0], error)) from error
+        with popen:
+            late = threading.Timer(timeout_s, popen.kill)
+            late.start()
+            try:
+                yield decode(popen.stdout.readline() if popen.stdout else b"").strip()
+            finally:
+                late.cancel()
+                late.join()
+                popen.kill()
 
     def _listed(self, *options: str) -> tuple[str, ...]:
         argv = [*self._wsl, "--list", "--quiet", *options]

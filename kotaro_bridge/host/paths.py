@@ -51,6 +51,11 @@ class Paths:
         return self.state / "history.sqlite3"
 
     @property
+    def wslconfig_backups(self) -> Path:
+        """What `.wslconfig` files were before a save."""
+        return _made(self.state / "wslconfig-backups")
+
+    @property
     def logs(self) -> Path:
         """Logs of engines and of the product."""
         return self._folder("log")

@@ -15,8 +15,10 @@ from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.remedy import Remedy, parse
 from kotaro_bridge.domain.run_state import Phase
 from kotaro_bridge.domain.run_view import RunView
+from kotaro_bridge.domain.wslconfig_effect import Affected, EffectReport
 from kotaro_bridge.service.supervisor import Supervisor
 from kotaro_bridge.service.telemetry import Telemetry
+from kotaro_bridge.service.wslconfig_restart import WslConfigDesk
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +32,11 @@ class OwnerDesk:
         on_open: brings the window to the front.
     """
 
-    def __init__(self, supervisor: Supervisor, telemetry: Telemetry, on_open: Callable[[], None]) -> None:
+    def __init__(
+        self, supervisor: Supervisor, telemetry: Telemetry, wslconfig: WslConfigDesk, on_open: Callable[[], None]
+    ) -> None:
         self._supervisor = supervisor
+        self._wslconfig = wslconfig
         self._telemetry = telemetry
         self._on_open = on_open
 
@@ -47,6 +52,10 @@ class OwnerDesk:
                 return self._logs(request.get("profile"), int(request.get("lines", 200)))
             if verb == "apply":
                 return self._apply(str(request.get("profile")), str(request.get("word")))
+            if verb == "wsl-affected":
+                return affected_document(self._wslconfig.affected())
+            if verb == "wsl-restart":
+                return report_document(self._wslconfig.restart())
             if verb == "reload":
                 self._supervisor.reload(str(request.get("profile")))
             if verb == "open":
@@ -122,6 +131,26 @@ def view_document(view: RunView) -> dict[str, Any]:
 def remedy_document(remedy: Remedy) -> dict[str, str]:
     """A remedy as JSON; `word` is what `kotaro-bridge remedy` and the verb `apply` take."""
     return {"word": remedy.word, "kind": remedy.kind.value, "value": remedy.value}
+
+
+def affected_document(affected: Affected) -> dict[str, Any]:
+    """What a restart of WSL stops, as JSON."""
+    return {"distros": list(affected.distros), "runs": list(affected.runs), "docker": affected.docker}
+
+
+def report_document(report: EffectReport) -> dict[str, Any]:
+    """What became of a .wslconfig, as JSON; `why` is a problem's document."""
+    effects = [
+        {
+            "key": effect.key,
+            "wanted": effect.wanted,
+            "found": effect.found,
+            "ok": effect.ok,
+            "why": problem_document(effect.why) if effect.why else None,
+        }
+        for effect in report.effects
+    ]
+    return {"ok": report.ok, "effects": effects}
 
 
 def gpu_document(gpu: object) -> dict[str, Any]:

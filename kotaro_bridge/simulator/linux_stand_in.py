@@ -2,9 +2,10 @@
 
 THIS IS NO LINUX AND NO PART OF THE PRODUCT. On Linux the emulated wsl.exe really runs the scripts that the product
 sends; on Windows this module answers as those scripts would, for the handful of programs that the product asks for:
-`kotaro-guardian`, `kotaro-probe`, `verify_gpu.sh` and `read-at` behind `/bin/sh -c`, nvidia-smi and wslinfo. Everything
-else ends in one sentence. Only the emulated wsl.exe comes here (a test holds that); the tests compare its answers with
-those of the real scripts. On Linux the switch `linux_side` of the state folder puts it in the place of the real thing.
+`kotaro-guardian`, `kotaro-probe`, `kotaro-vm`, `kotaro-port`, `verify_gpu.sh` and `read-at` behind `/bin/sh -c`,
+nvidia-smi and wslinfo. Everything else ends in one sentence. Only the emulated wsl.exe comes here (a test holds that);
+the tests compare its answers with those of the real scripts. On Linux the switch `linux_side` of the state folder puts
+it in the place of the real thing.
 """
 
 from __future__ import annotations
@@ -12,19 +13,30 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import socket
 import subprocess
 import sys
 import threading
 import time
 from typing import IO, Any
 
-from kotaro_bridge.simulator import guardian_stand_in, nvidia_smi, probe_stand_in, procs, vm_stand_in, wslinfo
+from kotaro_bridge.simulator import (
+    guardian_stand_in,
+    nvidia_smi,
+    probe_stand_in,
+    procs,
+    vm_config,
+    vm_stand_in,
+    wslinfo,
+)
 from kotaro_bridge.simulator.guardian_stand_in import in_home
 from kotaro_bridge.simulator.state import WSL_NVIDIA_SMI, WSLINFO, State, distro_environment
 
 NOT_READABLE = 44
 NOT_FOUND, TIMED_OUT = 127, 124  # as a shell and `timeout` have it
-VERIFY_S = 10.0
+VERIFY_S, PORT_S = 10.0, 20.0
+WEIGHTS = (".safetensors", ".bin", ".gguf")
 CHUNK = 1 << 16
 DRAIN_S = 1.0
 NEEDED_BY_WINDOWS = ("SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "TEMP", "TMP", "USERPROFILE", "APPDATA", "LOCALAPPDATA")
@@ -59,6 +71,10 @@ def _answer(state: State, word: str, rest: list[str], environment: dict[str, str
         return _verify_gpu(state, rest)
     elif word == "read-at":
         return read_at(rest, environment)
+    elif word == "kotaro-vm":
+        os.write(1, "".join(f"{line}\n" for line in vm_facts(state, rest, environment)).encode())
+    elif word == "kotaro-port":
+        _open_port(rest[0])
     elif word == WSL_NVIDIA_SMI:
         if state.switches()["nvidia_smi"] == "missing" or not vm_stand_in.gpu_inside(state):
             return _missing(word)
@@ -75,6 +91,43 @@ def _missing(program: str) -> int:
     told = f"<3>WSL ({os.getpid()} - Relay) ERROR: CreateProcessCommon:798: execvpe({program}) failed: "
     os.write(2, f"{told}No such file or directory\n".encode())
     return 1
+
+
+def vm_facts(state: State, models: list[str], environment: dict[str, str]) -> list[str]:
+    """What `vm_facts.sh` prints."""
+    proc = vm_config.shown(state)
+    sizes = dict(re.findall(r"^(\w+): *(\d+) kB$", proc["meminfo"], re.MULTILINE))
+    told = [
+        f"boot {proc['sys/kernel/random/boot_id'].strip()}",
+        f"began {re.findall('^btime (.*)$', proc['stat'], re.MULTILINE)[0]}",
+        f"processors {len(re.findall('^cpu[0-9]', proc['stat'], re.MULTILINE))}",
+        f"memory {sizes['MemTotal']}",
+        f"swap {sizes['SwapTotal']}",
+        f"networking {wslinfo.networking(state)}",
+        f"command {proc['cmdline'].strip()}",
+        f"release {proc['sys/kernel/osrelease'].strip()}",
+    ]
+    sized = ((name, _weights(in_home(name, environment["HOME"]))) for name in models)
+    return [*told, *(f"model {size} {name}" for name, size in sized if size is not None)]
+
+
+def _weights(path: str) -> int | None:
+    """Bytes of a model's file, or of the weights in its folder; None where there are none."""
+    if os.path.isfile(path):
+        return os.path.getsize(path)
+    if not os.path.isdir(path):
+        return None
+    with os.scandir(path) as entries:
+        return sum(each.stat().st_size for each in entries if each.name.endswith(WEIGHTS) and each.is_file()) or None
+
+
+def _open_port(word: str) -> None:
+    """`vm_port.sh`."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(PORT_S)
+        os.write(1, f"port {server.getsockname()[1]}\n".encode())
+        with contextlib.suppress(TimeoutError), server.accept()[0] as connection:
+            connection.sendall(f"{word}\n".encode())
 
 
 def _verify_gpu(state: State, arguments: list[str]) -> int:

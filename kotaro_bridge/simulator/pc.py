@@ -19,6 +19,9 @@ import msgspec
 
 from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.gpu import GpuCounters, GpuProcess, GpuSnapshot
+from kotaro_bridge.domain.units import GIB
+from kotaro_bridge.domain.wslconfig_recommend import HostFacts
+from kotaro_bridge.domain.wslconfig_values import read_value
 from kotaro_bridge.simulator import (
     card,
     engine_question,
@@ -112,6 +115,11 @@ class SimulatedPC:
     def wslconfig_path(self) -> Path:
         """`.wslconfig` of the Windows user."""
         return Path(self._state.wslconfig_path)
+
+    def host_facts(self) -> HostFacts:
+        """Memory, processors and networking of this Windows; of its disks nothing is known."""
+        networking, _ = read_value("wsl2.networkingMode", self.scenario.networking)
+        return HostFacts(self.scenario.host_ram_gib * GIB, self.scenario.processors, None, str(networking))
 
     @property
     def home(self) -> Path:

@@ -18,6 +18,8 @@ T = TypeVar("T")
 VARIABLE = "KOTARO_SIM"
 VMSTAT = "KOTARO_VMSTAT"
 """Names the file that the guardian reads instead of /proc/vmstat: no simulated engine is really short of RAM."""
+PROC = "KOTARO_PROC"
+"""Names the folder that is read instead of /proc where somebody asks for the VM: it is no machine of its own."""
 PATIENCE_S = 2.0
 
 WSL_NVIDIA_SMI = "/usr/lib/wsl/lib/nvidia-smi"
@@ -41,6 +43,11 @@ SWITCHES: dict[str, Any] = {
     "counters": "normal",  # normal, missing
     "programs": [],  # Windows programs started since: name, pid, mib, shared_mib
     "ollama": [],  # models that Ollama has loaded: name, mib
+    "shutdown": "normal",  # normal, hang
+    "docker_returns": False,  # Docker Desktop starts its distro again as soon as it is stopped
+    "policy": [],  # keys of .wslconfig that a policy of the computer overrules
+    "mirrored": "works",  # works, refused: then the VM falls back to NAT
+    "memory_cap_mib": None,  # the VM gets no more than this, whatever .wslconfig says
 }
 """What can be changed while the PC runs, with the values of a PC in order.
 
@@ -135,6 +142,11 @@ class State:
         write_json(self.path("switches.json"), {**self.switches(), **switches})
 
     @property
+    def proc_path(self) -> str:
+        """What stands for /proc of the VM; see `PROC`."""
+        return self.path("proc")
+
+    @property
     def vmstat_path(self) -> str:
         return self.path("vmstat")
 
@@ -196,5 +208,6 @@ def distro_environment(state: State, message: dict[str, Any], *, gpu: bool) -> d
         # The machine that this PC is simulated on may have a card of its own, which is not meant.
         "NVIDIA_SMI": state.path("wsl-lib" if gpu else "no-lib", "nvidia-smi"),
         VMSTAT: state.vmstat_path,
+        PROC: state.proc_path,
         **message["env"],
     }

@@ -161,6 +161,7 @@ def main() -> int:
     listener.listen(64)
     machine = VirtualMachine(state, listener, config)
     write_json(state.path("vm.json"), {"pid": os.getpid(), "inits": []})
+    vm_config.show(state, config)
     _report({"warnings": config.warnings})
     machine.serve()
     return 0

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import time
+import uuid
 from typing import Any
 
-from kotaro_bridge.domain.wslconfig import WslConfig, parse
+from kotaro_bridge.domain.units import GIB, KIB, MIB
+from kotaro_bridge.domain.wslconfig import parse
+from kotaro_bridge.domain.wslconfig_findings import after_reading
+from kotaro_bridge.domain.wslconfig_reading import WslConfig
+from kotaro_bridge.domain.wslconfig_recommend import HostFacts, default_value, effective_memory
 from kotaro_bridge.simulator.state import State
+from kotaro_bridge.simulator.wsl_text import text
 
 MODES = {"Nat": "nat", "Bridged": "bridged", "Mirrored": "mirrored", "None": "none"}
 
@@ -17,10 +25,18 @@ class VmConfig:
         values: keys that are validly set, by canonical name.
         warnings: message ids with values, as `wsl: ` lines.
         failure: message id, values and error code of what keeps the VM from starting; None if it starts.
-        networking: the word of `wslinfo --networking-mode`.
+        networking: the word of `wslinfo --networking-mode`; proc: what Linux shows in /proc, by file name.
     """
 
-    def __init__(self, values: dict[str, Any], warnings: list[list[str]], failure: list[Any] | None, mode: str) -> None:
+    def __init__(
+        self,
+        values: dict[str, Any],
+        warnings: list[list[str]],
+        failure: list[Any] | None,
+        mode: str,
+        proc: dict[str, str],
+    ) -> None:
+        self.proc = proc
         self.warnings = warnings
         self.failure = failure
         self.networking = mode
@@ -43,17 +59,59 @@ def read(state: State) -> VmConfig:
         config = WslConfig({}, (("MessageFailedToOpenConfigFile", shown, "SystemSharingViolation"),), ())
     values: dict[str, Any] = dict(config.values)
     warnings = [list(warning) for warning in config.warnings]
+    switches = state.switches()
+    for key in switches["policy"]:
+        if values.pop(key, None) is not None:
+            warnings.append(["MessageSettingOverriddenByPolicy", key])
     mode = MODES.get(values.get("wsl2.networkingMode", ""), state.scenario["networking"])
-    processors = int(values.get("wsl2.processors", 0))
-    if processors > state.scenario["processors"]:
-        warnings.append(["MessageTooManyProcessors", str(processors), str(state.scenario["processors"])])
-    if values.get("wsl2.safeMode"):
-        warnings.append(["MessageSafeModeEnabled"])
-    if values.get("experimental.sparseVhd"):
-        warnings.append(["MessageSparseVhdDisabled"])
-    if mode == "mirrored" and "wsl2.localhostForwarding" in values:
-        warnings.append(["MessageLocalhostForwardingNotSupportedMirroredMode"])
-    return VmConfig(values, warnings, _failure(config, shown), mode)
+    word = next(word for word, shown_as in MODES.items() if shown_as == mode)
+    warnings += [list(warning) for warning in after_reading(config.values, word, state.scenario["processors"])]
+    if mode == "mirrored" and switches["mirrored"] == "refused":
+        reason = text(state.scenario["language"], "MessageHyperVFirewallNotSupported")
+        warnings.append(["MessageMirroredNetworkingNotSupportedReason", reason])
+        mode = "nat"
+    return VmConfig(values, warnings, _failure(config, shown), mode, _proc(state, values))
+
+
+def show(state: State, config: VmConfig) -> None:
+    """Let the Linux side see the VM that has just started."""
+    for name, content in config.proc.items():
+        path = os.path.join(state.proc_path, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w", encoding="utf-8", newline="\n") as file:
+            file.write(content)
+
+
+def shown(state: State) -> dict[str, str]:
+    """What the Linux side sees of the VM that runs, by file name."""
+    found = {}
+    for folder, _, names in os.walk(state.proc_path):
+        for name in names:
+            path = os.path.join(folder, name)
+            with open(path, encoding="utf-8") as file:
+                found[os.path.relpath(path, state.proc_path).replace(os.sep, "/")] = file.read()
+    return found
+
+
+def _proc(state: State, values: dict[str, Any]) -> dict[str, str]:
+    """What Linux shows: memory without what the kernel keeps for itself, and an id of this start."""
+    host: int = state.scenario["processors"]
+    facts = HostFacts(state.scenario["host_ram_gib"] * GIB, host)
+    memory, cap = effective_memory(values, facts) or 0, state.switches()["memory_cap_mib"]
+    memory = memory if cap is None else min(memory, cap * MIB)
+    swap = values.get("wsl2.swap")
+    swap = default_value("wsl2.swap", values, facts) if swap is None else swap
+    processors = min(max(values.get("wsl2.processors", 0), 0) or host, host)
+    command = f"initrd=\\initrd.img WSL_ROOT_INIT=1 panic=-1 {values.get('wsl2.kernelCommandLine', '')}"
+    seen = memory - memory // 64 - 96 * MIB
+    ticks = "".join(f"cpu{number} 0 0 0 0 0 0 0 0 0 0\n" for number in range(processors))
+    return {
+        "meminfo": f"MemTotal:       {seen // KIB} kB\nSwapTotal:      {int(str(swap)) // KIB} kB\n",
+        "stat": f"cpu  0 0 0 0 0 0 0 0 0 0\n{ticks}btime {int(time.time())}\n",
+        "cmdline": f"{command.strip()}\n",
+        "sys/kernel/random/boot_id": f"{uuid.uuid4()}\n",
+        "sys/kernel/osrelease": f"{state.scenario['versions']['kernel']}-microsoft-standard-WSL2\n",
+    }
 
 
 def _failure(config: WslConfig, shown: str) -> list[Any] | None:

@@ -47,6 +47,7 @@ def start(state: State) -> tuple[StandInLink | None, dict[str, Any]]:
     if config.failure is not None:
         return None, {**report, "failure": config.failure}
     os.makedirs(state.path(FOLDER), exist_ok=True)
+    vm_config.show(state, config)
     settings = {name: getattr(config, name) for name in ("networking", "gpu", "distro_idle_s", "vm_idle_s")}
     write_json(state.path(FOLDER, "vm.json"), {**settings, "idle_since": state.now()})
     return StandInLink(state), report

@@ -106,7 +106,20 @@ class WslExe:
         options = command_line_to_argv(request.rest, program_first=False)
         if any(option != "--force" for option in options):
             raise WslFailure("MessageInvalidCommandLine", options[0], "wsl.exe", code="Wsl/E_INVALIDARG")
+        return self._shutdown()
+
+    def _shutdown(self) -> int:
+        switches = self.state.switches()
+        while switches["shutdown"] == "hang":
+            time.sleep(3600)
+        before = vm_client.running_distros(self.state)
         vm_client.request(self.state, {"op": "shutdown"})
+        for name in before if switches["docker_returns"] else ():
+            if name.startswith("docker-desktop"):
+                link, _ = vm_client.start(self.state)
+                if link is not None:
+                    link.close()
+                vm_client.request(self.state, {"op": "boot", "distro": name})
         return 0
 
     def _status(self) -> int:

@@ -14,7 +14,7 @@ def main(arguments: list[str]) -> int:
     state = State.from_environment()
     words = [word for word in arguments if word != "-n"]
     if words == ["--networking-mode"]:
-        answer = (vm_client.request(state, {"op": "list"}) or {}).get("networking", "wsl1")
+        answer = networking(state)
     elif words in (["--version"], ["--wsl-version"]):
         answer = state.scenario["versions"]["wsl"]
     else:
@@ -22,6 +22,11 @@ def main(arguments: list[str]) -> int:
         return 1
     sys.stdout.write(answer + ("" if "-n" in arguments else "\n"))
     return 0
+
+
+def networking(state: State) -> str:
+    """The mode of the VM that runs."""
+    return str((vm_client.request(state, {"op": "list"}) or {}).get("networking", "wsl1"))
 
 
 if __name__ == "__main__":

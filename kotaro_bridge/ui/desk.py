@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from kotaro_bridge.domain.profile import Profile
     from kotaro_bridge.domain.remedy import Remedy
     from kotaro_bridge.domain.run_view import Endpoint, RunView, Sample
+    from kotaro_bridge.domain.wslconfig_effect import Affected, EffectReport
     from kotaro_bridge.service.bus import Bus
     from kotaro_bridge.service.log_ring import LogRing
+    from kotaro_bridge.service.wslconfig_edit import Editor
     from kotaro_bridge.texts import Texts
 
 
@@ -94,6 +96,44 @@ class ConnectPort(Protocol):
         """
 
 
+class WslConfigPort(Protocol):
+    """This user's .wslconfig, and WSL restarted with it."""
+
+    def editor(self) -> Editor:
+        """An editor of the file as it is now, for the thread that asks.
+
+        Raises:
+            ProblemError: the file cannot be read.
+        """
+
+    def affected(self) -> Affected:
+        """What a restart of WSL would stop. Blocks.
+
+        Raises:
+            ProblemError: WSL does not answer.
+        """
+
+    def restart(self, progress: Callable[[str], None]) -> EffectReport:
+        """Stop what runs in order, restart WSL, start again what ran, and compare Linux with the file. Blocks.
+
+        Args:
+            progress: called with the name of each step when it begins.
+
+        Raises:
+            ProblemError: a step failed; the sentence says what is left to do.
+        """
+
+    def effects(self) -> EffectReport:
+        """What the file says beside what Linux shows now. Blocks.
+
+        Raises:
+            ProblemError: WSL does not answer.
+        """
+
+    def pending(self) -> bool:
+        """True if the file was changed and WSL still runs with what it said before. Does not block."""
+
+
 @dataclass(frozen=True, slots=True)
 class Desk:
     """Everything the windows work with.
@@ -112,3 +152,4 @@ class Desk:
     texts: Texts
     simulated: str | None
     version: str
+    wslconfig: WslConfigPort

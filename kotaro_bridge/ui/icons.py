@@ -225,6 +225,21 @@ def _skipped(painter: QPainter, colour: QColor) -> None:
     _mark(painter, colour, lambda p: _lines(p, (5.5, 8), (10.5, 8)))
 
 
+def _warning(painter: QPainter, colour: QColor) -> None:
+    _pen(painter, colour, 1.4)
+    painter.drawPolygon(QPolygonF([QPointF(8, 1.8), QPointF(14.8, 13.8), QPointF(1.2, 13.8)]))
+    _lines(painter, (8, 6.2), (8, 9.4))
+    painter.drawPoint(QPointF(8, 11.6))
+
+
+def _hint(painter: QPainter, colour: QColor) -> None:
+    def letter(p: QPainter) -> None:
+        p.drawPoint(QPointF(8, 5))
+        _lines(p, (8, 7.6), (8, 11.2))
+
+    _mark(painter, colour, letter)
+
+
 _GLYPHS: dict[str, Drawing] = {
     "copy": _copy,
     "eye": _eye,
@@ -235,4 +250,6 @@ _GLYPHS: dict[str, Drawing] = {
     "failed": _failed,
     "unknown": _unknown,
     "skipped": _skipped,
+    "warning": _warning,
+    "hint": _hint,
 }

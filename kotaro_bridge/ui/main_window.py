@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QMainWindow, QVBoxLayout, QWi
 
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.run_view import PhaseChanged
+from kotaro_bridge.texts import Message
 from kotaro_bridge.ui.bridge import Bridge
 from kotaro_bridge.ui.desk import Desk
 from kotaro_bridge.ui.icons import app_icon
@@ -19,6 +20,7 @@ from kotaro_bridge.ui.theme import UNIT, Theme, style_sheet
 from kotaro_bridge.ui.view_models.status import leading, simulated_words
 from kotaro_bridge.ui.widgets.basics import button, chip, label, row
 from kotaro_bridge.ui.widgets.model_list import ModelList
+from kotaro_bridge.ui.widgets.notice_bar import NoticeBar
 from kotaro_bridge.ui.widgets.run_header import Banner
 
 SIDE_WIDTH = 264
@@ -27,11 +29,14 @@ SMALLEST = QSize(1000, 640)
 
 
 class MainWindow(QMainWindow):
-    """Emits `closing` when a person closes it, `details` for a reason, `problems` for broken profiles."""
+    """Emits `closing` when a person closes it, `details` for a reason, `problems` for broken profiles, `settings`
+    for those of WSL, `restart` where a change of them waits for one."""
 
     closing = Signal()
     details = Signal(str)
     problems = Signal()
+    settings = Signal()
+    restart = Signal()
 
     def __init__(self, desk: Desk, theme: Theme, bridge: Bridge) -> None:
         super().__init__()
@@ -41,6 +46,7 @@ class MainWindow(QMainWindow):
         self.setWindowIcon(app_icon())
         self.models = ModelList(theme, desk.texts, desk.supervisor.profiles())
         self.notice = Banner(desk.texts)
+        self.pending = NoticeBar()
         self._notice_holder = QWidget()
         self._notice_about = ""
         self.dashboard: Dashboard | None = None
@@ -92,6 +98,10 @@ class MainWindow(QMainWindow):
             self.broken = button(texts.text("ui.broken_profiles", count=broken), "quiet")
             self.broken.clicked.connect(self.problems)
             box.addWidget(self.broken)
+        self.settings_button = button(texts.text("ui.wslconfig.open"), "quiet")
+        self.settings_button.setObjectName("Side")
+        self.settings_button.clicked.connect(self.settings)
+        box.addWidget(self.settings_button)
         version = label(texts.text("ui.version", version=self._desk.version), "small")
         version.setContentsMargins(UNIT, 0, 0, 0)
         box.addWidget(version)
@@ -100,9 +110,12 @@ class MainWindow(QMainWindow):
     def _fill_right(self, bridge: Bridge) -> None:
         frame = QVBoxLayout(self._notice_holder)
         frame.setContentsMargins(2 * UNIT, 2 * UNIT, 2 * UNIT, 0)
+        frame.setSpacing(UNIT)
         frame.addWidget(self.notice)
+        frame.addWidget(self.pending)
         self._right.addWidget(self._notice_holder)
-        self._notice_holder.hide()
+        self.notice.hide()
+        self.show_pending()
         profiles = self._desk.supervisor.profiles()
         if not profiles:
             self._right.addWidget(_nothing_to_start(self._desk), 1)
@@ -138,13 +151,29 @@ class MainWindow(QMainWindow):
         """A sentence over the page, such as that the program is about to quit; `about`: id of a profile."""
         self._notice_about = about
         self.notice.show_words(what, do, "warn", details=False)
-        self._notice_holder.show()
+        self.notice.show()
+        self._fit_notices()
 
     def drop_notice(self, about: str) -> None:
         """What was said about a profile's run is old once the run has changed."""
         if self._notice_about == about:
             self._notice_about = ""
-            self._notice_holder.hide()
+            self.notice.hide()
+            self._fit_notices()
+
+    def show_pending(self) -> None:
+        """Whether a change of .wslconfig waits for a restart of WSL, as things are now."""
+        if not self._desk.wslconfig.pending():
+            self.pending.drop()
+        elif not self.pending.about:
+            text = self._desk.texts.text
+            message = Message(text("ui.wslconfig.pending.what"), "")
+            self.pending.say("pending", message, "warn", (text("ui.wslconfig.restart"), "", self.restart.emit))
+        self._fit_notices()
+
+    def _fit_notices(self) -> None:
+        """The frame goes where nothing is left to be said. Neither part need be visible yet: the window may not be."""
+        self._notice_holder.setHidden(self.notice.isHidden() and self.pending.isHidden())
 
     @Slot(str)
     def _on_toggled(self, profile_id: str) -> None:
@@ -166,6 +195,7 @@ class MainWindow(QMainWindow):
 
     @Slot(object)
     def _on_sample(self, _sample: object) -> None:
+        self.show_pending()
         if self.dashboard is not None and self.isVisible() and not self.isMinimized():
             self.dashboard.refresh_numbers()
 

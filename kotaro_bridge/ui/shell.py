@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
+from kotaro_bridge.domain.errors import ProblemError
 from kotaro_bridge.domain.run_state import ENDING, RESTING, SERVING, SPAWNED, Phase
 from kotaro_bridge.domain.run_view import Notice, PhaseChanged, RunView
 from kotaro_bridge.texts import Message
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from kotaro_bridge.domain.profile import Profile
     from kotaro_bridge.domain.remedy import Remedy
     from kotaro_bridge.ui.dialogs.block import BlockDialog
+    from kotaro_bridge.ui.dialogs.wslconfig import WslConfigDialog
     from kotaro_bridge.ui.main_window import MainWindow
     from kotaro_bridge.ui.view_models.block import BlockReport
 
@@ -49,8 +51,10 @@ class Shell(QObject):
         self.tray = Tray(desk, theme, visible=tray_visible, parent=self)
         self.window: MainWindow | None = None
         self.dialogs: dict[str, BlockDialog] = {}
+        self.settings: WslConfigDialog | None = None
         self.tray.toggled.connect(self.toggle)
         self.tray.opened.connect(self.open_dashboard)
+        self.tray.settings_wanted.connect(self.open_settings)
         self.tray.quit_wanted.connect(self.quit)
         self.bridge.phase_changed.connect(self._on_phase)
         self.bridge.sampled.connect(self._on_sample)
@@ -69,10 +73,45 @@ class Shell(QObject):
             self.window.closing.connect(self._on_closing)
             self.window.details.connect(self.explain)
             self.window.problems.connect(self._on_problems)
+            self.window.settings.connect(self.open_settings)
+            self.window.restart.connect(self.offer_restart)
         self.window.showNormal() if self.window.isMinimized() else self.window.show()
         self.window.raise_()
         self.window.activateWindow()
         self._show_unread()
+
+    @Slot()
+    def open_settings(self) -> None:
+        """Show the settings of WSL, in front."""
+        if self.settings is None:
+            from kotaro_bridge.ui.dialogs.wslconfig import WslConfigDialog
+
+            try:
+                self.settings = WslConfigDialog(self._desk, self._theme, self.bridge)
+            except ProblemError as error:
+                self._notify("Kotaro Bridge", error.problem)
+                self._unread.append(("", self._desk.texts.message(error.problem)))
+                self.open_dashboard()
+                return
+            self.settings.changed.connect(self._on_settings)
+        elif not self.settings.isVisible():
+            self.settings.look_outside()
+        self.settings.showNormal() if self.settings.isMinimized() else self.settings.show()
+        self.settings.raise_()
+        self.settings.activateWindow()
+
+    @Slot()
+    def offer_restart(self) -> None:
+        """Ask for the restart of WSL that a change of its settings waits for."""
+        self.open_settings()
+        if self.settings is not None:
+            self.settings.ask_restart()
+
+    @Slot()
+    def _on_settings(self) -> None:
+        self.tray.refresh()
+        if self.window is not None:
+            self.window.show_pending()
 
     @Slot(str)
     def toggle(self, profile_id: str) -> None:
@@ -114,8 +153,9 @@ class Shell(QObject):
         self.bridge.close()
         for dialog in self.dialogs.values():
             dialog.hide()
-        if self.window is not None:
-            self.window.hide()
+        for window in (self.settings, self.window):
+            if window is not None:
+                window.hide()
         if self.tray.icon is not None:
             self.tray.icon.hide()
 

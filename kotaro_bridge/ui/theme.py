@@ -208,6 +208,7 @@ QFrame#Banner {{ border-radius: 6px; background: {t.field}; border: 1px solid {t
 QFrame#Banner[tone="bad"] {{ background: {t.bad_back}; border-color: {t.bad}; }}
 QFrame#Banner[tone="warn"] {{ background: {t.warn_back}; border-color: {t.warn}; }}
 QFrame#Banner[tone="good"] {{ background: {t.good_back}; border-color: {t.good}; }}
+QFrame#Setting[first="false"] {{ border-top: 1px solid {t.line}; }}
 QLabel {{ background: transparent; }}
 QLabel[role="title"] {{ font-size: 15pt; font-weight: 600; }}
 QLabel[role="app"] {{ font-size: 11pt; font-weight: 600; }}
@@ -237,6 +238,7 @@ QPushButton[kind="quiet"] {{ background: transparent; border-color: transparent;
 QPushButton[kind="quiet"]:hover {{ background: {t.hover}; }}
 QPushButton[kind="quiet"]:focus {{ border: 1px solid {t.accent}; }}
 QPushButton[kind="quiet"]:disabled {{ color: {t.muted}; }}
+QPushButton#Side {{ text-align: left; }}
 QPushButton[kind="segment"] {{ padding: 2px 10px; font-size: 8.5pt; min-height: 16px; color: {t.muted}; }}
 QPushButton[kind="segment"]:checked {{ background: {t.selected}; color: {t.text}; border-color: {t.accent}; }}
 QLineEdit, QPlainTextEdit {{ background: {t.field}; border: 1px solid {t.line}; border-radius: 5px; padding: 4px 6px;
@@ -252,6 +254,8 @@ QTabBar::tab:selected {{ color: {t.text}; border-bottom: 2px solid {t.accent}; f
 QTabBar::tab:hover {{ color: {t.text}; }}
 QTabBar::tab:focus {{ color: {t.accent}; }}
 QListWidget, QTreeWidget {{ background: transparent; border: 0; }}
+QListWidget#Rows::item {{ padding: 5px 8px; border-radius: 4px; color: {t.text}; }}
+QListWidget#Rows::item:selected {{ background: {t.selected}; }}
 QScrollArea, QScrollArea > QWidget > QWidget {{ background: transparent; border: 0; }}
 QScrollBar:vertical {{ background: transparent; width: 10px; margin: 2px; }}
 QScrollBar::handle:vertical {{ background: {t.other}; border-radius: 3px; min-height: 28px; }}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from kotaro_bridge.ui.main_window import USUAL, MainWindow
 from kotaro_bridge.ui.pages.dashboard import Dashboard
 from kotaro_bridge.ui.shell import Shell
 from kotaro_bridge.ui.theme import Theme
+from kotaro_bridge.ui.tour_settings import TourError, Until, show_settings
 from kotaro_bridge.ui.view_models.status import card_of, is_blocked
 from kotaro_bridge.ui.widgets.state_sheet import StateSheet
 
@@ -38,15 +39,6 @@ COMFORT = 0.95
 """Share of the free memory that the tour's model may need."""
 ANSWER_BEGUN = 100
 """Characters of an answer that is worth a picture."""
-
-
-@dataclass(frozen=True, slots=True)
-class Until:
-    """A step: what is awaited, in words, and for how long at most."""
-
-    what: str
-    holds: Callable[[], bool]
-    seconds: float = 12.0
 
 
 def run_tour(app: QApplication, desk: Desk, folder: Path, scheme: str | None) -> int:
@@ -131,6 +123,7 @@ class Tour(QObject):
             yield from self._run_with_picture(image, window)
         if refused is not None:
             yield from self._refusal(refused, window)
+        yield from show_settings(shell, self._shoot)
         self._theme.force("dark")
         yield self._settled()
         self._shoot(window, "dashboard-dark")
@@ -334,10 +327,6 @@ class Tour(QObject):
             for sample in self._desk.telemetry.history()[-3:]
             for rate in sample.throughput
         )
-
-
-class TourError(Exception):
-    """The tour cannot go on; the text says what it lacks."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,11 +34,12 @@ TOOLTIP_LENGTH = 127
 
 
 class Tray(QObject):
-    """Emits `toggled` with a profile id, `opened` for the dashboard and `quit_wanted`."""
+    """Emits `toggled` with a profile id, `opened` for the dashboard, `settings_wanted` and `quit_wanted`."""
 
     toggled = Signal(str)
     opened = Signal()
     quit_wanted = Signal()
+    settings_wanted = Signal()
 
     def __init__(self, desk: Desk, theme: Theme, *, visible: bool, parent: QObject | None = None) -> None:
         """Args: visible: show an icon; False where the desktop has no tray."""
@@ -62,6 +63,8 @@ class Tray(QObject):
         self.open_dashboard.triggered.connect(self.opened)
         self.copy_address = self._action(text("ui.tray.copy_address"))
         self.copy_address.triggered.connect(self._on_copy)
+        self.wslconfig = self._action(text("ui.tray.wslconfig"))
+        self.wslconfig.triggered.connect(self.settings_wanted)
         self.menu.addSeparator()
         self.quit = self._action(text("ui.tray.quit"))
         self.quit.triggered.connect(self.quit_wanted)
@@ -121,7 +124,9 @@ class Tray(QObject):
         profile = next((p for p in supervisor.profiles() if lead and p.id == lead.profile_id), None)
         line = self._quitting or status_line(self._desk.texts, profile, lead, self._desk.telemetry.latest())
         _put(self.status, line)
-        self._show_tooltip(line)
+        waits = self._desk.wslconfig.pending()
+        _put(self.wslconfig, self._desk.texts.text("ui.tray.wslconfig_waits" if waits else "ui.tray.wslconfig"))
+        self._show_tooltip(f"{self._desk.texts.text('ui.tray.wslconfig_tip')}\n{line}" if waits else line)
         for each in supervisor.profiles():
             self._show_item(each, views[each.id])
         self.copy_address.setEnabled(self._address(views.values()) is not None)

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.bench import flood, resident, start, to_ready, to_term, verdict
+from tests.bench import flood, resident, settings, start, to_ready, to_term, verdict, wslconfig
 from tests.bench.measure import Bench, NotMeasured, Result, calibration_ms, table
 from tools.console import BUILD, say
 
@@ -29,6 +29,8 @@ BENCHES: dict[str, Bench] = {
     "probe": to_ready.measure_probe,
     "flood": flood.measure,
     "verdict": verdict.measure,
+    "wslconfig": wslconfig.measure,
+    "settings": settings.measure,
 }
 REPORT = BUILD / "bench.json"
 

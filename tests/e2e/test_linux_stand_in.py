@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from kotaro_bridge.host.guardian import GuardedProcess, guardian_argv, target_sc
 from kotaro_bridge.host.launcher import _READ_AT
 from kotaro_bridge.host.launcher_wsl import WslLauncher
 from kotaro_bridge.host.probe import parse_probe, probe_argv
+from kotaro_bridge.host.wsl_vm import WslExeVm
 from kotaro_bridge.simulator import card, procs
 from kotaro_bridge.simulator.pc import SimulatedPC
 from kotaro_bridge.simulator.process_tree import boot_id
@@ -171,6 +173,22 @@ def test_the_card_as_verify_gpu_tells_it(pc: SimulatedPC, mode: str) -> None:
     real, stand_in = answers(pc, script)
     assert stand_in == real
     assert (real[0] == 0) is (mode == "normal")
+
+
+def test_the_facts_of_the_vm(pc: SimulatedPC) -> None:
+    """The VM tells the same, whichever side answers, and either opens a port."""
+    vm = WslExeVm(lambda distro: WslLauncher(pc.wsl_argv, distro, pc.env))
+    told = {}
+    for side in BOTH:
+        pc.set(linux_side=side)
+        told[side] = vm.facts(None, (MODEL, HF_MODEL, "~/none"), 20.0)
+        assert vm.reaches(None, 10.0) is True
+        vm.shutdown(20.0)
+    real, stand_in = (replace(told[side], boot_id=None, began_at=None) for side in BOTH)
+    assert real == stand_in
+    assert (real.processors, real.networking) == (16, "Nat")
+    assert [path for path, _ in real.models] == [MODEL]
+    assert told["real"].boot_id != told["stand-in"].boot_id
 
 
 def test_the_probe_sees_a_listener(pc: SimulatedPC) -> None:

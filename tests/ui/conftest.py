@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,7 @@ from pytestqt.qtbot import QtBot
 from kotaro_bridge.ui.shell import Shell
 from kotaro_bridge.ui.theme import Theme
 from tests.ui.fake_desk import FakeWorld
+from tests.ui.settings_dialog import USUAL, Settings
 
 OFFSCREEN_SAYS = (
     r"^This plugin does not support (raise|propagateSizeHints|grabbing)",
@@ -38,6 +40,12 @@ def theme(qapp: QApplication) -> Theme:
     """The light theme."""
     qapp.setQuitOnLastWindowClosed(False)
     return Theme(qapp, "light")
+
+
+@pytest.fixture
+def make(opened: Opener, qtbot: QtBot, tmp_path: Path) -> Callable[..., Settings]:
+    """Opens the settings of WSL on a file of these bytes."""
+    return lambda data=USUAL, **world: Settings(opened, qtbot, tmp_path, data, **world)
 
 
 @pytest.fixture
@@ -64,8 +72,9 @@ def opened(theme: Theme, qtbot: QtBot) -> Iterator[Opener]:
         shell.tray.menu.deleteLater()
         for dialog in shell.dialogs.values():
             dialog.deleteLater()
-        if shell.window is not None:
-            shell.window.deleteLater()
+        for window in (shell.settings, shell.window):
+            if window is not None:
+                window.deleteLater()
         shell.deleteLater()
     # Outside the event loop `processEvents` leaves deletions for later, and windows would pile up from test to test.
     QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)

@@ -19,10 +19,15 @@ from kotaro_bridge.domain.remedy import Remedy, RemedyKind
 from kotaro_bridge.domain.run_state import RESTING, Phase
 from kotaro_bridge.domain.run_view import Endpoint, PhaseChanged, RunView, Sample, Speed, Throughput
 from kotaro_bridge.domain.units import GIB, MIB
+from kotaro_bridge.domain.wslconfig_effect import Affected, EffectReport
+from kotaro_bridge.domain.wslconfig_recommend import HostFacts, ModelLoad
+from kotaro_bridge.domain.wslconfig_store import WslConfigStore
 from kotaro_bridge.service.bus import Bus
 from kotaro_bridge.service.log_ring import LogRing
+from kotaro_bridge.service.wslconfig_edit import Editor
 from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.desk import Desk
+from tests.helpers.memory_store import MemoryStore
 
 CARD = GpuSnapshot(
     0,
@@ -321,6 +326,54 @@ class FakeConnect:
             raise ProblemError(self.error)
 
 
+STEPS = ("stop_runs", "shutdown", "start", "prove", "start_runs")
+"""Of a restart, as `service.wslconfig_restart.Step` names them."""
+PC = HostFacts(32 * GIB, 16, 400 * GIB, None, (ModelLoad("Qwen2.5 14B Q4_K_M", 9 * GIB),))
+"""The PC that the settings of WSL are for."""
+
+
+class FakeWslConfig:
+    """The real editor on a file in memory or of the test; WSL is what the test says."""
+
+    def __init__(self) -> None:
+        self.store: WslConfigStore = MemoryStore(None)
+        self.facts = PC
+        self.met = Affected(("Ubuntu-24.04",), ("Qwen2.5 14B Q4_K_M",), False)
+        self.report = EffectReport(())
+        self.error: Problem | None = None
+        self.waits_after_save = True
+        self.running_with: bytes | None = None
+        self.restarts = 0
+
+    def use(self, store: WslConfigStore) -> None:
+        """Another file, with which WSL runs."""
+        self.store = store
+        self.running_with = store.read().data
+
+    def editor(self) -> Editor:
+        return Editor(self.store, self.facts)
+
+    def affected(self) -> Affected:
+        return self.met
+
+    def restart(self, progress: Callable[[str], None]) -> EffectReport:
+        self.restarts += 1
+        for step in STEPS:
+            progress(step)
+        if self.error is not None:
+            raise ProblemError(self.error)
+        self.running_with = self.store.read().data
+        return self.report
+
+    def effects(self) -> EffectReport:
+        if self.error is not None:
+            raise ProblemError(self.error)
+        return self.report
+
+    def pending(self) -> bool:
+        return self.waits_after_save and self.store.read().data != self.running_with
+
+
 class FakeWorld:
     """The desk with the parts that a test moves."""
 
@@ -331,9 +384,18 @@ class FakeWorld:
         self.supervisor = FakeSupervisor(self.bus, profiles)
         self.telemetry = FakeTelemetry(self.bus)
         self.connect = FakeConnect()
+        self.wslconfig = FakeWslConfig()
         self.threads: list[threading.Thread] = []
         self.desk = Desk(
-            self.supervisor, self.telemetry, self.connect, self.bus, self.submit, Texts(language), simulated, "0.1.0"
+            self.supervisor,
+            self.telemetry,
+            self.connect,
+            self.bus,
+            self.submit,
+            Texts(language),
+            simulated,
+            "0.1.0",
+            self.wslconfig,
         )
 
     def submit(self, call: Callable[[], None]) -> None:

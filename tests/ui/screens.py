@@ -13,18 +13,40 @@ from pathlib import Path
 from PySide6.QtCore import QCoreApplication, QElapsedTimer
 from PySide6.QtWidgets import QAbstractButton, QApplication, QLabel, QLineEdit, QTabBar, QWidget
 
+from kotaro_bridge.domain.errors import problem
 from kotaro_bridge.domain.run_state import Phase
 from kotaro_bridge.domain.run_view import Speed
+from kotaro_bridge.domain.wslconfig_effect import Effect, EffectReport
 from kotaro_bridge.texts import LANGUAGES
 from kotaro_bridge.ui.dialogs.block import HIGHEST, BlockDialog
+from kotaro_bridge.ui.dialogs.wslconfig import USUAL as SETTINGS_SIZE
 from kotaro_bridge.ui.first_icon import make_application
 from kotaro_bridge.ui.main_window import SMALLEST, USUAL, MainWindow
 from kotaro_bridge.ui.shell import Shell
 from kotaro_bridge.ui.theme import Theme
 from kotaro_bridge.ui.widgets.basics import Elided
+from tests.helpers.memory_store import MemoryStore
 from tests.ui.fake_desk import A14, CPM, F7, PROFILES, Q14, Q32, REMEDIES, FakeWorld, gate
 
 SETTLE_MS = 60
+SETTINGS = b"""# \x83\x81\x83\x82\r
+[wsl2]\r
+memory=30GB\r
+swap=8gb\r
+memroy=4GB\r
+swapFile=C:\\temp\\swap.vhdx\r
+networkingMode=bridged\r
+\r
+[experimental]\r
+autoMemoryReclaim=gradual\r
+"""
+PROOF = EffectReport(
+    (
+        Effect("wsl2.memory", "12 GB", "11.7 GB", True, None),
+        Effect("wsl2.networkingMode", "Bridged", "Nat", False, problem("wslconfig.advice.mode_bridged")),
+        Effect("wsl2.localhostForwarding", "On", "?", None, problem("wslconfig.advice.localhost_off")),
+    )
+)
 
 
 def settle() -> None:
@@ -104,6 +126,7 @@ class Studio:
         window.resize(SMALLEST)
         self.shoot(window, "images-small")
         self._refusals()
+        self._settings()
         window.models.select(Q32.id)
         self.shoot(window, "refused-small")
 
@@ -144,6 +167,56 @@ class Studio:
         self.shoot(dialogs[F7.id], "remedies")
         dialogs[F7.id].remedies[0].click()
         self.shoot(dialogs[F7.id], "remedies-busy")
+
+    def _settings(self) -> None:
+        wsl = self.world.wslconfig
+        wsl.use(MemoryStore(SETTINGS))
+        self.shell.open_settings()
+        dialog = self.shell.settings
+        assert dialog is not None
+        dialog.resize(dialog.minimumSize())
+        self.shoot(dialog, "settings-small")
+        dialog.resize(SETTINGS_SIZE)
+        self.shoot(dialog, "settings")
+        form = dialog.edit.form
+        form.fold.click()
+        for key in ("wsl2.vmIdleTimeout", "wsl2.kernelModules", "wsl2.dnsProxy", "experimental.ignoredPorts"):
+            form.show_key(key)
+            self.shoot(dialog, f"settings-{key.partition('.')[2]}")
+        dialog.edit.tabs.setCurrentIndex(1)
+        need, room = (
+            form.content.minimumSizeHint().width(),
+            dialog.minimumWidth() - (dialog.width() - form.viewport().width()),
+        )
+        if need > room:
+            self.faults.append(f"settings {self._suffix}: the form needs {need} of {room} pixels")
+        self.shoot(dialog, "settings-text")
+        form.rows["wsl2.memory"].use.click()
+        dialog.close()
+        self.shoot(dialog, "settings-closing")
+        dialog.review()
+        self.shoot(dialog, "settings-review")
+        wsl.store.data = SETTINGS.replace(b"30GB", b"12GB")  # type: ignore[attr-defined]
+        dialog.save()
+        self.shoot(dialog, "settings-clash")
+        dialog.clash_page.go_on.click()
+        form.rows["wsl2.swap"].use.click()
+        dialog.review()
+        dialog.review_page.boxes[0].click()
+        dialog.save(True)
+        self.world.join()
+        self.shoot(dialog, "settings-restart")
+        wsl.report = PROOF
+        dialog.restart_page.now.click()
+        self.world.join()
+        self.shoot(dialog, "settings-proof")
+        dialog.show_backups()
+        self.shoot(dialog, "settings-backups")
+        dialog.show_edit()
+        dialog.close()
+        wsl.running_with = None
+        assert self.shell.window is not None
+        self.shell.window.show_pending()
 
     def close(self) -> None:
         """Take the windows down."""

@@ -19,6 +19,7 @@ from tests.ui.fake_desk import A7, A32, CPM, PROFILES, Q14, REMEDIES, FakeWorld,
 
 STEP_MS = 60
 STARTS = (Phase.CHECKING, Phase.LAUNCHING, Phase.LOADING, Phase.PROVING, Phase.READY)
+SETTINGS = ("wsl-settings", "wsl-settings-text", "wsl-settings-change", "wsl-restart", "wsl-proof")
 ENDS = (Phase.STOPPING, Phase.STOPPED)
 
 
@@ -103,6 +104,7 @@ def test_the_tour_walks_through_everything_and_leaves_pictures(
         "picture-streaming",
         "refused",
         "refused-all-checks",
+        *SETTINGS,
         "dashboard-dark",
     ]
     assert [name for name in wanted if not any(shot[3:] == name for shot in names)] == []
@@ -111,6 +113,8 @@ def test_the_tour_walks_through_everything_and_leaves_pictures(
     taken = [("start", Q14.id), ("start", A7.id), (f"stop={Q14.id}", A7.id), ("stop", A7.id)]
     assert asked == [*taken, ("start", CPM.id), ("stop", CPM.id), ("start", A32.id)]
     assert live.world.connect.images == [False, False, True]
+    assert live.world.wslconfig.store.read().data == b"[wsl2]\r\nmemory=24GB\r\n"
+    assert live.world.wslconfig.restarts == 1
 
 
 def test_where_another_program_holds_the_card_the_tour_frees_it(
@@ -126,6 +130,7 @@ def test_where_another_program_holds_the_card_the_tour_frees_it(
         "remedy-ready",
         "stopping",
         "stopped-memory-free",
+        *SETTINGS,
     ]
     assert live.world.supervisor.asked == [("start", Q14.id), ("unload=qwen3:8b", Q14.id), ("stop", Q14.id)]
 

@@ -14,6 +14,10 @@ from kotaro_bridge.domain.gate import CheckId
 from kotaro_bridge.domain.placement import ReasonCode
 from kotaro_bridge.domain.placement_rules import EVIDENCE
 from kotaro_bridge.domain.run_state import Phase
+from kotaro_bridge.domain.wslconfig_document import Caveat
+from kotaro_bridge.domain.wslconfig_findings import Advice
+from kotaro_bridge.domain.wslconfig_keys import KEY_TYPES
+from kotaro_bridge.service.wslconfig_restart import Step
 from kotaro_bridge.texts import Texts, load_catalogue
 
 PACKAGE = Path(__file__).parents[2] / "kotaro_bridge"
@@ -38,12 +42,17 @@ def codes_in_source() -> set[str]:
 
 
 CHECKS = ("driver", "wsl", "gpu_in_target", "engine", "model", "port_windows", "port_target", "localhost_forwarding")
+FAILING = ("stop", "hangs", "shutdown", "start", "same_vm")
 MADE = (
     {f"gate.{check}.{end}" for check in CHECKS for end in ("passed", "skipped")}
     | {"gate.vram.held", "gate.vram.failed", "gate.driver.none", "gate.gpu_in_target.none"}
     | {f"gate.{check}.failed" for check in ("port_windows", "port_target", "localhost_forwarding")}
     | {f"command.forbidden.{reason}" for reason in forbidden_reasons()}
     | {f"proof.{code.value}" for code in ReasonCode}
+    | {f"wslconfig.advice.{code}" for code in Advice}
+    | {f"wslconfig.caveat.{caveat}" for caveat in Caveat}
+    | {f"wslconfig.restart.{step}{end}" for step in FAILING for end in ("", "_runs")}
+    | {f"wslconfig.effect.{why}" for why in ("ignored", "waits", "not_set", "differs", "not_told")}
 )
 
 
@@ -55,7 +64,17 @@ def test_every_code_has_a_sentence() -> None:
 def test_every_phase_and_check_has_a_name() -> None:
     catalogue = load_catalogue("en")
     wanted = [f"ui.phase.{phase.value}" for phase in Phase] + [f"ui.check.{check.value}" for check in CheckId]
+    wanted += [f"wslconfig.step.{step}" for step in Step]
     assert [key for key in wanted if key not in catalogue] == []
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_every_setting_of_wsl_is_explained(language: str) -> None:
+    catalogue = load_catalogue(language)
+    names = [key.partition(".")[2] for key in KEY_TYPES]
+    wanted = [f"wslconfig.key.{name}.{part}" for name in names for part in ("name", "what", "default", "hint")]
+    assert [key for key in wanted if not catalogue.get(key)] == []
+    assert [key for key in catalogue if key.startswith("wslconfig.key.") and key not in wanted] == []
 
 
 def test_problems_tell_what_to_do() -> None:
@@ -64,8 +83,10 @@ def test_problems_tell_what_to_do() -> None:
     """
     catalogue = load_catalogue("en")
     quiet = (".passed", ".skipped")
+    reasons = "wslconfig.recommend."
     informing = {"gate.unasked.unknown", "stop.leftover_ended", "stop.orphan_gone"}
     codes = {code for code in codes_in_source() | MADE if not code.endswith(quiet)} - informing
+    codes = {code for code in codes if not code.startswith(reasons)}
     assert sorted(code for code in codes if not catalogue.get(f"{code}.do")) == []
 
 

@@ -14,13 +14,17 @@ from kotaro_bridge.domain.ports_http import ChatPiece
 from kotaro_bridge.domain.run_state import Limits, Phase
 from kotaro_bridge.domain.run_view import Endpoint, Notice, RunView
 from kotaro_bridge.domain.units import MIB
+from kotaro_bridge.domain.wslconfig_recommend import HostFacts
 from kotaro_bridge.service.bus import Bus
 from kotaro_bridge.service.connect import Connect
 from kotaro_bridge.service.owner_desk import OwnerDesk
 from kotaro_bridge.service.supervisor import Supervisor, default_limits
 from kotaro_bridge.service.telemetry import Telemetry
+from kotaro_bridge.service.wslconfig_restart import WslConfigDesk
 from tests.helpers.captures import llama_lines
+from tests.helpers.fake_vm import FakeVm
 from tests.helpers.machine import DEADLINE_S, LLAMA, QUICK, VLLM, Heard, LogPart, Machine, Process, ProfileFiles
+from tests.helpers.memory_store import MemoryStore
 
 PROFILES = (LLAMA, VLLM)
 BROKEN = (problem("profile.syntax", file="x.toml", line=1, detail="?"),)
@@ -48,7 +52,9 @@ class House:
         self.telemetry = Telemetry(ports, self.bus, self.supervisor.actors)
         self.connect = Connect(ports, self.supervisor)
         self.opened: list[None] = []
-        self.desk = OwnerDesk(self.supervisor, self.telemetry, lambda: self.opened.append(None))
+        self.vm = FakeVm("Ubuntu")
+        self.wslconfig = WslConfigDesk(MemoryStore(), self.vm, self.supervisor, HostFacts)
+        self.desk = OwnerDesk(self.supervisor, self.telemetry, self.wslconfig, lambda: self.opened.append(None))
 
     def serves(self) -> Process:
         self.supervisor.start("llama")
@@ -392,6 +398,21 @@ def test_the_window_is_opened() -> None:
         assert all_runs.desk.handle({"verb": "open"}) == {}
         assert all_runs.desk.handle({"verb": "what?"}) == {}
         assert len(all_runs.opened) == 1
+
+
+def test_wsl_is_restarted_for_another_process() -> None:
+    with house() as all_runs:
+        meets = {"distros": ["Ubuntu"], "runs": [], "docker": False}
+        assert all_runs.desk.handle({"verb": "wsl-affected"}) == meets
+        report = all_runs.desk.handle({"verb": "wsl-restart"})
+        assert report["ok"]
+        assert {effect["key"]: effect["why"] for effect in report["effects"]}["wsl2.memory"] == {
+            "code": "wslconfig.effect.not_told",
+            "params": {},
+            "evidence": [],
+        }
+        all_runs.vm.fails["shutdown"] = problem("wsl.missing")
+        assert all_runs.desk.handle({"verb": "wsl-restart"})["error"]["code"] == "wslconfig.restart.shutdown"
 
 
 def test_an_unknown_profile_is_a_problem_in_the_answer() -> None:
