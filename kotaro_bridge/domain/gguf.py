@@ -150,9 +150,8 @@ class GgufModel:
 
         Source: reference llama-server §7; 8148.38 MiB for a 14B Q4_K_M, as measured (captures full14).
         """
-        copy = sum(
-            tensor.bytes for tensor in self.tensors if self.tied_embeddings and tensor.name == "token_embd.weight"
-        )
+        embedding = sum(tensor.bytes for tensor in self.tensors if tensor.name == "token_embd.weight")
+        copy = embedding if self.tied_embeddings else 0  # asked once: the plan is made anew while a slider moves
         return self.weights_total - self.input_bytes + copy
 
 

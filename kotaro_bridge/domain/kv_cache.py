@@ -40,6 +40,7 @@ class ContextShape:
         context: tokens of one request; parallel: requests at once, each with a cache of its own.
         ubatch: tokens of one computation, which a sliding window's cache has to hold too.
         swa_full: sliding-window layers keep the whole context.
+        unified: all requests share one cache of `context` tokens.
     """
 
     context: int
@@ -47,11 +48,17 @@ class ContextShape:
     kv_type: KvType = KvType.AUTO
     ubatch: int = _UBATCH
     swa_full: bool = False
+    unified: bool = False
 
     @property
     def cells(self) -> int:
-        """Tokens that the cache of one request holds."""
+        """Tokens that one cache holds."""
         return _padded(self.context)
+
+    @property
+    def streams(self) -> int:
+        """Caches there are."""
+        return 1 if self.unified else self.parallel
 
 
 def context_shape(profile: Profile) -> ContextShape:
@@ -102,6 +109,30 @@ class _Layer:
 class _Layers:
     layers: tuple[_Layer, ...]
     window: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CacheRows:
+    """What a model keeps, summed over its layers: bytes that do not depend on how long the context is.
+
+    Args:
+        full: bytes per token of the layers that see the whole context; windowed: of those with a window of `window`
+            tokens.
+        state: bytes of recurrent state per request.
+        largest: bytes per token of the layer that keeps the most, as f16.
+    """
+
+    full: int
+    windowed: int
+    window: int
+    state: int
+    largest: int
+
+    def cache_bytes(self, shape: ContextShape) -> int:
+        """Bytes of KV cache and recurrent state together."""
+        window = self.window * (shape.parallel if shape.unified else 1)
+        cells = shape.cells if shape.swa_full else _padded(min(shape.cells, window + shape.ubatch))
+        return (self.full * shape.cells + self.windowed * cells) * shape.streams + self.state * shape.parallel
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,17 +199,39 @@ _FULL_ATTENTION_INTERVAL = 4  # of the qwen3next family
 
 def cache_bytes(model: GgufModel, shape: ContextShape) -> int | None:
     """Bytes of KV cache and recurrent state together; None where the header does not tell."""
+    rows = cache_rows(model, shape.kv_type)
+    return None if rows is None else rows.cache_bytes(shape)
+
+
+def cache_rows(model: GgufModel, kv_type: KvType) -> CacheRows | None:
+    """What the model keeps per token and request; None where the header does not tell."""
     known = _layers_of(model)
-    if known is None:
-        return None
-    windowed = _padded(min(shape.cells, known.window + shape.ubatch))
-    per_request = sum(
-        (kv_row_bytes(layer.keys, shape.kv_type) + kv_row_bytes(layer.values, shape.kv_type))
-        * (windowed if layer.window and not shape.swa_full else shape.cells)
-        + layer.state * _STATE_BYTES
-        for layer in known.layers
+    return None if known is None else _summed(known, kv_type)
+
+
+def estimated_rows(model: GgufModel, kv_type: KvType) -> CacheRows:
+    """The same if every layer kept keys and values of the whole context (reference llama-server §7): errs upwards."""
+    keys, values = (
+        max(length, _number(model, key))
+        for length, key in (
+            (model.key_length, "attention.key_length_swa"),
+            (model.value_length, "attention.value_length_swa"),
+        )
     )
-    return per_request * shape.parallel
+    return _summed(_Layers(tuple(_Layer(heads * keys, heads * values) for heads in model.head_count_kv)), kv_type)
+
+
+def _summed(known: _Layers, kv_type: KvType) -> CacheRows:
+    def row(layer: _Layer) -> int:
+        return kv_row_bytes(layer.keys, kv_type) + kv_row_bytes(layer.values, kv_type)
+
+    return CacheRows(
+        full=sum(row(layer) for layer in known.layers if not layer.window),
+        windowed=sum(row(layer) for layer in known.layers if layer.window),
+        window=known.window,
+        state=sum(layer.state for layer in known.layers) * _STATE_BYTES,
+        largest=max((layer.keys + layer.values for layer in known.layers), default=0) * 2,
+    )
 
 
 def _layers_of(model: GgufModel) -> _Layers | None:

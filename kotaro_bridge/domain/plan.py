@@ -1,85 +1,138 @@
-"""How much VRAM a start needs, thin until the planner exists: weights, KV cache, and one figure for everything else.
+"""The plan: does this model, asked for like this, fit this card, and how much would. One rule for the command line, the
+editor, the gate and its remedies.
 
-Owns the formulas. The estimates err upwards: sliding windows count as full attention, MLA as if values were stored too,
-layers without attention as if they had it, unless `kv_cache` knows the architecture. Must not read files or cards.
+Pure, and quick enough to be asked while a slider moves (below 1 ms). The parts are `plan_llama`'s and `plan_vllm`'s.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 
+from kotaro_bridge.domain.engine_log import Engine
 from kotaro_bridge.domain.errors import ProblemError, problem
-from kotaro_bridge.domain.gguf import GgufModel
-from kotaro_bridge.domain.kv_cache import ContextShape, cache_bytes, kv_row_bytes
-from kotaro_bridge.domain.units import MIB
+from kotaro_bridge.domain.kv_cache import context_shape
+from kotaro_bridge.domain.plan_llama import CONTEXT_STEP, CUDA_CONTEXT_BYTES, LlamaCosts, llama_costs
+from kotaro_bridge.domain.plan_parts import (
+    RESERVE_BYTES,
+    Figure,
+    GgufPlanned,
+    HfPlanned,
+    Origin,
+    Plan,
+    PlanCard,
+    PlannedModel,
+    PlanRequest,
+    stated_card,
+)
+from kotaro_bridge.domain.profile import Profile, VllmOptions
 
-# CUDA context, cuBLAS and the part of the compute buffer that does not grow with the context: 713 MiB for the 14B, 731
-# for the 7B (memory.used less weights, KV and mask; captures full14, full14-32k, full7-8k, H100), 795 for a 32B (21,359
-# MiB used, 18,508 weights, 2,048 KV; H200, v0.5.0-dev, 2026-11-21), rounded up.
-OVERHEAD_BYTES = 800 * MIB
-# A CUDA context before the first weight: 525 MiB (6,143 free by nvidia-smi, 5,618 by the log; captures, H100), rounded
-# up.
-CUDA_CONTEXT_BYTES = 528 * MIB
-# The attention mask grows with the context: the rows of a micro batch x 2 bytes (119.01 MiB at 8,192 and 143.01 MiB at
-# 32,768 tokens with 512 rows in captures full14 and full14-32k).
-_MASK_BYTES = 2
-# Compute buffer of a vision encoder: an allowance, not measured.
-_PROJECTOR_COMPUTE_BYTES = 512 * MIB
-
-
-@dataclass(frozen=True, slots=True)
-class NeedParts:
-    """Bytes of VRAM that a GGUF model takes, by kind. `weights` holds the projector too."""
-
-    weights: int
-    kv: int
-    overhead: int
-
-    @property
-    def total(self) -> int:
-        """All of it."""
-        return self.weights + self.kv + self.overhead
-
-
-def kv_estimate(model: GgufModel, shape: ContextShape) -> int:
-    """Bytes of the KV cache if every layer kept the whole context (reference llama-server §7)."""
-    per_cell = sum(
-        kv_row_bytes(heads * length, shape.kv_type) for heads in model.head_count_kv for length in _lengths(model)
-    )
-    return per_cell * shape.cells * shape.parallel
+__all__ = (
+    "RESERVE_BYTES",
+    "Figure",
+    "GgufPlanned",
+    "HfPlanned",
+    "Origin",
+    "Plan",
+    "PlanCard",
+    "PlanRequest",
+    "PlannedModel",
+    "budget_needs",
+    "free_needed",
+    "longest_context",
+    "plan",
+    "request_of",
+    "stated_card",
+    "vllm_utilization",
+)
 
 
-def _lengths(model: GgufModel) -> tuple[int, int]:
-    """Elements per head of keys and values, the larger figure where layers with a sliding window differ."""
-
-    def longer(length: int, key: str) -> int:
-        other = model.keys.get(key, 0)
-        return max(length, other) if isinstance(other, int) else length
-
-    return (
-        longer(model.key_length, "attention.key_length_swa"),
-        longer(model.value_length, "attention.value_length_swa"),
-    )
-
-
-def gguf_need(model: GgufModel, shape: ContextShape, projector_bytes: int) -> NeedParts:
-    """What llama-server takes of the card with the whole model on it.
+def plan(model: PlannedModel, request: PlanRequest, card: PlanCard | tuple[PlanCard, ...] | None) -> Plan:
+    """What the model takes, and whether it fits.
 
     Args:
-        projector_bytes: size of the projector's file, 0 without one.
+        card: the card, or one for each of `request.cards`; None where there is none to plan for.
 
     Raises:
-        ProblemError: `plan.split_model` (the file is one of `parts` and does not tell the weights of the others).
+        ProblemError: `plan.split_model`, `plan.engine` (the engine does not take such files).
     """
-    if model.split_count > 1:
-        raise ProblemError(problem("plan.split_model", parts=model.split_count))
-    projector_compute = _PROJECTOR_COMPUTE_BYTES if projector_bytes else 0
-    exact = cache_bytes(model, shape)
-    return NeedParts(
-        weights=model.weights_on_gpu + projector_bytes,
-        kv=kv_estimate(model, shape) if exact is None else exact,
-        overhead=OVERHEAD_BYTES + projector_compute + _MASK_BYTES * shape.ubatch * shape.cells * shape.parallel,
+    cards = (card,) if isinstance(card, PlanCard) else card
+    if isinstance(model, GgufPlanned) and request.engine is Engine.LLAMA_SERVER:
+        return _llama_plan(model, request, cards)
+    raise ProblemError(problem("plan.engine", engine=request.engine.value))
+
+
+def request_of(profile: Profile) -> PlanRequest:
+    """What a profile's command asks of its engine."""
+    shape = context_shape(profile)
+    options = profile.vllm or VllmOptions()
+    return PlanRequest(
+        engine=profile.engine,
+        context=shape.context,
+        parallel=shape.parallel,
+        kv_type=shape.kv_type,
+        ubatch=shape.ubatch,
+        swa_full=shape.swa_full,
+        max_num_seqs=max(options.max_num_seqs, profile.parallel),
+        max_num_batched_tokens=options.max_num_batched_tokens,
+        eager="--enforce-eager" in profile.extra_args,
+        images=profile.sees_images,
     )
+
+
+def free_needed(found: Plan) -> int:
+    """Bytes that have to be free for such a start: what the gate asks for, and what `fits` means."""
+    if found.needed_budget is None:
+        return found.total + RESERVE_BYTES
+    return budget_needs(found.needed_budget)
+
+
+def budget_needs(budget: int) -> int:
+    """Bytes that have to be free for a budget of vLLM, which makes its CUDA context before it looks."""
+    return budget + CUDA_CONTEXT_BYTES + RESERVE_BYTES
+
+
+def _llama_plan(model: GgufPlanned, request: PlanRequest, cards: tuple[PlanCard, ...] | None) -> Plan:
+    costs = llama_costs(model, request)
+    limit = model.model.context_length or request.context
+    room = sum(card.usable for card in cards) if cards else None
+    total = costs.total(request.context)
+    return Plan(
+        engine=request.engine,
+        request=request,
+        weights=costs.weights,
+        kv=costs.kv(request.context),
+        compute=costs.compute(request.context),
+        overhead=Figure(costs.overhead.bytes * request.cards, costs.overhead.origin),
+        band_bytes=0,
+        fits=None if room is None else total <= room,
+        margin=None if room is None else room - total,
+        max_context=None if room is None else _longest_llama(costs, limit, room),
+        per_card=_shares(total, request.cards),
+    )
+
+
+def _longest_llama(costs: LlamaCosts, limit: int, room: int) -> int:
+    return longest_context(lambda context: costs.total(context) <= room, limit, CONTEXT_STEP)
+
+
+def longest_context(fits: Callable[[int], bool], limit: int, step: int) -> int:
+    """The longest context up to `limit` that fits, a multiple of `step` or the limit itself; 0 if none does.
+
+    Args:
+        fits: of a context that fits every shorter one fits too.
+    """
+    if fits(limit):
+        return limit
+    low, high = 0, (limit - 1) // step
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(middle * step) else (low, middle - 1)
+    return low * step
+
+
+def _shares(total: int, cards: int) -> tuple[int, ...]:
+    """A total in equal parts."""
+    return (total // cards + total % cards, *(total // cards for _ in range(cards - 1)))
 
 
 def vllm_utilization(budget_bytes: int, total_bytes: int) -> float:

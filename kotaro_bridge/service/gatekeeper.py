@@ -18,8 +18,7 @@ from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.gate import UNASKED, Check, CheckId, GateFacts, GateReport, Gpus, Need, Status, judge
 from kotaro_bridge.domain.gguf import GgufModel, read_gguf, read_projector
 from kotaro_bridge.domain.gpu import GpuCounters, card_at
-from kotaro_bridge.domain.kv_cache import context_shape
-from kotaro_bridge.domain.plan import CUDA_CONTEXT_BYTES, gguf_need, vllm_utilization
+from kotaro_bridge.domain.plan import GgufPlanned, budget_needs, free_needed, plan, request_of, vllm_utilization
 from kotaro_bridge.domain.ports import EngineCommand, Launcher, TargetFacts
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.remedy import Remedy, at_gate
@@ -233,19 +232,20 @@ class Gatekeeper:
 
     @staticmethod
     def _need(profile: Profile, model: GgufModel | Problem | None, probed: TargetFacts | Problem) -> Need | Problem:
-        """VRAM that has to be free: for GGUF files the larger of what header and profile say. vLLM makes its CUDA
-        context before it looks whether its budget is free, so that much more has to be.
-        """
-        ahead = CUDA_CONTEXT_BYTES if profile.engine is Engine.VLLM and profile.stated_need else 0
-        stated = Need((profile.stated_need or 0) + ahead, profile.need.source if profile.need else "")
+        """VRAM that has to be free: the larger of what the plan and the profile say."""
+        named = profile.stated_need or 0
+        if named and profile.engine is Engine.VLLM:
+            named = budget_needs(named)
+        stated = Need(named, profile.need.source if profile.need else "")
         if not isinstance(model, GgufModel) or not isinstance(probed, TargetFacts):
             unknown = UNASKED if isinstance(probed, Problem) else problem("gate.need.unknown")
             return stated if stated.vram else unknown
         projector = max(0, probed.projector or 0)
-        computed = _answer(partial(gguf_need, model, context_shape(profile), projector))
-        if isinstance(computed, Problem):
-            return stated if stated.vram else computed
-        return stated if stated.vram >= computed.total else Need(computed.total, "header")
+        planned = _answer(partial(plan, GgufPlanned(model, projector), request_of(profile), None))
+        if isinstance(planned, Problem):
+            return stated if stated.vram else planned
+        computed = free_needed(planned)
+        return stated if stated.vram >= computed else Need(computed, "header")
 
     @staticmethod
     def _needed(model: GgufModel | Problem | None, probed: TargetFacts | Problem, profile: Profile) -> int | None:
