@@ -21,6 +21,15 @@ _MAX_STRINGS = 3 << 19  # 1.5 Mi; tokens and merges of the largest vocabularies 
 _MAX_STRING_BYTES = 16 << 20
 
 
+def find_size(read_at: ReadAt, missing: int) -> int:
+    """Bytes of a file in which the byte before `missing` does not exist."""
+    low, high = 0, missing
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (middle + 1, high) if read_at(middle, 1) else (low, middle)
+    return low
+
+
 class Cursor:
     """A position in the file, and the block around it."""
 
@@ -58,16 +67,8 @@ class Cursor:
 
     def _truncated(self, expected: int) -> NoReturn:
         known = self._file_size  # unless the file shrank since somebody asked
-        actual = known if known is not None and known < expected else self._find_size(expected)
+        actual = known if known is not None and known < expected else find_size(self._read_at, expected)
         raise ProblemError(problem("model.truncated", expected_bytes=expected, actual_bytes=actual))
-
-    def _find_size(self, missing: int) -> int:
-        """Size of a file in which the byte before `missing` does not exist."""
-        low, high = 0, missing
-        while low < high:
-            middle = (low + high) // 2
-            low, high = (middle + 1, high) if self._read_at(middle, 1) else (low, middle)
-        return low
 
     def demand_size(self, size: int) -> None:
         """Make sure that the file has at least `size` bytes."""
