@@ -44,9 +44,9 @@ def guardian_argv(*arguments: str) -> list[str]:
     return ["/bin/sh", "-c", target_script("environment.sh", "guardian.sh"), "kotaro-guardian", *arguments]
 
 
-def run_argv(run_id: str, command: EngineCommand, grace_s: int) -> list[str]:
-    """Command of the Linux side that runs `command` under the guardian."""
-    return guardian_argv("run", run_id, str(grace_s), *environment_words(command), "--", *command.argv)
+def run_argv(run_id: str, command: EngineCommand, grace_s: int, *, told: bool = False) -> list[str]:
+    """Command of the Linux side that runs `command` under the guardian; `told`: with a first line on its stdin."""
+    return guardian_argv("tell" if told else "run", run_id, str(grace_s), *environment_words(command), "--", *command.argv)
 
 
 def environment_words(command: EngineCommand) -> list[str]:
@@ -95,6 +95,7 @@ class GuardedProcess:
         env: dict[str, str] | None,
         on_line: Callable[[LogLine], None],
         on_event: Callable[[ProcessEvent], None],
+        told: str | None = None,
     ) -> None:
         self._run_id = run_id
         self._on_line = on_line
@@ -117,6 +118,8 @@ class GuardedProcess:
         except OSError as error:
             raise ProblemError(problem("launch.not_started", program=argv[0], detail=str(error))) from error
         self._job.add(self._popen)
+        if told is not None:
+            self._send(f"{told}\n")
         pumps = [
             threading.Thread(target=self._pump, args=(stream, pipe), name=f"pump-{stream}-{run_id}", daemon=True)
             for stream, pipe in ((Stream.STDOUT, self._popen.stdout), (Stream.STDERR, self._popen.stderr))

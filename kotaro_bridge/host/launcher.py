@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from kotaro_bridge.domain.engine_log import Engine, LogLine
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
@@ -15,7 +17,7 @@ from kotaro_bridge.domain.ports import Completed, EngineCommand, ProcessEvent, T
 from kotaro_bridge.host.guardian import GuardedProcess, alive_ids, guardian_argv, left_pids, run_argv, target_script
 from kotaro_bridge.host.nvidia_smi import FIELDS, parse_nvidia_smi
 from kotaro_bridge.host.probe import parse_probe, probe_argv
-from kotaro_bridge.host.winproc import popen_flags
+from kotaro_bridge.host.winproc import JobObject, popen_flags
 from kotaro_bridge.host.wsl_text import decode
 
 SHORT_S = 20.0
@@ -100,6 +102,29 @@ class TargetLauncher(ABC):
                 popen.wait()
                 raise
 
+    @contextmanager
+    def piped(self, argv: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+        """A command of the Linux side with its streams on pipes, ended with the context. Raises ProblemError if it could
+        not be started.
+        """
+        command, pipe = self.command(argv), subprocess.PIPE
+        try:
+            popen = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=self._env, **popen_flags())
+        except OSError as error:
+            raise ProblemError(self.not_started(command[0], error)) from error
+        job = JobObject()
+        job.add(popen)
+        try:
+            yield popen
+        finally:
+            popen.kill()
+            for stream in (popen.stdin, popen.stdout, popen.stderr):
+                with contextlib.suppress(OSError):
+                    if stream is not None:
+                        stream.close()
+            popen.wait()
+            job.close()
+
     def not_started(self, program: str, error: OSError) -> Problem:
         """The problem of a launching program that could not be started at all."""
         return problem("launch.not_started", program=program, detail=str(error))
@@ -132,6 +157,18 @@ class TargetLauncher(ABC):
         """Start an engine under the guardian. See `domain.ports.Launcher.launch`."""
         argv = self.command(run_argv(run_id, command, self._grace_s))
         return GuardedProcess(argv, run_id, self._env, on_line, on_event)
+
+    def launch_told(
+        self,
+        run_id: str,
+        command: EngineCommand,
+        told: str,
+        on_line: Callable[[LogLine], None],
+        on_event: Callable[[ProcessEvent], None],
+    ) -> GuardedProcess:
+        """Start a program under the guardian that reads one line on its stdin; see `domain.ports_models.ModelTarget`."""
+        argv = self.command(run_argv(run_id, command, self._grace_s, told=True))
+        return GuardedProcess(argv, run_id, self._env, on_line, on_event, told)
 
     def leftovers(self) -> tuple[str, ...]:
         """Run ids that still live though their owner is gone."""

@@ -1,13 +1,15 @@
 # Guardian: owns one engine's processes on the Linux side, the same for WSL, SSH and local. Plain POSIX sh (dash).
 #
 # usage: sh -c "$(cat environment.sh guardian.sh)" kotaro-guardian
-#            run RUN_ID GRACE_S UNSET KEEP [NAME=VALUE...] -- PROGRAM [ARG...] | list | reap RUN_ID GRACE_S
+#            run RUN_ID GRACE_S UNSET KEEP [NAME=VALUE...] -- PROGRAM [ARG...] | tell ... | list | reap RUN_ID GRACE_S
 #
 # run   starts PROGRAM in a session of its own and passes its output through. Reports one line each on stdout, tagged
 #       "@kotaro RUN_ID": start, exit, clean; and "drained" on stderr when the engine has ended. exit says how the engine
 #       ended and how many processes the kernel has killed for want of RAM meanwhile (oom). Takes "stop GRACE_S" and
 #       "kill" on stdin; end-of-file, HUP and TERM mean stop. UNSET and KEEP are comma lists of variable names, a trailing
 #       * for a prefix. Ends when nothing is left.
+# tell  is run, but the first line of stdin is for PROGRAM and all of its stdin: a secret comes to it so, and stands in no
+#       argument, no variable of a process and no file.
 # list  prints the ids of runs that still live, one "@kotaro RUN_ID alive" line each.
 # reap  ends a run that lost its guardian, and prints its clean line.
 #
@@ -162,11 +164,17 @@ run() {
     early=
     trap 'early=1' HUP TERM INT
     mkdir -p "$runs"
-    exec 3<&0 </dev/null
+    exec 3<&0 </dev/null 4</dev/null
+    # dash keeps a here-document in a pipe.
+    [ -z "$told" ] || exec 4<<TOLD
+$told
+TOLD
+    told=
     oom_kills
     kills_before=$kills
-    KOTARO_RUN=$run_id setsid sh -c "$become" engine "$runs/$run_id" "$(boot)" "$@" 3<&- &
+    KOTARO_RUN=$run_id setsid sh -c "$become" engine "$runs/$run_id" "$(boot)" "$@" 3<&- <&4 4<&- &
     sid=$!
+    exec 4<&-
     reader &
     reader_pid=$!
     trap 'end_once "$default_grace" &' HUP TERM INT
@@ -190,6 +198,9 @@ run() {
     report_clean
 }
 
+tell() { IFS= read -r told && run "$@"; }
+
+told=
 verb=$1
 shift
 "$verb" "$@"
