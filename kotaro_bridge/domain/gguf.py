@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -37,7 +38,8 @@ _INPUT_PREFIXES = ("token_embd.", "position_embd.", "token_types.", "per_layer_t
 
 _PROJECTOR = "clip"
 _TOKENS = "tokenizer.ggml.tokens"
-_GENERAL = {"general.architecture", "general.name", "general.file_type", "general.alignment", "split.count", _TOKENS}
+_GENERAL = {"general.architecture", "general.name", "general.file_type", "general.alignment", _TOKENS}
+_GENERAL |= {"split.no", "split.count", "split.tensors.count"}  # gguf-split.cpp
 _OF_ARCHITECTURE = {  # reference llama-server §7, "GGUF keys"; names: LLM_KV_NAMES in llama-arch.cpp
     "block_count",
     "context_length",
@@ -45,15 +47,19 @@ _OF_ARCHITECTURE = {  # reference llama-server §7, "GGUF keys"; names: LLM_KV_N
     "vocab_size",
     "feed_forward_length",
     "nextn_predict_layers",
+    "leading_dense_block_count",
     "expert_count",
     "expert_used_count",
+    "expert_shared_count",
     "full_attention_interval",
     "token_shift_count",
     "wkv.head_size",
+    "rope.dimension_count",
     "shortconv.l_cache",
     "ssm.conv_kernel",
     "ssm.inner_size",
     "ssm.state_size",
+    "ssm.time_step_rank",
     "ssm.group_count",
     "attention.head_count",
     "attention.head_count_kv",
@@ -61,6 +67,7 @@ _OF_ARCHITECTURE = {  # reference llama-server §7, "GGUF keys"; names: LLM_KV_N
     "attention.value_length",
     "attention.key_length_mla",
     "attention.value_length_mla",
+    "attention.kv_lora_rank",
     "attention.key_length_swa",
     "attention.value_length_swa",
     "attention.sliding_window",
@@ -71,7 +78,7 @@ _OF_ARCHITECTURE = {  # reference llama-server §7, "GGUF keys"; names: LLM_KV_N
 
 _ARCHITECTURE = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 
-_Value: TypeAlias = int | float | str | tuple[int, ...]
+Value: TypeAlias = int | float | str | tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +102,8 @@ class GgufModel:
         file_type: the number of `general.file_type`, None if absent.
         keys: the values of `_OF_ARCHITECTURE` that the header gives, without the architecture in front: a number, or
             one for each layer. What they mean depends on the architecture (`kv_cache`).
-        split_count: files the model is cut into; above 1 `tensors` are those of this file alone.
+        split_count: files the model is cut into.
+        part_tensors: how many of the `tensors` are in each file of a split model that was read; () for one file.
         alignment: each tensor starts at a multiple of this.
         data_offset: where tensor data starts in the file.
     """
@@ -116,6 +124,12 @@ class GgufModel:
     alignment: int
     data_offset: int
     tensors: tuple[TensorInfo, ...]
+    part_tensors: tuple[int, ...] = ()
+
+    @property
+    def is_whole(self) -> bool:
+        """True if all files were read; if not, `tensors` and all sums lack those of the others."""
+        return max(1, len(self.part_tensors)) == max(1, self.split_count)
 
     @property
     def tied_embeddings(self) -> bool:
@@ -137,8 +151,14 @@ class GgufModel:
         """Bytes from the first to the last input tensor: what a buffer for them shows when the file is mapped
         (`CPU_Mapped`; reference llama-server §5.1). Other tensors in between are in it, and on the GPU all the same.
         """
+        tensors = iter(self.tensors)
+        counts = self.part_tensors or (len(self.tensors),)
+        return sum(self._span(islice(tensors, count)) for count in counts)
+
+    def _span(self, tensors: Iterable[TensorInfo]) -> int:
+        """`input_span` of one file."""
         at, first, end = 0, None, 0
-        for tensor in self.tensors:
+        for tensor in tensors:
             if tensor.name.startswith(_INPUT_PREFIXES):
                 first, end = at if first is None else first, at + tensor.bytes
             at += -(-tensor.bytes // self.alignment) * self.alignment
@@ -169,7 +189,7 @@ def read_gguf(read_at: ReadAt, file_size: int | None) -> GgufModel:
             `model.split_part` (a later part of a split model; only the first part carries the header).
     """
     cursor = Cursor(read_at, file_size)
-    return _model(cursor, *_read_file(cursor))
+    return _model(cursor, *read_header(cursor))
 
 
 def read_projector(read_at: ReadAt, file_size: int | None) -> int:
@@ -182,15 +202,19 @@ def read_projector(read_at: ReadAt, file_size: int | None) -> int:
         ProblemError: as `read_gguf`, and `model.not_projector` (`architecture`: a language model or the like).
     """
     cursor = Cursor(read_at, file_size)
-    values, tensors, _ = _read_file(cursor)
+    values, tensors, _ = read_header(cursor)
     architecture = values.get("general.architecture")
     if architecture != _PROJECTOR:
         raise ProblemError(problem("model.not_projector", architecture=str(architecture or "?")))
     return sum(tensor.bytes for tensor in tensors)
 
 
-def _read_file(cursor: Cursor) -> tuple[dict[str, _Value], tuple[TensorInfo, ...], int]:
-    """Values, tensors, and where their data starts; the file is long enough for them."""
+def read_header(cursor: Cursor) -> tuple[dict[str, Value], tuple[TensorInfo, ...], int]:
+    """The values that matter here, tensors, and where their data starts; the file is long enough for them.
+
+    Raises:
+        ProblemError: `model.not_gguf`, `model.truncated`, `model.broken`, see `read_gguf`.
+    """
     if cursor.magic() != b"GGUF":
         raise ProblemError(problem("model.not_gguf"))
     version = cursor.uint32()
@@ -207,9 +231,9 @@ def _read_file(cursor: Cursor) -> tuple[dict[str, _Value], tuple[TensorInfo, ...
     return values, tensors, data_offset
 
 
-def _read_values(cursor: Cursor, key_count: int) -> dict[str, _Value]:
+def _read_values(cursor: Cursor, key_count: int) -> dict[str, Value]:
     """The values that matter here; all others are stepped over."""
-    values: dict[str, _Value] = {}
+    values: dict[str, Value] = {}
     for _ in range(key_count):
         key = cursor.text("key", 65_535)
         kind = cursor.uint32()
@@ -222,7 +246,7 @@ def _read_values(cursor: Cursor, key_count: int) -> dict[str, _Value]:
     return values
 
 
-def _read_value(cursor: Cursor, key: str, kind: int) -> _Value:
+def _read_value(cursor: Cursor, key: str, kind: int) -> Value:
     if kind == _STRING:
         return cursor.text("string_length", _MAX_KEPT_BYTES)
     if kind != _ARRAY:
@@ -298,7 +322,7 @@ def _read_tensor(cursor: Cursor) -> TensorInfo:
     return TensorInfo(name, dims, type_name, elements // block * block_bytes)
 
 
-def _numbers(values: dict[str, _Value], prefix: str) -> Mapping[str, int | tuple[int, ...]]:
+def _numbers(values: dict[str, Value], prefix: str) -> Mapping[str, int | tuple[int, ...]]:
     """The whole numbers under a prefix that is taken off. An engine refuses a key of another type by itself."""
     return MappingProxyType(
         {
@@ -309,7 +333,7 @@ def _numbers(values: dict[str, _Value], prefix: str) -> Mapping[str, int | tuple
     )
 
 
-def _model(cursor: Cursor, values: dict[str, _Value], tensors: tuple[TensorInfo, ...], data_offset: int) -> GgufModel:
+def _model(cursor: Cursor, values: dict[str, Value], tensors: tuple[TensorInfo, ...], data_offset: int) -> GgufModel:
     architecture = values.get("general.architecture")
     if architecture is None and "split.count" in values:
         raise ProblemError(problem("model.split_part"))
