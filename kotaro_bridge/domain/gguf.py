@@ -50,6 +50,7 @@ _OF_ARCHITECTURE = {  # reference llama-server §7, "GGUF keys"; names: LLM_KV_N
     "leading_dense_block_count",
     "expert_count",
     "expert_used_count",
+    "expert_feed_forward_length",
     "expert_shared_count",
     "full_attention_interval",
     "token_shift_count",

@@ -130,9 +130,13 @@ class CacheRows:
 
     def cache_bytes(self, shape: ContextShape) -> int:
         """Bytes of KV cache and recurrent state together."""
+        kept = self.full * shape.cells + self.windowed * self.window_cells(shape)
+        return kept * shape.streams + self.state * shape.parallel
+
+    def window_cells(self, shape: ContextShape) -> int:
+        """Tokens that one cache holds of the layers with a window."""
         window = self.window * (shape.parallel if shape.unified else 1)
-        cells = shape.cells if shape.swa_full else _padded(min(shape.cells, window + shape.ubatch))
-        return (self.full * shape.cells + self.windowed * cells) * shape.streams + self.state * shape.parallel
+        return shape.cells if shape.swa_full else _padded(min(shape.cells, window + shape.ubatch))
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,7 @@ def llama_costs(planned: GgufPlanned, request: PlanRequest, learned: Learned) ->
         ProblemError: `plan.split_model` (the file is one of `parts` and does not tell the weights of the others).
     """
     model = planned.model
-    if model.split_count > 1:
+    if not model.is_whole:
         raise ProblemError(problem("plan.split_model", parts=model.split_count))
     known = cache_rows(model, request.kv_type)
     vision = planned.projector_bytes
@@ -128,9 +128,7 @@ def _corrected(costs: LlamaCosts, planned: GgufPlanned, learned: Learned) -> Lla
     formula = costs.compute(alike[0].request.context).bytes
     correction = alike[0].compute - formula
     vision = replace(costs.vision, origin=Origin.MEASURED)
-    return replace(
-        costs, overhead=overhead, correction=correction, compute_origin=Origin.MEASURED, vision=vision
-    )
+    return replace(costs, overhead=overhead, correction=correction, compute_origin=Origin.MEASURED, vision=vision)
 
 
 def _same_graph(one: PlanRequest, other: PlanRequest) -> bool:

@@ -124,9 +124,9 @@ class GgufPlanned:
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class HfPlanned:
-    """A Hugging Face model to plan.
+    """A Hugging Face model to plan. Told apart by identity: what is summed from its tensors is kept for the next plan.
 
     Args:
         stored: the tensors of its safetensors files; None where only the config is there.
@@ -151,7 +151,10 @@ class Plan:
         compute: buffers of the computation, CUDA graphs, a vision encoder's own.
         overhead: CUDA context and libraries, which no log names; of every card.
         band_bytes: how far the total may be off, up or down, where nothing of the kind was measured; 0 otherwise.
-        fits: None without a card. margin: bytes left (or missing, negative) beside the reserve.
+        fits: whether it would start and serve what is asked, which no model does beyond the context that it was made
+            for; None without a card.
+        margin: bytes left beside the reserve, negative if they are missing; on the tightest of several cards. vLLM:
+            left of the largest budget that the card allows, once the requests have what they need.
         max_context: the longest context of a request that fits, 0 if none does; None without a card.
         per_card: bytes of `total` on each card.
         budget: vLLM: bytes that the utilization stands for. needed_budget: the least that serves what is asked.
