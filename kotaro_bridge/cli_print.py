@@ -14,6 +14,8 @@ import typer
 from kotaro_bridge.domain import run_state as rs
 from kotaro_bridge.domain.errors import Problem
 from kotaro_bridge.domain.gate import GateReport, Status
+from kotaro_bridge.domain.gpu import cards_at, together
+from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.remedy import Remedy
 from kotaro_bridge.domain.run_state import Phase
 from kotaro_bridge.domain.run_view import Notice, PhaseChanged, RunView, Sample
@@ -101,9 +103,10 @@ def problem_of(document: dict[str, Any]) -> Problem:
 class RunPrinter:
     """State changes, warnings and speed of one run as lines, and what else is to be heard meanwhile."""
 
-    def __init__(self, texts: Texts, profile_id: str, ended: threading.Event) -> None:
+    def __init__(self, texts: Texts, profile: Profile, ended: threading.Event) -> None:
         self._texts = texts
-        self._profile_id = profile_id
+        self._profile_id = profile.id
+        self._gpus = profile.gpus
         self._ended = ended
 
     def __call__(self, message: PhaseChanged | Sample | Notice) -> None:
@@ -140,6 +143,6 @@ class RunPrinter:
         rate = next((t for t in sample.throughput if t.profile_id == self._profile_id), None)
         if rate is None or rate.generation_tps is None or not rate.generation_tps + (rate.prompt_tps or 0):
             return
-        gpu = sample.gpus[0] if sample.gpus else None
+        gpu = together(cards_at(sample.gpus, self._gpus))
         vram = f"{format_gib(gpu.used)} / {format_gib(gpu.total)}" if gpu and gpu.used is not None else "?"
         typer.echo(self._texts.text("cli.speed", speed=f"{rate.generation_tps:.1f}", vram=vram))

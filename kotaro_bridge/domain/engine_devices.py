@@ -6,9 +6,11 @@ lines, and which driver and card each CUDA needs. Must not ask anything itself: 
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from kotaro_bridge.domain.engine_log import Engine
 from kotaro_bridge.domain.errors import Problem, problem
@@ -19,6 +21,7 @@ TIMED_OUT = 124
 
 _SIGNALLED = 128
 _EVIDENCE_LINES = 20
+_NEWEST = (99, 0)  # a capability that is not known is no old one
 _NO_DEVICE_CODE = 100  # CUDA_ERROR_NO_DEVICE
 
 
@@ -65,11 +68,14 @@ _OF_CUDA = re.compile(r"libggml-cuda|libcudart|libcublas|libcuda\.so")
 _DRIVER_LIBRARY = "libcuda.so.1"
 
 
-def judge_devices(engine: Engine, answer: DeviceAnswer, card: GpuSnapshot | None, path: str) -> str | Problem:
-    """The name of the device that the engine will use, or why there is none.
+def judge_devices(
+    engine: Engine, answer: DeviceAnswer, cards: tuple[GpuSnapshot, ...], wanted: int, path: str
+) -> str | Problem:
+    """The names of the devices that the engine will use, or why it cannot use as many.
 
     Args:
-        card: the profile's card as the driver sees it, None where that is not known.
+        cards: the profile's cards as the driver sees them, empty where that is not known.
+        wanted: how many cards the profile names.
         path: the engine's executable, for the sentence.
     """
     evidence = (*answer.said, *(answer.links or ()))[-_EVIDENCE_LINES:]
@@ -78,10 +84,24 @@ def judge_devices(engine: Engine, answer: DeviceAnswer, card: GpuSnapshot | None
     if answer.code == TIMED_OUT:
         return problem("engine.devices_late.unknown", *evidence, path=path)
     judge = _judge_llama if engine is Engine.LLAMA_SERVER else _judge_vllm
-    return judge(answer, card, path, evidence)
+    # Of several the oldest: what a CUDA has no code for, it has none for in any place.
+    card = min(cards, key=lambda each: _capability(each.compute_cap) or _NEWEST) if cards else None
+    names = judge(answer, card, path, evidence)
+    if isinstance(names, Problem):
+        return names
+    if len(names) < wanted:
+        return problem(
+            "engine.devices_missing", *evidence, path=path, found=len(names), wanted=wanted, names=", ".join(names)
+        )
+    return ", ".join(names[:wanted])
 
 
-def _judge_llama(answer: DeviceAnswer, card: GpuSnapshot | None, path: str, evidence: tuple[str, ...]) -> str | Problem:
+_Names: TypeAlias = tuple[str, ...]
+
+
+def _judge_llama(
+    answer: DeviceAnswer, card: GpuSnapshot | None, path: str, evidence: tuple[str, ...]
+) -> _Names | Problem:
     text, links = "\n".join(answer.said), "\n".join(answer.links or ())
     missing = _missing(text, links)
     cuda = next((int(major) for major in _CUDA_LIBRARY.findall(links + "\n" + text)), None)
@@ -89,7 +109,8 @@ def _judge_llama(answer: DeviceAnswer, card: GpuSnapshot | None, path: str, evid
         return too_old
     devices = _devices(answer.said)
     if answer.code == 0 and "CUDA0" in devices:
-        return devices["CUDA0"]
+        ours = itertools.takewhile(lambda name: name in devices, (f"CUDA{position}" for position in itertools.count()))
+        return tuple(devices[name] for name in ours)
     if failed := _INIT_FAILED.search(text):
         return _not_initialized(failed.group(1), card, cuda, path, evidence)
     if missing:
@@ -182,7 +203,9 @@ def _broken(answer: DeviceAnswer, evidence: tuple[str, ...], path: str) -> Probl
     return problem("engine.broken", *evidence, path=path, code=code)
 
 
-def _judge_vllm(answer: DeviceAnswer, card: GpuSnapshot | None, path: str, evidence: tuple[str, ...]) -> str | Problem:
+def _judge_vllm(
+    answer: DeviceAnswer, card: GpuSnapshot | None, path: str, evidence: tuple[str, ...]
+) -> _Names | Problem:
     facts = dict(line.split(" ", 1) for line in answer.said if " " in line)
     if answer.code != 0:
         return _broken(answer, evidence, path)
@@ -199,13 +222,19 @@ def _judge_vllm(answer: DeviceAnswer, card: GpuSnapshot | None, path: str, evide
         return problem("engine.torch_library_missing", *evidence, detail=detail, version=facts["torch"])
     if facts.get("driver") != "ok":
         return problem("engine.driver_library_missing", *evidence, library=_DRIVER_LIBRARY)
-    return _card_for_vllm(facts, card, int(cuda.group()), path, evidence)
+    devices = [line.removeprefix("device ") for line in answer.said if line.startswith("device ")]
+    return _cards_for_vllm(facts, devices, card, int(cuda.group()), path, evidence)
 
 
-def _card_for_vllm(
-    facts: dict[str, str], card: GpuSnapshot | None, cuda: int, path: str, evidence: tuple[str, ...]
-) -> str | Problem:
-    """The rest of the way: driver, card, compute capability."""
+def _cards_for_vllm(
+    facts: dict[str, str],
+    devices: list[str],
+    card: GpuSnapshot | None,
+    cuda: int,
+    path: str,
+    evidence: tuple[str, ...],
+) -> _Names | Problem:
+    """The rest of the way: driver, cards, compute capability of each."""
     init, driver, count = (_number(facts.get(word)) for word in ("init", "driver_cuda", "count"))
     if driver is not None and driver // 1000 < cuda:
         return _driver_too_old(card, cuda, evidence)
@@ -213,14 +242,18 @@ def _card_for_vllm(
         return problem("engine.no_cuda_device", *evidence, path=path)
     if init != 0:
         return problem("engine.cuda_failed", *evidence, detail=f"cuInit: {facts.get('init', '?')}")
-    version, _, name = facts.get("device", "").partition(" ")
-    capability = _capability(version)
-    if capability is None:
-        return problem("engine.devices.unknown", *evidence, path=path)
     needed = max(VLLM_CAPABILITY, CUDA_NEEDS[cuda].capability if cuda in CUDA_NEEDS else VLLM_CAPABILITY)
-    if capability < needed:
-        return problem("engine.card_too_old_for_vllm", *evidence, name=name, capability=version, needed=_dotted(needed))
-    return name
+    names = []
+    for version, _, name in (each.partition(" ") for each in devices or [""]):
+        capability = _capability(version)
+        if capability is None:
+            return problem("engine.devices.unknown", *evidence, path=path)
+        if capability < needed:
+            return problem(
+                "engine.card_too_old_for_vllm", *evidence, name=name, capability=version, needed=_dotted(needed)
+            )
+        names.append(name)
+    return tuple(names)
 
 
 def _number(text: str | None) -> int | None:

@@ -146,6 +146,12 @@ _VLLM = (
         pattern=r"World size \((?P<wanted_n>\d+)\) is larger than .*? GPUs \((?P<available_n>\d+)\)",
         ends=True,
     ),
+    _signature(
+        C.HEADS_NOT_DIVISIBLE,
+        "must be divisible by tensor parallel size",
+        pattern=r"attention heads \((?P<heads_n>\d+)\) must be divisible by tensor parallel size \((?P<cards_n>\d+)\)",
+        ends=True,
+    ),
     _signature(C.NO_GPU_DEVICE, "Failed to infer device type", ends=True),
     _signature(C.DRIVER_FAILED, "NVMLError", pattern=r"(?P<cause>\w*NVMLError\w*.*)"),
     _signature(C.ARGUMENT_INVALID, ": error: ", pattern=r"^\S.*?: error: (?P<cause>.*)", ends=True),

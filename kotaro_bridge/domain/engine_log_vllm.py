@@ -2,6 +2,8 @@
 
 Owns: patterns and the reading of the option lists; no judgement. Source: reference vllm §3 and §5. A line shape is
 `(EngineCore pid=1) INFO 11-21 19:19:48 [file.py:1] text`; the process tag can be missing, uvicorn leaves out the time.
+With tensor parallel the figures come from `(Worker_TP0 pid=1)` and its like, one for each card; some versions let only
+the first one speak (vllm source, `info_once(..., scope="local")` in the 0.33 model runner, `info` before it).
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from types import MappingProxyType
 from kotaro_bridge.domain.engine_log import Event, EventKind, Gates, LineRule, LogLine, Value, compiled, match_line
 
 _PREFIX = r"(?:\([^)]*\) )?(?:[A-Z]+ \d\d-\d\d \d\d:\d\d:\d\d \[[^\]]*\] )?"
+_WORKER = r"(?:\((?:[^)]*(?:TP|rank=)(?P<rank_n>\d+))?[^)]*\) )?(?:[A-Z]+ \d\d-\d\d \d\d:\d\d:\d\d \[[^\]]*\] )?"
 _UVICORN = r"(?:\([^)]*\) )?INFO:\s+"
 _GIB = r"(?P<size_gib>-?\d+(?:\.\d+)?) GiB"
 
@@ -40,8 +43,8 @@ GATES: Gates = (
         ),
     ),
     # 0.25 `9.53 GiB and 2.3 seconds`, 0.33 `9.53 GiB memory and 2.3 seconds`
-    ("Model loading took", (_rule(K.WEIGHTS, rf"Model loading took {_GIB}"),)),
-    ("Available KV cache memory", (_rule(K.KV_AVAILABLE, rf"Available KV cache memory: {_GIB}"),)),
+    ("Model loading took", (_rule(K.WEIGHTS, rf"Model loading took {_GIB}", _WORKER),)),
+    ("Available KV cache memory", (_rule(K.KV_AVAILABLE, rf"Available KV cache memory: {_GIB}", _WORKER),)),
     (
         "KV cache size: ",
         (
@@ -51,7 +54,7 @@ GATES: Gates = (
             _rule(K.CPU_PLATFORM, r"CPU KV cache size: "),
         ),
     ),
-    ("Graph capturing finished", (_rule(K.GRAPHS, rf"Graph capturing finished in \S+ secs?, took {_GIB}"),)),
+    ("Graph capturing finished", (_rule(K.GRAPHS, rf"Graph capturing finished in \S+ secs?, took {_GIB}", _WORKER),)),
     (
         "Auto-fit max_model_len",
         (_rule(K.CONTEXT_REDUCED, r"Auto-fit max_model_len: reduced from (?P<from_n>\d+) to (?P<to_n>\d+)"),),
@@ -89,6 +92,7 @@ _DEFAULTS = {
     "offload_prefetch_step": "1",
 }
 _DEVICE = re.compile(r"\bdevice_config=(?P<device>[\w:]+)")
+_CARDS = compiled(r"\btensor_parallel_size=(?P<cards>\d+)")
 _MAX_LEN = compiled(r"\bmax_seq_len=(?P<n_ctx>\d+)")
 
 
@@ -120,6 +124,9 @@ def _with_options(event: Event) -> Event:
     offload = offload_option(options)
     if offload:
         values["option"] = offload
+    spread = _CARDS.search(options)
+    if spread:
+        values["cards"] = int(spread["cards"])
     if _ENGRAM_OFF.search(options):
         values["engram"] = "gpu"
     return Event(event.kind, event.line, MappingProxyType(values))

@@ -24,6 +24,7 @@ class Evidence:
         self.ready = False
         self.starting = False
         self.engine_device: str | None = None
+        self.cards: int | None = None
         self.engram_on_gpu = False
         self.version: str | None = None
         self.verbosity: int | None = None
@@ -123,6 +124,8 @@ class Evidence:
     def _options(self, event: Event) -> None:
         if "device" in event.values:
             self.engine_device = event.text("device")
+        if "cards" in event.values:
+            self.cards = event.number("cards")
         if "n_ctx" in event.values:
             self.n_ctx = event.number("n_ctx")
         self.engram_on_gpu = self.engram_on_gpu or "engram" in event.values
@@ -246,16 +249,26 @@ class Evidence:
         self.encoder.splits, self.encoder.splits_line = event.number("splits"), event.line
 
     def _weights(self, event: Event) -> None:
-        self.weights = event.number("size_bytes")
+        self.weights = max(self._of_workers(event, "model"))
 
     def _kv_free(self, event: Event) -> None:
-        self.available_kv = event.number("size_bytes")
+        self.available_kv = min(self._of_workers(event, "kv"))  # each card gets as many blocks as the fullest can hold
+
+    def _of_workers(self, event: Event, kind: str) -> list[int]:
+        """This figure and those of the other cards' workers, where each has its own (tensor parallel). Versions that
+        log once have only the first one's.
+        """
+        size = event.number("size_bytes")
+        if "rank" not in event.values:
+            return [size]
+        setattr(self._of(f"CUDA{event.number('rank')}"), kind, size)
+        return [found for buffers in self._buffers.values() if (found := getattr(buffers, kind)) is not None]
 
     def _kv_capacity(self, event: Event) -> None:
         self.kv_tokens = event.number("tokens")
 
     def _graph_memory(self, event: Event) -> None:
-        self._graphs = event.number("size_bytes")
+        self._graphs = max(self._of_workers(event, "compute"))
 
     def _level(self, event: Event) -> None:
         self.verbosity = event.number("level")

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from kotaro_bridge.domain.errors import Param, Problem, problem
-from kotaro_bridge.domain.gpu import GpuSnapshot, card_at
+from kotaro_bridge.domain.gpu import GpuSnapshot, card_at, cards_at
 from kotaro_bridge.domain.holders import Holder, HolderKind
 from kotaro_bridge.domain.ports import ConfigFile
 from kotaro_bridge.domain.units import MIB, format_mib
@@ -62,10 +62,15 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Bytes of VRAM a start needs, and where the figure comes from."""
+    """Bytes of VRAM a start needs, and where the figure comes from.
+
+    Args:
+        per_card: what of it each of the profile's cards has to have free; empty for one card, which has to have all.
+    """
 
     vram: int
     source: str
+    per_card: tuple[int, ...] = ()
 
 
 Gpus: TypeAlias = tuple[GpuSnapshot, ...]
@@ -79,12 +84,13 @@ class GateFacts:
     """What was read, each part an answer, the problem met while reading, or None where it was not asked.
 
     Args:
+        gpus: indices of the cards that are asked about.
         arguments: problem of the profile's own arguments, None if they are fine.
         driver: cards of the machine that owns them. `driver_late`: the same, read last, for free VRAM.
         local: the target is this machine itself, which then has one set of ports.
         wsl: None if no WSL is involved; True if the distro answers.
         target: cards as nvidia-smi inside the target sees them, read last too.
-        engine: the executable is there (text: its version). `engine_gpu`: the card's name as the engine lists it.
+        engine: the executable is there (text: its version). `engine_gpu`: the cards' names as the engine lists them.
         configs: files that the engine would read by itself; None for an engine that reads none.
         model: the model is there (bytes of its file, or 0 where only vLLM can tell).
         port_windows_free, port_target_free: nobody listens there.
@@ -92,7 +98,7 @@ class GateFacts:
         need: VRAM needed; holders: who holds the card's memory, largest first; only asked where it is short.
     """
 
-    gpu: int = 0
+    gpus: tuple[int, ...] = (0,)
     local: bool = False
     arguments: Problem | None = None
     driver: Gpus | Problem | None = None
@@ -113,12 +119,17 @@ class GateFacts:
 
 @dataclass(frozen=True, slots=True)
 class GateReport:
-    """The gate's answer. `gpus` are the cards it saw, best witness first; `holders` is empty where nobody was asked."""
+    """The gate's answer. `gpus` are the cards it saw, best witness first; `holders` is empty where nobody was asked.
+
+    Args:
+        free: bytes of each of the profile's cards that counted as free, in its order; empty where that is not known.
+    """
 
     checks: tuple[Check, ...]
     gpus: Gpus = ()
     need: Need | None = None
     holders: tuple[Holder, ...] = ()
+    free: tuple[int, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -138,15 +149,22 @@ def judge(facts: GateFacts) -> GateReport:
     late = facts.driver_late if facts.driver_late is not None else facts.driver
     gpus = late if isinstance(late, tuple) else facts.target if isinstance(facts.target, tuple) else ()
     need = facts.need if isinstance(facts.need, Need) else None
-    return GateReport(tuple(_checks(facts, late)), gpus, need, facts.holders)
+    checks = tuple(_checks(facts, _views(facts, late)))
+    return GateReport(checks, gpus, need, facts.holders, free_per_card(facts))
 
 
-def _checks(facts: GateFacts, late: Gpus | Problem | None) -> Iterator[Check]:
+def free_per_card(facts: GateFacts) -> tuple[int, ...]:
+    """Bytes free on each of the profile's cards, by the witness that sees less; empty where that is not known."""
+    late = facts.driver_late if facts.driver_late is not None else facts.driver
+    return tuple(view.free for view in _views(facts, late))
+
+
+def _checks(facts: GateFacts, views: tuple[_CardView, ...]) -> Iterator[Check]:
     if facts.arguments is not None:
         yield Check(CheckId.PROFILE, Status.FAILED, facts.arguments)
-    yield _card(CheckId.DRIVER, "gate.driver", facts.driver, facts.gpu)
+    yield _card(CheckId.DRIVER, "gate.driver", facts.driver, facts.gpus)
     yield _plain(CheckId.WSL, "gate.wsl", facts.wsl)
-    yield _card(CheckId.GPU_IN_TARGET, "gate.gpu_in_target", facts.target, facts.gpu)
+    yield _card(CheckId.GPU_IN_TARGET, "gate.gpu_in_target", facts.target, facts.gpus)
     yield _plain(
         CheckId.ENGINE, "gate.engine", facts.engine, version=facts.engine if isinstance(facts.engine, str) else ""
     )
@@ -158,7 +176,7 @@ def _checks(facts: GateFacts, late: Gpus | Problem | None) -> Iterator[Check]:
         yield _port(CheckId.PORT_WINDOWS, "gate.port_windows", facts.port_windows_free, facts.port)
     yield _port(CheckId.PORT_TARGET, "gate.port_target", facts.port_target_free, facts.port)
     yield _port(CheckId.LOCALHOST_FORWARDING, "gate.localhost_forwarding", facts.forwarding, facts.port)
-    yield _vram(facts, late)
+    yield _vram(facts, views)
 
 
 def _plain(check: CheckId, code: str, fact: object, **params: Param) -> Check:
@@ -191,50 +209,76 @@ def _port(check: CheckId, code: str, fact: bool | Problem | None, port: int) -> 
     return _plain(check, code, fact, port=port)
 
 
-def _card(check: CheckId, code: str, fact: Gpus | Problem | None, index: int) -> Check:
+def _card(check: CheckId, code: str, fact: Gpus | Problem | None, indices: tuple[int, ...]) -> Check:
     if not isinstance(fact, tuple):
         return _plain(check, code, fact)
     if not fact:
         return Check(check, Status.FAILED, problem(f"{code}.none"))
-    gpu = card_at(fact, index)
-    if gpu is None:
-        return Check(check, Status.FAILED, problem("gate.no_such_gpu", index=index, count=len(fact)))
-    return Check(check, Status.PASSED, problem(f"{code}.passed", name=gpu.name, driver=gpu.driver or "?"))
+    for index in indices:
+        if card_at(fact, index) is None:
+            return Check(check, Status.FAILED, problem("gate.no_such_gpu", index=index, count=len(fact)))
+    cards = cards_at(fact, indices)
+    names = ", ".join(card.name for card in cards)
+    return Check(check, Status.PASSED, problem(f"{code}.passed", name=names, driver=cards[0].driver or "?"))
 
 
-def _vram(facts: GateFacts, late: Gpus | Problem | None) -> Check:
-    """Free VRAM is the smaller of both views; a view that should be there and is not makes the answer unknown."""
+@dataclass(frozen=True, slots=True)
+class _CardView:
+    """One of the profile's cards with the smaller of what both witnesses call free."""
+
+    card: GpuSnapshot
+    free: int
+
+
+def _views(facts: GateFacts, late: Gpus | Problem | None) -> tuple[_CardView, ...]:
+    """The profile's cards; empty if a witness that was asked does not tell of each, or speaks of another card."""
+    witnesses = [late] if facts.target is None else [late, facts.target]
+    seen = [cards_at(each, facts.gpus) for each in witnesses if isinstance(each, tuple)]
+    if len(seen) < len(witnesses) or not all(seen):
+        return ()
+    found = []
+    for of_card in zip(*seen, strict=True):
+        frees = [view.free for view in of_card if view.free is not None]
+        if len(frees) < len(of_card) or not all(_same_card(of_card[0], view) for view in of_card):
+            return ()
+        found.append(_CardView(of_card[0], min(frees)))
+    return tuple(found)
+
+
+def _vram(facts: GateFacts, views: tuple[_CardView, ...]) -> Check:
+    """Free VRAM is the smaller of both views; a view that should be there and is not makes the answer unknown. Of
+    several cards the one that lacks most is told.
+    """
     if facts.need is None:
         return Check(CheckId.VRAM, Status.SKIPPED, problem("gate.vram.skipped"))
     if isinstance(facts.need, Problem):
         return Check(CheckId.VRAM, Status.UNKNOWN, facts.need)
     if facts.target == UNASKED:
         return Check(CheckId.VRAM, Status.UNKNOWN, UNASKED)
-    found = (card_at(view, facts.gpu) for view in (late, facts.target) if isinstance(view, tuple))
-    views = [gpu for gpu in found if gpu is not None]
-    frees = [gpu.free for gpu in views if gpu.free is not None]
-    demanded = 1 + (facts.target is not None)
-    if len(frees) < demanded or (len(views) == 2 and not _same_card(views[0], views[1])):
+    parts = facts.need.per_card or (facts.need.vram,)
+    if len(views) < len(parts):
         return Check(CheckId.VRAM, Status.UNKNOWN, problem("gate.vram.unknown", need_bytes=facts.need.vram))
-    gpu = views[0]
-    free = min(frees)
+    view, need = max(zip(views, parts, strict=True), key=lambda each: each[1] - each[0].free)
     # Programs worth closing; every desktop has a dozen small ones.
     large = [(_as_program(each), each.bytes) for each in facts.holders if each.bytes and each.bytes >= _WORTH_NAMING]
     holders = ", ".join(f"{name} ({format_mib(size)})" for name, size in large[:3])
     numbers: dict[str, Param] = {
-        "need_bytes": facts.need.vram,
-        "free_bytes": free,
-        "total_bytes": gpu.total,
-        "missing_bytes": max(0, facts.need.vram - free),
+        "need_bytes": need,
+        "free_bytes": view.free,
+        "total_bytes": view.card.total,
+        "missing_bytes": max(0, need - view.free),
         "source": facts.need.source,
         "holders": holders,
     }
-    if facts.need.vram > gpu.total:
-        return Check(CheckId.VRAM, Status.FAILED, problem("gate.vram.too_small", **numbers))
-    if facts.need.vram > free:
-        code = "gate.vram.held" if holders else "gate.vram.failed"
-        return Check(CheckId.VRAM, Status.FAILED, problem(code, **numbers))
-    return Check(CheckId.VRAM, Status.PASSED, problem("gate.vram.passed", **numbers))
+    code = "gate.vram."
+    if len(views) > 1:
+        code = "gate.vram.card_"
+        numbers["card"] = f"{view.card.index} ({view.card.name})"
+    if need > view.card.total:
+        return Check(CheckId.VRAM, Status.FAILED, problem(f"{code}too_small", **numbers))
+    if need > view.free:
+        return Check(CheckId.VRAM, Status.FAILED, problem(f"{code}{'held' if holders else 'failed'}", **numbers))
+    return Check(CheckId.VRAM, Status.PASSED, problem(f"{code}passed", **numbers))
 
 
 def _as_program(holder: Holder) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,43 @@ class GpuSnapshot:
 def card_at(gpus: Iterable[GpuSnapshot], index: int) -> GpuSnapshot | None:
     """The card with this index; None if the witness does not name one."""
     return next((gpu for gpu in gpus if gpu.index == index), None)
+
+
+def cards_at(gpus: Iterable[GpuSnapshot], indices: tuple[int, ...]) -> tuple[GpuSnapshot, ...]:
+    """The cards with these indices, in this order; empty if the witness does not name each."""
+    by_index = {gpu.index: gpu for gpu in gpus}
+    return tuple(by_index[index] for index in indices) if by_index.keys() >= set(indices) else ()
+
+
+def together(cards: tuple[GpuSnapshot, ...]) -> GpuSnapshot | None:
+    """Several cards as one to be shown: memory and power added up, the mean share of work, the highest temperature. The
+    card itself if it is one, None if it is none; a figure that one card does not tell is not known of all.
+    """
+    if len(cards) <= 1:
+        return cards[0] if cards else None
+    names = list(dict.fromkeys(card.name for card in cards))
+    busy = _sum([card.utilization for card in cards])
+    temperatures = [card.temperature_c for card in cards if card.temperature_c is not None]
+    return GpuSnapshot(
+        index=cards[0].index,
+        uuid="",
+        name=f"{len(cards)} × {names[0]}" if len(names) == 1 else " + ".join(card.name for card in cards),
+        total=sum(card.total for card in cards),
+        free=_sum([card.free for card in cards]),
+        used=_sum([card.used for card in cards]),
+        driver=cards[0].driver,
+        utilization=None if busy is None else busy / len(cards),
+        temperature_c=max(temperatures, default=None),
+        power_w=_sum([card.power_w for card in cards]),
+    )
+
+
+_Number = TypeVar("_Number", int, float)
+
+
+def _sum(values: list[_Number | None]) -> _Number | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ verdict are `placement`'s. A line that is expected and absent is never read as "
 
 Which accept rule is held where (`D` DISQUALIFIERS, `E` EVIDENCE, `S` sums and `shortfalls`):
 
-    L §5.1.1  device               D DEVICE_USED, CUDA_INIT_FAILED, NO_USABLE_GPU, device table (placement); E device
+    L §5.1.1  device               D DEVICE_USED, CUDA_INIT_FAILED, NO_USABLE_GPU, device table (placement); E device;
+                                   with several, D OFFLOADED, by which time each has been named
     L §5.1.2  layers               D OFFLOADED; E layers
     L §5.1.3  weights              D MODEL_BUFFER, TENSOR_FALLBACK; E weights, host_weights, file_size; S weights, host
     L §5.1.4  KV, recurrent state  D KV_BUFFER; E kv, kv_total; S kv of the engine and of the header
@@ -14,6 +15,7 @@ Which accept rule is held where (`D` DISQUALIFIERS, `E` EVIDENCE, `S` sums and `
     L §5.1.7  warnings, vision     D FUSED_OPS, LORA_*, TENSOR_OVERRIDE, CLIP_*; E vision; S projector
     L §5.1.8  context, slots       E slots; S shortfalls; the HTTP answer (prover)
     L §5.1.9  the machine          not here: VRAM growth and shared memory are the prover's
+    V §6      several cards        D VERSION: the configuration names how many share the model
     V §5.2    config line, weights, KV memory, KV size: E; options, offloaders, host KV, CPU builds: D
 """
 
@@ -45,7 +47,7 @@ K = EventKind
 # No weights, KV cache or compute can be on a GPU after one of these.
 NO_GPU = frozenset({C.CUDA_INIT_FAILED, C.NO_GPU_DEVICE, C.CPU_PLATFORM})
 # These forbid `gpu` but do not tell where the model is.
-INDECISIVE = frozenset({C.DEVICE_UNEXPECTED, C.ROUTER_MODE})
+INDECISIVE = frozenset({C.DEVICE_UNEXPECTED, C.CARDS_UNUSED, C.ROUTER_MODE})
 # Not about placement: kept beside any verdict, and a run refuses them (architecture §5).
 NOTICES: Mapping[EventKind, ReasonCode] = {
     K.CONTEXT_REDUCED: C.CONTEXT_REDUCED,  # L §1.3, V §3: the context was cut to fit; captures starve-ctx0
@@ -54,7 +56,9 @@ NOTICES: Mapping[EventKind, ReasonCode] = {
 }
 
 # Llama-server: a dense model that is whole on one GPU has 2 splits, the host's embedding lookup and the rest (measured:
-# captures full14, full7-8k); each further GPU adds one (L §5.1.6: the scheduler cuts at backend changes).
+# captures full14, full7-8k); each further GPU adds one (L §5.1.6; ggml-backend.cpp, ggml_backend_sched_split_graph: a
+# split begins where the next node is another backend's; layers are in order, so N GPUs make N + 1. The four copies of a
+# pipeline are of what goes from split to split, and cut nothing).
 _HOST_SPLITS = 1
 _ONLY_DEVICE = "CUDA0"
 # One vision graph on one backend (L §5.1.7).
@@ -99,9 +103,16 @@ def _device_entry(event: Event, _evidence: Evidence, _expected: Expectation | No
     return Finding(C.UNIFIED_MEMORY, event.values) if too_much else None
 
 
-def _layers(event: Event, _evidence: Evidence, _expected: Expectation | None) -> Finding | None:
-    """L §5.1.2; a full count proves nothing: captures nodevice-env claims 29/29 on the CPU."""
-    return Finding(C.LAYERS_ON_CPU, event.values) if event.number("layers") < event.number("total") else None
+def _layers(event: Event, evidence: Evidence, expected: Expectation | None) -> Finding | None:
+    """L §5.1.2; a full count proves nothing: captures nodevice-env claims 29/29 on the CPU. Each device that is used
+    has been named by now.
+    """
+    if event.number("layers") < event.number("total"):
+        return Finding(C.LAYERS_ON_CPU, event.values)
+    wanted, used = set(expected.devices if expected else ()), set(evidence.devices_used)
+    if wanted & used and wanted - used:
+        return Finding(C.CARDS_UNUSED, {"wanted": len(wanted), "found": len(wanted & used)})
+    return None
 
 
 def expected_splits(evidence: Evidence) -> int:
@@ -134,19 +145,28 @@ def _architecture(event: Event, evidence: Evidence, _expected: Expectation | Non
     return Finding(C.ENGRAM_ON_CPU, event.values) if affected and not evidence.engram_on_gpu else None
 
 
-def _options(event: Event, _evidence: Evidence, _expected: Expectation | None) -> Finding | None:
-    """V §3: a CPU wheel says so in its version and configuration. V §5.2: no option that moves anything off the GPU."""
+def _options(event: Event, _evidence: Evidence, expected: Expectation | None) -> Finding | None:
+    """V §3: a CPU wheel says so in its version and configuration. V §5.2: no option that moves anything off the GPU.
+    Over how many cards the model is spread, the configuration says too.
+    """
     device, option = str(event.values.get("device", "cuda")), str(event.values.get("option", ""))
     if "cpu" in str(event.values.get("version", "")) or device == "cpu":
         return Finding(C.CPU_PLATFORM, event.values)
     if device.partition(":")[0] != "cuda":
         return Finding(C.DEVICE_UNEXPECTED, event.values)
     if not option:
-        return None
+        return _spread(event, expected)
     if option.startswith("ec_transfer"):
         return Finding(C.ENCODER_TRANSFER_ACTIVE, {"option": option})
     is_kv = option.startswith("kv_") or "hisparse" in option
     return Finding(C.KV_OFFLOAD_ACTIVE if is_kv else C.OFFLOADER_ACTIVE, {"option": option})
+
+
+def _spread(event: Event, expected: Expectation | None) -> Finding | None:
+    wanted, found = len(expected.devices) if expected else 1, event.values.get("cards")
+    if expected is None or found is None or found == wanted:
+        return None
+    return Finding(C.CARDS_UNUSED, {"wanted": wanted, "found": found})
 
 
 Check: TypeAlias = Callable[[Event, Evidence, Expectation | None], Finding | None]
@@ -239,6 +259,10 @@ def _devices_used(evidence: Evidence, expected: Expectation | None) -> bool:
     return bool(wanted) and (expected is None or set(wanted) <= set(evidence.devices_used))
 
 
+def _spread_known(evidence: Evidence, expected: Expectation | None) -> bool:
+    return expected is None or len(expected.devices) == 1 or evidence.cards is not None
+
+
 def _slots_known(evidence: Evidence, expected: Expectation | None) -> bool:
     asked = expected is not None and (expected.n_ctx is not None or expected.parallel is not None)
     return not asked or evidence.n_ctx_slot is not None
@@ -263,6 +287,7 @@ EVIDENCE: Mapping[Engine, tuple[Presence, ...]] = {
     ),
     Engine.VLLM: (  # V §5.2
         ("config", lambda e, _x: e.engine_device is not None),
+        ("cards", _spread_known),
         ("weights", lambda e, _x: (e.weights or 0) > 0),
         ("available_kv", lambda e, _x: (e.available_kv or 0) > 0),
         ("kv_tokens", lambda e, _x: (e.kv_tokens or 0) > 0),
@@ -305,7 +330,7 @@ def contradictions(evidence: Evidence, expected: Expectation | None) -> list[Fin
     if wanted.host_allowed_bytes is None:
         unexplained = [load.host_bytes for load in evidence.loads if not load.host_explained]
         found += [Finding(C.HOST_BUFFER_UNEXPLAINED, {"size_bytes": size}) for size in unexplained]
-    if evidence.splits is not None and evidence.splits <= _HOST_SPLITS:
+    if evidence.splits is not None and evidence.splits < _HOST_SPLITS + max(1, len(evidence.devices_used)):
         # Measured: 1 is a model that is whole on the CPU (captures cuda-hidden).
         found.append(Finding(C.SPLITS_UNEXPECTED, {"splits": evidence.splits}))
     return found + _strange_projectors(evidence, wanted.projector_bytes)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from kotaro_bridge.domain.card_split import bytes_per_card, layer_bytes, split_layers
+from kotaro_bridge.domain.card_split import Division, divide, layer_bytes, pipeline_bytes
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.learned import Learned
 from kotaro_bridge.domain.plan_llama import CONTEXT_STEP, CUDA_CONTEXT_BYTES, LlamaCosts, llama_costs
@@ -57,7 +57,7 @@ def llama_plan(model: GgufPlanned, request: PlanRequest, cards: Cards | None, le
     costs = llama_costs(model, request, learned)
     spread = _Spread(model, costs, cards)
     limit = model.model.context_length or request.context
-    per_card, margin = spread.at(request.context)
+    division, margin = spread.at(request.context)
     estimated = Origin.ESTIMATE in (costs.vision.origin, costs.kv_origin)
     return Plan(
         engine=request.engine,
@@ -70,7 +70,8 @@ def llama_plan(model: GgufPlanned, request: PlanRequest, cards: Cards | None, le
         fits=None if margin is None else margin >= 0 and request.context <= limit,
         margin=margin,
         max_context=longest_context(spread.fits, limit, CONTEXT_STEP) if cards else None,
-        per_card=per_card,
+        per_card=division.needs,
+        layers=division.layers,
         notes=_llama_notes(model, request, estimated=estimated),
     )
 
@@ -82,24 +83,27 @@ class _Spread:
         self._costs = costs
         self._cards = cards
         self._count = costs.request.cards
-        # The projector and what belongs to no layer is on the last card.
         self._weights = layer_bytes(model.model, 0) if self._count > 1 else ()
-        self._more = model.projector_bytes
+        self._projector = model.projector_bytes
+        self._width = model.model.embedding_length
 
-    def at(self, context: int) -> tuple[tuple[int, ...], int | None]:
-        """Bytes on each card, and what is left on the one with the least; None without cards."""
+    def at(self, context: int) -> tuple[Division, int | None]:
+        """Bytes and layers on each card, and what is left on the one with the least; None without cards."""
         costs, cards = self._costs, self._cards
         if self._count == 1:
             total = costs.total(context)
-            return (total,), cards[0].usable - total if cards else None
+            return Division((), (total,)), cards[0].usable - total if cards else None
+        request = costs.request
         fixed = costs.compute(context).bytes + costs.overhead.bytes
+        fixed += pipeline_bytes(self._width, request.ubatch, context * request.parallel)
         share = -(-costs.kv(context).bytes // (len(self._weights) - 1))
-        sizes = (*(size + share for size in self._weights[:-1]), self._weights[-1] + self._more)
-        rooms = tuple(max(0, card.usable - fixed) for card in cards) if cards else (1,) * self._count
-        taken = tuple(size + fixed for size in bytes_per_card(sizes, split_layers(sizes, rooms)))
+        sizes = (*(size + share for size in self._weights[:-1]), self._weights[-1])
+        # Without cards like ones, with room enough: the layers are then divided alike.
+        rooms = [card.usable for card in cards] if cards else [sum(sizes) + fixed + self._projector] * self._count
+        found = divide(sizes, fixed, self._projector, rooms)
         if not cards:
-            return taken, None
-        return taken, min(card.usable - size for card, size in zip(cards, taken, strict=True))
+            return found, None
+        return found, min(card.usable - size for card, size in zip(cards, found.needs, strict=True))
 
     def fits(self, context: int) -> bool:
         """Asked with cards only."""

@@ -156,7 +156,8 @@ class Plan:
         margin: bytes left beside the reserve, negative if they are missing; on the tightest of several cards. vLLM:
             left of the largest budget that the card allows, once the requests have what they need.
         max_context: the longest context of a request that fits, 0 if none does; None without a card.
-        per_card: bytes of `total` on each card.
+        per_card: bytes of `total` on each card. layers: llama-server: layers on each of several cards, the output
+            layer counted; none for one.
         budget: vLLM: bytes that the utilization stands for. needed_budget: the least that serves what is asked.
         utilization: vLLM: what to pass; available_kv: bytes that the budget leaves for KV; max_concurrency: how many
             requests of full length that holds. None for llama-server, or without a card.
@@ -174,6 +175,7 @@ class Plan:
     margin: int | None
     max_context: int | None
     per_card: tuple[int, ...]
+    layers: tuple[int, ...] = ()
     budget: int | None = None
     needed_budget: int | None = None
     utilization: float | None = None

@@ -18,6 +18,9 @@ from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.units import MIB
 
 PROFILE_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
+MOST_CARDS = 8
+"""More cards than one board carries; llama-server takes 15 at most (llama.cpp common/arg.cpp, `--tensor-split`)."""
+
 _DISTRO = re.compile(r"[a-zA-Z0-9._-]{1,256}\Z")  # reference wsl-exe §2.2
 
 
@@ -49,7 +52,8 @@ class VramNeed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a profile takes of the card, and who says so.
 
     Args:
-        vram_mib: whole use including the CUDA context; for vLLM the budget that utilization has to grant.
+        vram_mib: whole use including the CUDA context, of all cards together; for vLLM the budget that utilization has
+            to grant.
         source: where the figure comes from (`measured: ...` or `computed: ...`).
     """
 
@@ -72,7 +76,8 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Args:
         target: `wsl:<distro>`, `wsl:` (the default distro) or `local`.
         context: tokens one request may hold; `parallel`: requests served at once, each with its own `context`.
-        gpu: index of the card as the driver counts.
+        gpus: indices of the cards as the driver counts. Several share one model: llama-server gives each some of the
+            layers, vLLM a part of every layer (tensor parallel).
         extra_args: further engine arguments; only those on the whitelist of `command.py` are accepted.
         watch: what a finding of the watch does to a run that serves. It never touches the gate or the proof.
     """
@@ -90,7 +95,9 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     projector: str = ""
     parallel: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
     kv_type: KvType = KvType.AUTO
-    gpu: Annotated[int, msgspec.Meta(ge=0, le=63)] = 0
+    gpus: Annotated[
+        tuple[Annotated[int, msgspec.Meta(ge=0, le=63)], ...], msgspec.Meta(min_length=1, max_length=MOST_CARDS)
+    ] = (0,)
     extra_args: tuple[str, ...] = ()
     watch: WatchPolicy = WatchPolicy.STOP
     need: VramNeed | None = None
@@ -113,8 +120,17 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return bool(self.projector) or (self.vllm is not None and self.vllm.images)
 
     @property
+    def devices(self) -> tuple[str, ...]:
+        """The cards as the engine names them: CUDA_VISIBLE_DEVICES leaves these alone, counted anew from 0."""
+        return tuple(f"CUDA{position}" for position in range(len(self.gpus)))
+
+    def shares_card(self, other: Profile) -> bool:
+        """True if there is a card that both use."""
+        return not set(self.gpus).isdisjoint(other.gpus)
+
+    @property
     def stated_need(self) -> int | None:
-        """Bytes of VRAM that the profile itself states, or None."""
+        """Bytes of VRAM that the profile itself states, of all its cards together, or None."""
         return self.need.vram_mib * MIB if self.need else None
 
 
@@ -138,6 +154,10 @@ def decode_profile(text: str, *, file: str, profile_id: str, builtin: bool = Fal
     for key in ("id", "builtin"):
         if key in data:
             raise ProblemError(problem("profile.key", file=file, line=line_of(text, (key,)), key=key))
+    if "gpu" in data:  # what it was called when there was one card
+        raise ProblemError(
+            problem("profile.gpu_key", file=file, line=line_of(text, ("gpu",)), key="gpu", value=str(data["gpu"]))
+        )
     try:
         profile = msgspec.convert(data | {"id": profile_id, "builtin": builtin}, Profile)
     except msgspec.ValidationError as error:
@@ -163,6 +183,8 @@ def _check_together(profile: Profile, data: dict[str, Any], text: str, file: str
         refuse("vllm", "profile.only_vllm")
     if profile.kv_type not in KV_TYPES[profile.engine]:
         refuse("kv_type", "profile.kv_type")
+    if len(set(profile.gpus)) < len(profile.gpus):
+        refuse("gpus", "profile.card_twice")
     for key in ("title", "executable", "model", "served_name"):
         if not str(getattr(profile, key)).strip() or "\n" in str(getattr(profile, key)):
             refuse(key, "profile.empty")

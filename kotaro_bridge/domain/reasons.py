@@ -45,6 +45,7 @@ class ReasonCode(StrEnum):
     CPU_PLATFORM = "cpu_platform"  # version | device |
     # not what was asked, or not provable
     DEVICE_UNEXPECTED = "device_unexpected"  # device
+    CARDS_UNUSED = "cards_unused"  # wanted, found
     ROUTER_MODE = "router_mode"
     NOT_READY = "not_ready"
     PLACEMENT_NOT_LOGGED = "placement_not_logged"  # flag (to add), missing (comma separated)
@@ -69,6 +70,7 @@ class ReasonCode(StrEnum):
     MEMORY_CHANGED = "memory_changed"
     GPU_RESIDENCY_REFUSED = "gpu_residency_refused"
     CONTEXT_TOO_LONG = "context_too_long"  # asked, max_len
+    HEADS_NOT_DIVISIBLE = "heads_not_divisible"  # heads, cards
     TOO_FEW_GPUS = "too_few_gpus"  # wanted, available
     PORT_IN_USE = "port_in_use"  # port |
     MODEL_MISSING = "model_missing"  # path

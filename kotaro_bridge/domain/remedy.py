@@ -7,9 +7,10 @@ model that is in the way today is not there tomorrow. Offered is only what the f
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeAlias
 
 import msgspec
 
@@ -44,6 +45,9 @@ _OF_PROFILE = frozenset({RemedyKind.CONTEXT, RemedyKind.KV_TYPE, RemedyKind.PARA
 _SPEED = "speed"
 _OUT_OF_VRAM = frozenset({"proof.out_of_gpu_memory", "engine.out_of_vram"})  # while it loaded, and while it served
 _FORMS = tuple(f"{kind}={_SPEED if kind is RemedyKind.FORGET else '…'}" for kind in RemedyKind)
+
+
+Need: TypeAlias = Callable[[Profile], tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,55 +122,53 @@ def changed(profile: Profile, remedy: Remedy) -> Profile:
     return msgspec.structs.replace(profile, **found | kv_type)
 
 
-def at_gate(
-    profile: Profile, report: GateReport, need: Callable[[Profile], int | None], same_port: Collection[str]
-) -> tuple[Remedy, ...]:
+def at_gate(profile: Profile, report: GateReport, need: Need, same_port: Collection[str]) -> tuple[Remedy, ...]:
     """What would let the gate pass. Nothing where it refuses for another reason too.
 
     Args:
-        need: bytes of VRAM that a start of a changed profile would be held against; None if that is not known.
+        need: bytes of VRAM per card that a start of a changed profile would be held against; empty if not known.
         same_port: ids of the profiles whose runs listen on the port of this one.
     """
     blocking = {check.id: check for check in report.blocking}
     if not blocking or blocking.keys() - _PORTS - {CheckId.VRAM}:
         return ()
-    missing = free = 0
+    missing = 0
     if vram := blocking.get(CheckId.VRAM):
         if vram.status is not Status.FAILED:
             return ()
-        missing, free = int(vram.message.params["missing_bytes"]), int(vram.message.params["free_bytes"])
+        missing = int(vram.message.params["missing_bytes"])
     if blocking.keys() & _PORTS:
         return tuple(
             _freeing(holder)
             for holder in report.holders
             if holder.kind is HolderKind.RUN and holder.key in same_port and (holder.bytes or 0) >= missing
         )[:OFFERED]
-    return (*_frees(report.holders, missing), *_smaller(profile, need, free))[:OFFERED]
+    return (*_frees(report.holders, missing), *_smaller(profile, need, report.free))[:OFFERED]
 
 
-def after_failure(
-    profile: Profile, why: Problem, need: Callable[[Profile], int | None], free: int | None
-) -> tuple[Remedy, ...]:
+def after_failure(profile: Profile, why: Problem, need: Need, free: tuple[int, ...]) -> tuple[Remedy, ...]:
     """What would help after an engine died for want of memory, or was slower than it usually is.
 
     The second holds too where the PC is to be slower from now on, say with a power limit: without a baseline everything
     else still has to prove the run, and a low speed still marks it.
 
     Args:
-        need: see `at_gate`. free: bytes of VRAM free now that it is gone.
+        need: see `at_gate`. free: bytes of VRAM free on each card now that it is gone, empty if not known.
     """
     if why.code == "proof.speed_drop":
         return (Remedy(RemedyKind.FORGET, _SPEED, _SPEED),)
     if profile.engine is Engine.VLLM:
         return tuple(_workable(profile, why))
     before = need(profile)
-    if why.code not in _OUT_OF_VRAM or before is None or free is None:
+    if why.code not in _OUT_OF_VRAM or not before or not free:
         return ()
-    if free < before:  # less than the gate found: another program took it
+    if any(now < then for now, then in zip(free, before, strict=True)):  # another program took it
         return tuple(_smaller(profile, need, free))[:OFFERED]
-    # Our figure was short, by less than the one allocation that failed.
+    # Our figure was short, by less than the one allocation that failed; of several cards it may have been any.
     wanted = why.params.get("wanted_bytes")
-    return tuple(_smaller(profile, need, before - wanted))[:OFFERED] if isinstance(wanted, int) else ()
+    if not isinstance(wanted, int):
+        return ()
+    return tuple(_smaller(profile, need, [each - wanted for each in before]))[:OFFERED]
 
 
 def _frees(holders: tuple[Holder, ...], missing: int) -> list[Remedy]:
@@ -183,19 +185,19 @@ def _freeing(holder: Holder) -> Remedy:
     return Remedy(kind, holder.key, holder.name)
 
 
-def _smaller(profile: Profile, need: Callable[[Profile], int | None], free: int) -> Iterator[Remedy]:
-    """Changes of a llama-server profile with which it needs no more than `free` bytes."""
+def _smaller(profile: Profile, need: Need, free: Sequence[int]) -> Iterator[Remedy]:
+    """Changes of a llama-server profile with which it needs no more than `free` bytes of each card."""
     if profile.engine is not Engine.LLAMA_SERVER:
         return
     stated, plain = need(profile), need(msgspec.structs.replace(profile, need=None))
-    if stated is None or plain is None:
+    if not stated or not plain:
         return
     # A profile that states more than the header tells knows something that a shorter context does not change.
-    room = free - (stated - plain)
+    room = [card - (more - less) for card, more, less in zip(free, stated, plain, strict=True)]
 
     def fits(remedy: Remedy) -> bool:
         wanted = need(changed(profile, remedy))
-        return wanted is not None and wanted <= room
+        return bool(wanted) and all(part <= card for part, card in zip(wanted, room, strict=True))
 
     # Steps below the asked context that fit: the shorter, the less, so the longest one is found by halving.
     low, high = _SHORTEST // _STEP - 1, (profile.context - 1) // _STEP

@@ -30,7 +30,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -60,6 +60,11 @@ LAUNCH_S: Mapping[Mode, float] = MappingProxyType({Mode.LLAMA: 0.002, Mode.GRAPH
 
 DROP = 0.5
 """Share of the baseline below which the speed has dropped."""
+
+EXCHANGE_S = 0.015
+"""Seconds per token that vLLM's cards may take to exchange their parts of a layer, twice in each of up to 80 layers, at
+0.1 ms each over PCIe: an estimate, no two cards were measured with vLLM. Layers of their own exchange once: nothing.
+"""
 
 _EXPERTS = "_exps."  # tensors of all experts in one (llama-arch.cpp); shared experts are `_shexp`, and always read
 _BLOCK = re.compile(r"blk\.(\d+)\.")
@@ -131,7 +136,7 @@ def gguf_read_bytes(model: GgufModel) -> int | None:
     All weights on the card, but for experts that a token does not ask and layers that only guess further tokens. The
     input table is not on the card and the copy of a tied one is, as output layer (reference llama-server §7).
     """
-    if model.split_count > 1:
+    if not model.is_whole:
         return None
     layers = model.block_count - _number(model, "nextn_predict_layers")
     size = model.weights_on_gpu
@@ -150,12 +155,14 @@ def gguf_read_bytes(model: GgufModel) -> int | None:
     return size - experts + experts * used // count
 
 
-def vllm_read_bytes(loaded: int, config: str | None, extra_args: tuple[str, ...] = ()) -> int | None:
-    """Bytes that one token reads in vLLM: what was loaded, less the input table. None where that cannot be told: a
-    mixture of experts, a model with an image or audio part, a config that does not say whether the table is tied.
+def vllm_read_bytes(loaded: int, config: str | None, extra_args: tuple[str, ...] = (), cards: int = 1) -> int | None:
+    """Bytes that one token reads of each card in vLLM: what was loaded, less the input table. None where that cannot be
+    told: a mixture of experts, a model with an image or audio part, a config that does not say whether the table is
+    tied.
 
     Args:
-        loaded: bytes, from `Model loading took … GiB` of the log; a tied table is in it once, and is read.
+        cards: over how many the model is spread; the input table is as well.
+        loaded: bytes on one card, from `Model loading took … GiB` of the log; a tied table is in it once, and is read.
         config: text of the model's `config.json`; None if it cannot be read.
         extra_args: of the profile.
     """
@@ -171,32 +178,57 @@ def vllm_read_bytes(loaded: int, config: str | None, extra_args: tuple[str, ...]
     if tied is not False or type(vocabulary) is not int or type(hidden) is not int:
         return None
     wide = any(arg.removeprefix("--dtype=") in ("float", "float32") for arg in extra_args)
-    size = loaded - vocabulary * hidden * _EMBEDDING_WIDTH * (2 if wide else 1)
+    size = loaded - vocabulary * hidden * _EMBEDDING_WIDTH * (2 if wide else 1) // cards
     return size if 0 < size < loaded else None
 
 
 def yardstick_of(
-    profile: Profile, model: GgufModel | None, facts: LogFacts, config: str | None, card: GpuSnapshot | None
+    profile: Profile, model: GgufModel | None, facts: LogFacts, config: str | None, cards: tuple[GpuSnapshot, ...]
 ) -> Yardstick | None:
-    """What a run's speed is held against; None where bandwidth or bytes per token are not known."""
+    """What a run's speed is held against; None where bandwidth or bytes per token are not known.
+
+    Cards with layers of their own (llama-server) read one after the other, and their times add up. Cards with a part of
+    each layer (vLLM) read at once: the log names what one of them holds, and the slowest is waited for.
+    """
     read_bytes = gguf_read_bytes(model) if model else None
     if facts.weights is not None and not profile.sees_images:
-        read_bytes = vllm_read_bytes(facts.weights, config, profile.extra_args)
-    bandwidth = card.bandwidth() if card else None
-    if not read_bytes or not bandwidth:
+        read_bytes = vllm_read_bytes(facts.weights, config, profile.extra_args, len(profile.gpus))
+    bandwidths = [found for card in cards if (found := card.bandwidth())]
+    if not read_bytes or not bandwidths or len(bandwidths) < len(cards):
         return None
-    return Yardstick(read_bytes, bandwidth, LAUNCH_S[mode_of(profile)])
+    if facts.weights is not None:
+        bandwidth, exchange_s = min(bandwidths), EXCHANGE_S if len(cards) > 1 else 0.0
+    else:
+        bandwidth, exchange_s = one_after_the_other(_parts(profile, facts), bandwidths), 0.0
+    return Yardstick(read_bytes, bandwidth, LAUNCH_S[mode_of(profile)] + exchange_s)
 
 
-def speed_key(profile: Profile, model: GgufModel | None, facts: LogFacts, card: GpuSnapshot | None) -> SpeedKey | None:
+def _parts(profile: Profile, facts: LogFacts) -> list[int]:
+    """Bytes of weights on each card by the log; alike where it does not tell."""
+    sizes = [device.model or 0 for name in profile.devices if (device := facts.devices.get(name))]
+    return sizes if len(sizes) == len(profile.devices) and all(sizes) else [1] * len(profile.devices)
+
+
+def one_after_the_other(parts: Sequence[int], bandwidths: Sequence[float]) -> float:
+    """The bandwidth of cards that read their parts in turn: all bytes by the sum of the times."""
+    if len(bandwidths) == 1:
+        return bandwidths[0]
+    return sum(parts) / sum(part / bandwidth for part, bandwidth in zip(parts, bandwidths, strict=True))
+
+
+def speed_key(
+    profile: Profile, model: GgufModel | None, facts: LogFacts, cards: tuple[GpuSnapshot, ...]
+) -> SpeedKey | None:
     """What a run's speed may be compared under; None where a part of it is not known."""
-    if card is None or not card.uuid or card.driver is None or facts.version is None:
+    driver = cards[0].driver if cards else None
+    if driver is None or not all(card.uuid for card in cards) or facts.version is None:
         return None
     size = model.weights_total if model else facts.weights  # another file under the same name is another model
     parts = (profile.model, profile.context, profile.parallel, profile.kv_type, profile.extra_args, size)
     fingerprint = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
     mode = mode_of(profile).value
-    return SpeedKey(profile.id, fingerprint, profile.engine.value, facts.version, card.driver, card.uuid, mode)
+    uuids = "+".join(card.uuid for card in cards)
+    return SpeedKey(profile.id, fingerprint, profile.engine.value, facts.version, driver, uuids, mode)
 
 
 def _number(model: GgufModel, key: str) -> int:

@@ -15,10 +15,30 @@ from typing import TypeVar
 from kotaro_bridge.domain.command import build_command, device_question
 from kotaro_bridge.domain.engine_log import Engine
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
-from kotaro_bridge.domain.gate import UNASKED, Check, CheckId, GateFacts, GateReport, Gpus, Need, Status, judge
+from kotaro_bridge.domain.gate import (
+    UNASKED,
+    Check,
+    CheckId,
+    GateFacts,
+    GateReport,
+    Gpus,
+    Need,
+    Status,
+    free_per_card,
+    judge,
+)
 from kotaro_bridge.domain.gguf import GgufModel, read_gguf, read_projector
-from kotaro_bridge.domain.gpu import GpuCounters, card_at
-from kotaro_bridge.domain.plan import GgufPlanned, budget_needs, free_needed, plan, request_of, vllm_utilization
+from kotaro_bridge.domain.gpu import GpuCounters, cards_at
+from kotaro_bridge.domain.plan import (
+    RESERVE_BYTES,
+    GgufPlanned,
+    budget_needs,
+    free_needed,
+    plan,
+    request_of,
+    stated_card,
+    vllm_utilization,
+)
 from kotaro_bridge.domain.ports import EngineCommand, Launcher, TargetFacts
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.remedy import Remedy, at_gate
@@ -40,7 +60,8 @@ class Clearance:
 
     Args:
         command: the engine's command.
-        used_before, shared_before: bytes in use on the card, and of shared GPU memory, just before the start.
+        used_before: bytes in use on each of the profile's cards just before the start; empty where not known.
+        shared_before: bytes of shared GPU memory then.
         model: the model's header, where it has one.
         counters_before: the whole reading that `shared_before` is of.
         memory, swap: bytes of RAM and swap that the target has in all; None where it did not say.
@@ -48,7 +69,7 @@ class Clearance:
     """
 
     command: EngineCommand
-    used_before: int | None
+    used_before: tuple[int, ...]
     shared_before: int | None
     model: GgufModel | None
     counters_before: GpuCounters | None = None
@@ -64,13 +85,14 @@ class GateResult:
     Args:
         clearance: only if the report is ok.
         remedies: what would let a refused start pass, the best first.
-        need: bytes of VRAM that a start of a changed profile would be held against, None if that is not known.
+        need: bytes of VRAM per card that a start of a changed profile would be held against, empty if that is not
+            known.
     """
 
     report: GateReport
     clearance: Clearance | None
     remedies: tuple[Remedy, ...] = ()
-    need: Callable[[Profile], int | None] = lambda _: None
+    need: Callable[[Profile], tuple[int, ...]] = lambda _: ()
 
 
 class Gatekeeper:
@@ -147,36 +169,42 @@ class Gatekeeper:
         late = _answer(self._machine.gpu.snapshot)
         counters = self._machine.counters.read()
         target_gpus = target.result()
-        command = _answer(partial(self._command, profile, target_gpus))
-        card = card_at(late, profile.gpu) if isinstance(late, tuple) else None
+        cards = cards_at(late, profile.gpus) if isinstance(late, tuple) else ()
         facts = GateFacts(
-            gpu=profile.gpu,
+            gpus=profile.gpus,
             local=profile.is_local,
-            arguments=command if isinstance(command, Problem) else None,
             driver=driver.result(),
             driver_late=late,
             wsl=probed if isinstance(probed, Problem) and not profile.is_local else wsl_answer,
             target=target_gpus,
             engine=target_facts.engine(probed, profile),
-            engine_gpu=target_facts.engine_gpu(probed, profile, card),
+            engine_gpu=target_facts.engine_gpu(probed, profile, cards),
             configs=target_facts.configs(probed, profile),
             model=next((fact for fact in (model, projector) if isinstance(fact, Problem)), size),
             port=profile.port,
             port_windows_free=port_here,
             port_target_free=target_facts.port(probed, profile, port_here),
             forwarding=forwarding,
-            need=need,
+        )
+        spread = _answer(partial(_spread, profile, need, model, probed, free_per_card(facts)))
+        layers = spread.layers if isinstance(spread, _Spread) else ()
+        command = _answer(partial(self._command, profile, target_gpus, layers))
+        facts = replace(
+            facts,
+            arguments=command if isinstance(command, Problem) else None,
+            need=spread.need if isinstance(spread, _Spread) else spread,
         )
         report = judge(facts)
-        needed = partial(self._needed, model, probed)
+        needed = partial(self._needed, model, probed, report.free)
         if not report.ok or isinstance(command, Problem):
             return self._refused(profile, facts, report, counters, needed)
         shared = counters.shared if counters else None
-        used = card.used if card else None
+        used = [card.used for card in cards if card.used is not None]
         header = model if isinstance(model, GgufModel) else None
         memory, swap = (probed.memory, probed.swap) if isinstance(probed, TargetFacts) else (None, None)
         vision = projector if isinstance(projector, int) else None
-        clearance = Clearance(command, used, shared, header, counters, memory, swap, vision)
+        before = tuple(used) if len(used) == len(cards) else ()
+        clearance = Clearance(command, before, shared, header, counters, memory, swap, vision)
         return GateResult(report, clearance, need=needed)
 
     def _refused(
@@ -185,7 +213,7 @@ class Gatekeeper:
         facts: GateFacts,
         report: GateReport,
         counters: GpuCounters | None,
-        needed: Callable[[Profile], int | None],
+        needed: Callable[[Profile], tuple[int, ...]],
     ) -> GateResult:
         """Who is in the way, and what would help. Asked only now: a start that passes does not wait for it."""
         others = self._holders.others(profile)
@@ -248,22 +276,28 @@ class Gatekeeper:
         return stated if stated.vram >= computed else Need(computed, "header")
 
     @staticmethod
-    def _needed(model: GgufModel | Problem | None, probed: TargetFacts | Problem, profile: Profile) -> int | None:
-        """Bytes of VRAM for the same model in another profile."""
-        found = Gatekeeper._need(profile, model, probed)
-        return found.vram if isinstance(found, Need) else None
+    def _needed(
+        model: GgufModel | Problem | None, probed: TargetFacts | Problem, free: tuple[int, ...], profile: Profile
+    ) -> tuple[int, ...]:
+        """Bytes of VRAM per card for the same model in another profile."""
+        found = _answer(partial(_spread, profile, Gatekeeper._need(profile, model, probed), model, probed, free))
+        if not isinstance(found, _Spread) or not isinstance(found.need, Need):
+            return ()
+        return found.need.per_card or (found.need.vram,)
 
-    def _command(self, profile: Profile, target: Gpus | Problem) -> EngineCommand:
+    def _command(self, profile: Profile, target: Gpus | Problem, layers: tuple[int, ...]) -> EngineCommand:
         utilization = None
         budget = profile.stated_need
         if profile.engine is Engine.VLLM and budget and isinstance(target, tuple):
-            gpu = card_at(target, profile.gpu)
+            cards = cards_at(target, profile.gpus)
             # The engine's total leaves out what the driver reserves: free and used together (captures: 81,079 of
             # 81,559 MiB). A budget beyond the card is the VRAM check's business; the argument just has to be a share.
-            if gpu is not None and gpu.free is not None and gpu.used is not None:
-                total = gpu.free + gpu.used
-                utilization = vllm_utilization(min(budget, total), total)
-        return build_command(profile, utilization=utilization)
+            totals = [gpu.free + gpu.used for gpu in cards if gpu.free is not None and gpu.used is not None]
+            if totals and len(totals) == len(cards):
+                # One share for all cards: the smallest has to grant its part of the budget.
+                total = min(totals)
+                utilization = vllm_utilization(min(-(-budget // len(cards)), total), total)
+        return build_command(profile, utilization=utilization, layers=layers)
 
     def _forwarding(self) -> bool | None:
         """`localhostForwarding` as WSL will read it; None where the networking mode does not use it (reference
@@ -296,6 +330,42 @@ class BlockCache:
             self._start, self._data = offset, self._read_at(offset, max(size, self._block))
         begin = offset - self._start
         return self._data[begin : begin + size]
+
+
+@dataclass(frozen=True, slots=True)
+class _Spread:
+    """What a start needs of each card, and llama-server's layers on each; none for one card."""
+
+    need: Need | Problem
+    layers: tuple[int, ...] = ()
+
+
+def _spread(
+    profile: Profile,
+    need: Need | Problem,
+    model: GgufModel | Problem | None,
+    probed: TargetFacts | Problem,
+    free: tuple[int, ...],
+) -> _Spread:
+    """A need over the profile's cards: layers by free memory for llama-server, like parts for vLLM, whose tensor
+    parallel cuts every layer. Raises ProblemError for more cards than layers.
+    """
+    count = len(profile.gpus)
+    if count == 1 or isinstance(need, Problem):
+        return _Spread(need)
+    if profile.engine is Engine.VLLM and profile.stated_need:
+        each = budget_needs(-(-profile.stated_need // count))
+        return _Spread(Need(each * count, need.source, (each,) * count))
+    if not isinstance(model, GgufModel) or not free:
+        return _Spread(replace(need, per_card=(-(-need.vram // count),) * count))
+    projector = max(0, probed.projector or 0) if isinstance(probed, TargetFacts) else 0
+    cards = tuple(replace(stated_card(size), reserve=RESERVE_BYTES) for size in free)
+    found = plan(GgufPlanned(model, projector), request_of(profile), cards)
+    computed = [part + RESERVE_BYTES for part in found.per_card]
+    # A profile that states more than the plan computes knows something of all cards.
+    more = max(0, -(-((profile.stated_need or 0) - sum(computed)) // count))
+    per_card = tuple(part + more for part in computed)
+    return _Spread(Need(sum(per_card), need.source, per_card), found.layers)
 
 
 def _has_header(profile: Profile) -> bool:

@@ -52,7 +52,7 @@ class Holders:
 
     def others(self, profile: Profile) -> tuple[Serving, ...]:
         """Runs of ours on the same card, but for the profile's own."""
-        return tuple(s for s in self._serving() if s.profile.id != profile.id and s.profile.gpu == profile.gpu)
+        return tuple(s for s in self._serving() if s.profile.id != profile.id and profile.shares_card(s.profile))
 
     def find(
         self, profile: Profile | None, others: tuple[Serving, ...], counters: GpuCounters | None, *, wsl: bool

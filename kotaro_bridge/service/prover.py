@@ -12,9 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from kotaro_bridge.domain.engine_log import Engine, LogFacts
-from kotaro_bridge.domain.errors import Problem, ProblemError, problem
-from kotaro_bridge.domain.gpu import GpuSnapshot, card_at
+from kotaro_bridge.domain.engine_log import DeviceFacts, Engine, LogFacts
+from kotaro_bridge.domain.errors import Param, Problem, ProblemError, problem
+from kotaro_bridge.domain.gpu import GpuSnapshot, cards_at
 from kotaro_bridge.domain.kv_cache import cache_bytes, context_shape
 from kotaro_bridge.domain.other_programs import explained
 from kotaro_bridge.domain.ports_http import EngineHttp
@@ -49,12 +49,20 @@ _LATER_PAUSE_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """Outcome: `problem` is None if everything is there and says GPU."""
+    """Outcome: `problem` is None if everything is there and says GPU.
+
+    Args:
+        vram_taken: bytes by which VRAM grew, of all cards together; per_card: of each. None and empty where not known.
+    """
 
     judgement: Judgement
     problem: Problem | None = None
     speed: Speed | None = None
-    vram_taken: int | None = None
+    per_card: tuple[int, ...] = ()
+
+    @property
+    def vram_taken(self) -> int | None:
+        return sum(self.per_card) if self.per_card else None
 
 
 def reason_problem(reason: Reason) -> Problem:
@@ -73,9 +81,13 @@ def log_problem(judgement: Judgement) -> Problem | None:
 
 @dataclass(frozen=True, slots=True)
 class _Memory:
-    """What the machine says of the run's memory. `doubt`: what is no proof alone, but makes a slow run a failed one."""
+    """What the machine says of the run's memory. `doubt`: what is no proof alone, but makes a slow run a failed one.
 
-    taken: int | None
+    Args:
+        taken: bytes by which VRAM grew on each card; empty where that says nothing.
+    """
+
+    taken: tuple[int, ...]
     failed: Problem | None
     doubt: Problem | None = None
 
@@ -125,7 +137,7 @@ class Prover:
                 return Proof(judgement, failed)
             measured = None
             if not (again and self._speedometer.works(profile, http)):
-                measured = self._speedometer.measure(profile, clearance.model, facts, http, self._card(profile.gpu))
+                measured = self._speedometer.measure(profile, clearance.model, facts, http, self._cards(profile.gpus))
             memory = self._in_time(
                 again, lambda: self._memory(profile, clearance, facts, again), lambda found: found.failed is None
             )
@@ -173,21 +185,27 @@ class Prover:
         return _Memory(grown.taken, spill.failed or grown.failed, spill.doubt or grown.doubt)
 
     def _growth(self, profile: Profile, clearance: Clearance, facts: LogFacts, again: bool) -> _Memory:
-        """VRAM must have grown by what the log claims. Growth alone proves nothing: a server on the CPU took 527
-        MiB.
+        """The VRAM of each card must have grown by what the log claims of it. Growth alone proves nothing: a server on
+        the CPU took 527 MiB.
         """
-        used = self.used(profile.gpu)
-        claimed = claimed_bytes(facts)
-        before = 0 if again else clearance.used_before
-        if used is None or before is None or claimed is None:
-            return _Memory(None, problem("proof.growth_unknown"))
-        grown = used - before
-        taken = None if again else grown
-        figures = {"grown_bytes": max(0, grown), "claimed_bytes": claimed}
-        if grown < claimed - GROWTH_SLACK:
-            return _Memory(taken, problem("proof.growth_short", **figures))
+        used = self.used(profile.gpus)
+        claims = claimed_bytes(facts, profile.devices)
+        before = tuple(0 for _ in used) if again else clearance.used_before
+        if not used or not before or not claims:
+            return _Memory((), problem("proof.growth_unknown"))
+        grown = tuple(now - then for now, then in zip(used, before, strict=True))
+        taken = () if again else grown
+        # Of several cards the one that is furthest below its claim.
+        worst = max(range(len(grown)), key=lambda position: claims[position] - grown[position])
+        figures: dict[str, Param] = {"grown_bytes": max(0, grown[worst]), "claimed_bytes": claims[worst]}
+        short, slow = "proof.growth_short", "proof.slow_and_short"
+        if len(grown) > 1:
+            short, slow = "proof.growth_short_on_card", "proof.slow_and_short_on_card"
+            figures["card"] = profile.gpus[worst]
+        if grown[worst] < claims[worst] - GROWTH_SLACK:
+            return _Memory(taken, problem(short, **figures))
         # With its CUDA context a run whose memory is all there is never below its claim: the slack is in use.
-        return _Memory(taken, None, problem("proof.slow_and_short", **figures) if grown < claimed else None)
+        return _Memory(taken, None, problem(slow, **figures) if grown[worst] < claims[worst] else None)
 
     def _spill(self, profile: Profile, clearance: Clearance, facts: LogFacts, again: bool) -> _Memory:
         """Shared GPU memory may rise by the pinned buffers that the log names and an allowance. The lowest of up to
@@ -199,7 +217,7 @@ class Prover:
         """
         before = clearance.shared_before
         if profile.is_local and before is None:
-            return _Memory(None, None)  # Linux owns the card: no driver there backs CUDA memory with system RAM
+            return _Memory((), None)  # Linux owns the card: no driver there backs CUDA memory with system RAM
         allowed = shared_allowed(facts)
         rises: list[int] = []
         others = 0
@@ -208,51 +226,62 @@ class Prover:
                 self._sleep(_SHARED_PAUSE_S)
             counters = self._machine.counters.read()
             if counters is None or counters.shared is None or before is None:
-                return _Memory(None, problem("proof.shared_unknown"))
+                return _Memory((), problem("proof.shared_unknown"))
             others = explained(clearance.counters_before, counters) if clearance.counters_before else 0
             rises.append(counters.shared - before - (others if again else 0))
         rise = min(rises)
         figures = {"rise_bytes": rise, "allowed_bytes": allowed}
         if rise > allowed >= rise - others and not again:
-            return _Memory(None, problem("proof.spill_unclear", **figures, others_bytes=others))
+            return _Memory((), problem("proof.spill_unclear", **figures, others_bytes=others))
         if rise > allowed:
-            return _Memory(None, problem("proof.spill", **figures))
+            return _Memory((), problem("proof.spill", **figures))
         doubtful = rise > allowed - SHARED_ALLOWANCE // 2
-        return _Memory(None, None, problem("proof.slow_and_spilled", **figures) if doubtful else None)
+        return _Memory((), None, problem("proof.slow_and_spilled", **figures) if doubtful else None)
 
-    def vram_left(self, index: int, before: int | None, at_end: int | None, taken: int | None) -> Problem | None:
-        """What is left of a run on a card. None if it is as free as before the start, or if what the run had taken
+    def vram_left(
+        self, indices: tuple[int, ...], before: tuple[int, ...], at_end: tuple[int, ...], taken: tuple[int, ...]
+    ) -> Problem | None:
+        """What is left of a run on its cards. None if each is as free as before the start, or if what the run had taken
         came back, whatever other programs took meanwhile.
 
         Args:
-            before, at_end: bytes in use just before the start, and when the end began.
-            taken: bytes that the run had taken. None where not known.
+            before, at_end: bytes in use on each card just before the start, and when the end began.
+            taken: bytes that the run had taken of each. Empty where not known.
         """
-        if before is None:
+        if not before:
             return None
-        allowed = before + FREED_SLACK
-        if at_end is not None and taken is not None:
-            allowed = max(allowed, at_end - round(taken * FREED_SHARE))
+        allowed = [each + FREED_SLACK for each in before]
+        if at_end and taken:
+            back = (end - round(share * FREED_SHARE) for end, share in zip(at_end, taken, strict=True))
+            allowed = [max(pair) for pair in zip(allowed, back, strict=True)]
         deadline = time.monotonic() + self._freed_s
-        while (used := self.used(index)) is None or used > allowed:
+        while not (used := self.used(indices)) or any(now > most for now, most in zip(used, allowed, strict=True)):
             if time.monotonic() >= deadline:
-                if used is None:
-                    return problem("stop.vram_unknown")
-                return problem("stop.vram_left", before_bytes=before, used_bytes=used)
+                return self._left(indices, before, allowed, used)
             time.sleep(_FREED_POLL_S)
         return None
 
-    def used(self, index: int) -> int | None:
-        """Bytes in use on a card now; None if the driver does not tell."""
-        card = self._card(index)
-        return card.used if card else None
+    @staticmethod
+    def _left(indices: tuple[int, ...], before: tuple[int, ...], allowed: list[int], used: tuple[int, ...]) -> Problem:
+        if not used:
+            return problem("stop.vram_unknown")
+        worst = max(range(len(used)), key=lambda position: used[position] - allowed[position])
+        figures = {"before_bytes": before[worst], "used_bytes": used[worst]}
+        if len(used) > 1:
+            return problem("stop.vram_left_on_card", **figures, card=indices[worst])
+        return problem("stop.vram_left", **figures)
 
-    def _card(self, index: int) -> GpuSnapshot | None:
+    def used(self, indices: tuple[int, ...]) -> tuple[int, ...]:
+        """Bytes in use on each of these cards now; empty if the driver does not tell of all."""
+        used = [card.used for card in self._cards(indices) if card.used is not None]
+        return tuple(used) if len(used) == len(indices) else ()
+
+    def _cards(self, indices: tuple[int, ...]) -> tuple[GpuSnapshot, ...]:
         try:
             gpus = self._machine.gpu.snapshot()
         except ProblemError:
-            return None
-        return card_at(gpus, index)
+            return ()
+        return cards_at(gpus, indices)
 
 
 def _too_slow(measured: Measured, doubt: Problem | None) -> Problem | None:
@@ -268,9 +297,9 @@ def expectation(profile: Profile, clearance: Clearance) -> Expectation:
     """What the engine's log has to show, from the model's own header."""
     model = clearance.model
     if model is None:
-        return Expectation(devices=("CUDA0",), n_ctx=profile.context, vision=profile.sees_images)
+        return Expectation(devices=profile.devices, n_ctx=profile.context, vision=profile.sees_images)
     return Expectation(
-        devices=("CUDA0",),
+        devices=profile.devices,
         weights_on_gpu_bytes=model.weights_on_gpu,
         kv_bytes=cache_bytes(model, context_shape(profile)),
         n_ctx=profile.context,
@@ -286,11 +315,16 @@ def shared_allowed(facts: LogFacts) -> int:
     return (facts.pinned_host or 0) + SHARED_ALLOWANCE
 
 
-def claimed_bytes(facts: LogFacts) -> int | None:
-    """Bytes that the engine says it put on the GPU; None if the log does not tell. The CUDA context comes on top."""
+def claimed_bytes(facts: LogFacts, devices: tuple[str, ...]) -> tuple[int, ...]:
+    """Bytes that the engine says it put on each of its devices; empty if the log does not tell. The CUDA context comes
+    on top. vLLM's parts are alike: each card has its part of every layer and as much KV cache as the others.
+    """
     if facts.weights is not None:
-        return facts.weights + max(0, facts.available_kv or 0) + (facts.graphs or 0)
-    return gpu_sum(facts, ("model", "kv", "compute"))
+        claimed = facts.weights + max(0, facts.available_kv or 0) + (facts.graphs or 0)
+        return (claimed,) * len(devices)
+    found = [facts.devices.get(name, DeviceFacts()) for name in devices]
+    parts = [[size for size in (each.model, each.kv, each.compute) if size is not None] for each in found]
+    return tuple(sum(sizes) for sizes in parts) if all(parts) else ()
 
 
 def gpu_sum(facts: LogFacts, parts: tuple[str, ...]) -> int | None:

@@ -6,7 +6,7 @@ Owns the facts that the rules of `domain/remedy.py` are asked with after a failu
 from __future__ import annotations
 
 from kotaro_bridge.domain.errors import Problem, ProblemError
-from kotaro_bridge.domain.gpu import card_at
+from kotaro_bridge.domain.gpu import cards_at
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.remedy import Remedy, after_failure
 from kotaro_bridge.service.machine import Machine
@@ -19,5 +19,5 @@ def remedies_for(machine: Machine, profile: Profile, session: Session, why: Prob
         gpus = machine.gpu.snapshot()
     except ProblemError:
         gpus = ()
-    card = card_at(gpus, profile.gpu)
-    return after_failure(profile, why, session.need, card.free if card else None)
+    frees = [card.free for card in cards_at(gpus, profile.gpus) if card.free is not None]
+    return after_failure(profile, why, session.need, tuple(frees) if len(frees) == len(profile.gpus) else ())

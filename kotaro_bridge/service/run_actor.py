@@ -153,7 +153,7 @@ class RunActor:
     def _moved(self) -> bool:
         """True if the log moved or VRAM grew since this was asked last: 20 GB from a Windows drive take their time."""
         session = self._session
-        lines, used = session.log.lines if session.log else 0, self._context.prover.used(self.profile.gpu) or 0
+        lines, used = session.log.lines if session.log else 0, sum(self._context.prover.used(self.profile.gpus))
         grown = used > session.vram_seen + _VRAM_STEP
         moved = grown or lines != session.lines_seen
         session.lines_seen, session.vram_seen = lines, used if grown else session.vram_seen
@@ -200,7 +200,7 @@ class RunActor:
 
     def _note_used(self, session: Session) -> None:
         """What is in use when the end begins, and how much of the run Windows has moved off the card by then."""
-        session.used_at_end = self._context.prover.used(self.profile.gpu)
+        session.used_at_end = self._context.prover.used(self.profile.gpus)
         counters, clearance = self._context.machine.counters.read(), session.clearance
         shared, before = counters.shared if counters else None, clearance.shared_before if clearance else None
         session.moved_at_end = max(0, shared - before) if shared is not None and before is not None else 0
@@ -297,7 +297,7 @@ class RunActor:
         if clearance is None or not self._is_in(session, {Phase.LAUNCHING}):
             return rs.Confirmed(generation, None)  # ended before its turn came: nothing was spawned
         session.first_line = self.ring.since(0, 0).cursor
-        session.vram_seen = clearance.used_before or 0
+        session.vram_seen = sum(clearance.used_before)
         session.http = self._context.machine.http(profile)
         session.log = RunLog(
             profile.engine,
@@ -357,7 +357,7 @@ class RunActor:
         if self._is_in(session, {Phase.PROVING}):  # else the log has said more meanwhile, and its last word stands
             session.judgement, session.speed = proof.judgement, proof.speed or session.speed
         if not session.proved:
-            session.vram_taken = proof.vram_taken
+            session.vram_taken, session.taken_per_card = proof.vram_taken, proof.per_card
         session.proved = session.proved or proof.problem is None
         if proof.problem is not None and proof.problem.code == "proof.no_answer":
             # Where the engine has died under the request, its end is on the way, says why, and then comes first.
@@ -371,10 +371,10 @@ class RunActor:
             return rs.Confirmed(session.generation, problem("stop.processes_left", pids=", ".join(map(str, left))))
         if why := self._run.cause or self._run.problem:
             session.remedies = remedies_for(self._context.machine, self.profile, session, why)
-        before = session.clearance.used_before if session.clearance else None
-        prover = self._context.prover
-        taken = None if session.vram_taken is None else max(0, session.vram_taken - session.moved_at_end)
-        left_over = prover.vram_left(self.profile.gpu, before, session.used_at_end, taken)
+        before = session.clearance.used_before if session.clearance else ()
+        # Of which card Windows moved memory off is not known: it counts for each.
+        taken = tuple(max(0, each - session.moved_at_end) for each in session.taken_per_card)
+        left_over = self._context.prover.vram_left(self.profile.gpus, before, session.used_at_end, taken)
         return rs.Confirmed(session.generation, left_over)
 
 

@@ -57,8 +57,9 @@ class Session:
         proved: a proof has passed; a later one cannot go by what was in use before the start.
         exited: the engine ended (by itself, or after it was told to).
         end_told: an end has been put to the run.
-        used_at_end: bytes in use on the card when the end began; moved_at_end: bytes by which shared GPU memory had
-            risen by then, which are no longer on the card.
+        taken_per_card: bytes by which the memory of each card had grown when it was proved; empty where not known.
+        used_at_end: bytes in use on each card when the end began, empty where not known; moved_at_end: bytes by which
+            shared GPU memory had risen by then, which are no longer on the card.
         remedies: what would let a refused or failed start work; need: see `GateResult`.
         lines_seen, vram_seen: log lines, and the most VRAM in use, when it was last asked whether loading moves.
     """
@@ -73,13 +74,14 @@ class Session:
     judgement: Judgement | None = None
     speed: Speed | None = None
     vram_taken: int | None = None
-    used_at_end: int | None = None
+    taken_per_card: tuple[int, ...] = ()
+    used_at_end: tuple[int, ...] = ()
     moved_at_end: int = 0
     first_line: int = 0
     proved: bool = False
     exited: bool = False
     end_told: threading.Event = field(default_factory=threading.Event)
     remedies: tuple[Remedy, ...] = ()
-    need: Callable[[Profile], int | None] = lambda _: None
+    need: Callable[[Profile], tuple[int, ...]] = lambda _: ()
     lines_seen: int = 0
     vram_seen: int = 0

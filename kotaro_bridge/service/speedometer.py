@@ -73,7 +73,12 @@ class Speedometer:
         self._turn = threading.Lock()
 
     def measure(
-        self, profile: Profile, model: GgufModel | None, facts: LogFacts, http: EngineHttp, card: GpuSnapshot | None
+        self,
+        profile: Profile,
+        model: GgufModel | None,
+        facts: LogFacts,
+        http: EngineHttp,
+        cards: tuple[GpuSnapshot, ...],
     ) -> Measured | None:
         """The first measurement; None if the answer was too short to tell, or where the engine kept us waiting because
         it answers others. Raises ProblemError without an answer.
@@ -90,8 +95,8 @@ class Speedometer:
         if tokens_per_s is None:
             return None
         config = self._config(profile) if model is None else None
-        yardstick = yardstick_of(profile, model, facts, config, card)
-        key = speed_key(profile, model, facts, card)
+        yardstick = yardstick_of(profile, model, facts, config, cards)
+        key = speed_key(profile, model, facts, cards)
         baseline = self._machine.speeds.baseline(key) if key else None
         return Measured(rated(tokens_per_s, yardstick, baseline), yardstick, key)
 
@@ -129,7 +134,7 @@ class Speedometer:
             return first
         if self._idle(profile, http):
             again = self._warm_up(profile, http) or 0.0
-            if self._idle(profile, http) and not self._card_busy(profile.gpu):
+            if self._idle(profile, http) and not self._card_busy(profile.gpus):
                 best = max(first.speed.tokens_per_s, again)
                 return replace(first, speed=rated(best, first.yardstick, first.speed.baseline))
         return replace(first, speed=replace(first.speed, slow=False), counts=False)
@@ -154,14 +159,14 @@ class Speedometer:
             if mine:
                 self._turn.release()
 
-    def _card_busy(self, index: int) -> bool:
-        """True if the card has work while the engine has none; False where the driver does not tell."""
+    def _card_busy(self, indices: tuple[int, ...]) -> bool:
+        """True if one of the cards has work while the engine has none; False where the driver does not tell."""
         self._sleep(_CARD_S)
         try:
             gpus = self._machine.gpu.snapshot()
         except ProblemError:
             return False
-        return any((gpu.utilization or 0.0) >= _CARD_BUSY for gpu in gpus if gpu.index == index)
+        return any((gpu.utilization or 0.0) >= _CARD_BUSY for gpu in gpus if gpu.index in indices)
 
     def _idle(self, profile: Profile, http: EngineHttp) -> bool:
         """True as soon as the engine serves nobody; our own request, which we left, may last another token."""

@@ -29,15 +29,15 @@ def engine(probed: TargetFacts | Problem, profile: Profile) -> str | Problem:
     return problem(code, path=profile.executable, engine=profile.engine.value)
 
 
-def engine_gpu(probed: TargetFacts | Problem, profile: Profile, card: GpuSnapshot | None) -> str | Problem:
-    """Name of the device that the engine itself lists."""
+def engine_gpu(probed: TargetFacts | Problem, profile: Profile, cards: tuple[GpuSnapshot, ...]) -> str | Problem:
+    """Names of the devices that the engine itself lists, for the profile's cards."""
     if isinstance(probed, Problem):
         return UNASKED
     if not probed.engine:
         return problem("gate.engine_unasked.unknown")
     if probed.devices is None:
         return _untold("devices")
-    return judge_devices(profile.engine, probed.devices, card, profile.executable)
+    return judge_devices(profile.engine, probed.devices, cards, len(profile.gpus), profile.executable)
 
 
 def configs(probed: TargetFacts | Problem, profile: Profile) -> tuple[ConfigFile, ...] | Problem | None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from kotaro_bridge.domain import run_state as rs
 from kotaro_bridge.domain.errors import Problem, ProblemError
-from kotaro_bridge.domain.gpu import GpuCounters, GpuSnapshot, card_at
+from kotaro_bridge.domain.gpu import GpuCounters, GpuSnapshot, cards_at
 from kotaro_bridge.domain.metrics import LlamaRates, Rates, VllmRates, rates_of
 from kotaro_bridge.domain.run_state import Phase
 from kotaro_bridge.domain.run_view import Notice, PhaseChanged, RunView, Sample, Throughput
@@ -200,8 +200,8 @@ class Telemetry:
     def _judge(self, serving: _Serving, reading: _Reading, *, alone: bool) -> None:
         """Let the watch judge a sample, and do what it found."""
         actor, view, run = serving.actor, serving.view, serving.run
-        card = card_at(reading.gpus, actor.profile.gpu)
-        seen = Seen(self._clock(), card, reading.lost, reading.counters, serving.rates, alone)
+        cards = cards_at(reading.gpus, actor.profile.gpus)
+        seen = Seen(self._clock(), cards, reading.lost, reading.counters, serving.rates, alone)
         clearance = actor.clearance
         if run.watch is None:
             held_to = terms(actor.profile, clearance, view) if clearance else None
@@ -239,4 +239,4 @@ class Telemetry:
 
 def _share_card(one: RunActor, other: RunActor) -> bool:
     """Two runs of which each slows the other down."""
-    return one is not other and one.profile.gpu == other.profile.gpu
+    return one is not other and one.profile.shares_card(other.profile)

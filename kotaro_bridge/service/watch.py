@@ -45,13 +45,13 @@ class Seen:
 
     Args:
         at_s: monotonic seconds.
-        card: the run's card; None if the driver did not show it.
+        cards: the run's cards; empty if the driver did not show each.
         lost: why the driver did not answer; None if it did.
         alone: no other run of ours has work on the card.
     """
 
     at_s: float
-    card: GpuSnapshot | None
+    cards: tuple[GpuSnapshot, ...]
     lost: Problem | None
     counters: GpuCounters | None
     rates: Rates
@@ -167,13 +167,13 @@ class RunWatch:
 
     def _judge_driver(self, seen: Seen) -> Found:
         lost = seen.lost
-        if lost is None and seen.card is None:
+        if lost is None and not seen.cards:
             lost = problem("gpu.driver_lost")
         if lost is not None:
             self._driver_strikes += 1
             return Found(stop=lost) if self._driver_strikes >= STRIKES else NOTHING
         came_back, self._driver_strikes = self._driver_strikes > 0, 0
-        version = seen.card.driver if seen.card else None
+        version = seen.cards[0].driver if seen.cards else None
         changed = None not in (version, self._driver) and version != self._driver
         self._driver = version or self._driver
         return Found(prove_again=True) if came_back or changed else NOTHING
@@ -214,8 +214,10 @@ class RunWatch:
         return [problem("watch.shared_by_others", rise_bytes=rise, programs=names)]
 
     def _tight(self, seen: Seen) -> list[Problem]:
-        """Another program grows into what is left of the card: said before Windows has to move anything."""
-        free = seen.card.free if seen.card else None
+        """Another program grows into what is left of a card: said before Windows has to move anything. Of several the
+        fullest counts; on which of them a program holds its memory the counters do not say.
+        """
+        free = min((card.free for card in seen.cards if card.free is not None), default=None)
         if free is None or free >= TIGHT_FREE or seen.counters is None or self._ready is None:
             return []
         notices = []

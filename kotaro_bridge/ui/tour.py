@@ -318,7 +318,7 @@ class Tour(QObject):
         return self._desk.supervisor.view(profile.id).phase
 
     def _used(self, profile: Profile) -> int:
-        card = card_of(self._desk.telemetry.latest(), profile.gpu)
+        card = card_of(self._desk.telemetry.latest(), profile.gpus)
         return card.used if card is not None and card.used is not None else 0
 
     def _answering(self, profile: Profile) -> bool:
@@ -350,7 +350,7 @@ def choose(desk: Desk) -> Chosen:
 
     Where none fits, or the card does not answer, the tour shows the refusal alone; where all fit, there is none.
     """
-    card = card_of(desk.telemetry.latest(), 0)
+    card = card_of(desk.telemetry.latest(), (0,))
     free = card.free if card is not None and card.free is not None else 0
     total = card.total if card is not None else 0
     sized = sorted(desk.supervisor.profiles(), key=lambda profile: profile.stated_need or 0)

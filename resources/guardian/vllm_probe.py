@@ -9,7 +9,7 @@ judges nothing; a fact that could not be found out has no line:
     driver ok | TEXT              the same for libcuda.so.1
     init CODE                     cuInit: 0, or the driver's error number
     driver_cuda VERSION           highest CUDA that the driver can do, 13000 for 13.0
-    count N, device X.Y NAME      cards, and the first one's compute capability and name
+    count N, device X.Y NAME      cards, and of each one compute capability and name
 """
 
 import contextlib
@@ -76,11 +76,12 @@ def driver():
     say("count", number.value)
     device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
     name = ctypes.create_string_buffer(256)
-    if number.value and cuda.cuDeviceGet(ctypes.byref(device), 0) == 0:
-        cuda.cuDeviceGetAttribute(ctypes.byref(major), 75, device)
-        cuda.cuDeviceGetAttribute(ctypes.byref(minor), 76, device)
-        cuda.cuDeviceGetName(name, 256, device)
-        say("device", f"{major.value}.{minor.value} {name.value.decode('utf-8', 'replace')}")
+    for position in range(number.value):
+        if cuda.cuDeviceGet(ctypes.byref(device), position) == 0:
+            cuda.cuDeviceGetAttribute(ctypes.byref(major), 75, device)
+            cuda.cuDeviceGetAttribute(ctypes.byref(minor), 76, device)
+            cuda.cuDeviceGetName(name, 256, device)
+            say("device", f"{major.value}.{minor.value} {name.value.decode('utf-8', 'replace')}")
 
 
 sys.path[:] = [place for place in sys.path if place]  # a folder named torch in the working directory is not meant

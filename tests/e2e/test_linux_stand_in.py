@@ -152,7 +152,7 @@ def test_the_question_for_the_devices(pc: SimulatedPC, word: str) -> None:
         assert stand_in == real
         devices = parse_probe(real[1].decode()).devices
         assert devices is not None
-        judged = judge_devices(engine, devices, pc.gpu.snapshot()[0], program)
+        judged = judge_devices(engine, devices, pc.gpu.snapshot()[:1], 1, program)
         assert isinstance(judged, str) is (word in own.split() or not word)
 
 

@@ -70,7 +70,7 @@ def test_status_line_without_numbers_invents_none() -> None:
 def test_curves_leave_a_gap_for_unknown_and_keep_zero() -> None:
     telemetry = FakeTelemetry(FakeWorld().bus)
     telemetry.fill(30, Q14.id, 8000, gap=(10, 14))
-    made = curves(telemetry.history(), Q14.id, 0, telemetry.samples[-1].at, 120)
+    made = curves(telemetry.history(), Q14.id, (0,), telemetry.samples[-1].at, 120)
     assert len(made.x) == 30
     assert made.x[-1] == 0
     assert all(math.isnan(made.used[n]) and math.isnan(made.generation[n]) for n in range(10, 14))
@@ -82,7 +82,7 @@ def test_curves_leave_a_gap_for_unknown_and_keep_zero() -> None:
 def test_curves_of_another_profile_are_a_gap_not_zero() -> None:
     telemetry = FakeTelemetry(FakeWorld().bus)
     telemetry.fill(5, Q14.id)
-    made = curves(telemetry.history(), "other", 0, telemetry.samples[-1].at, 120)
+    made = curves(telemetry.history(), "other", (0,), telemetry.samples[-1].at, 120)
     assert all(math.isnan(value) for value in made.generation)
 
 
@@ -91,10 +91,10 @@ def test_a_pause_between_samples_breaks_the_line_and_old_samples_fall_out() -> N
     telemetry.fill(3)
     late = replace(telemetry.samples[-1], at=telemetry.samples[-1].at + 60)
     telemetry.samples.append(late)
-    made = curves(telemetry.history(), Q14.id, 0, late.at, 120)
+    made = curves(telemetry.history(), Q14.id, (0,), late.at, 120)
     assert len(made.x) == 5
     assert math.isnan(made.used[3])
-    assert len(curves(telemetry.history(), Q14.id, 0, late.at, 10).x) == 1
+    assert len(curves(telemetry.history(), Q14.id, (0,), late.at, 10).x) == 1
 
 
 def test_the_time_axis_is_no_wider_than_what_there_is_to_see() -> None:

@@ -100,7 +100,8 @@ class Dashboard(QWidget):
     def refresh_numbers(self) -> None:
         """Show the newest telemetry; called on each sample while the window is visible."""
         supervisor = self._desk.supervisor
-        same_card = [supervisor.view(other.id) for other in supervisor.profiles() if other.gpu == self._profile.gpu]
+        profiles = supervisor.profiles()
+        same_card = [supervisor.view(other.id) for other in profiles if other.shares_card(self._profile)]
         view = supervisor.view(self._profile.id)
         self.metrics.show_sample(self._profile, same_card, view, self._desk.telemetry.history())
 

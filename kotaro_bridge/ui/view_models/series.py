@@ -32,8 +32,8 @@ class Curves:
     power: list[float]
 
 
-def curves(history: Sequence[Sample], profile_id: str, gpu: int, now: float, span_s: float) -> Curves:
-    """The curves of one run on one card over the last `span_s` seconds; `now` on the clock of `Sample.at`."""
+def curves(history: Sequence[Sample], profile_id: str, gpus: tuple[int, ...], now: float, span_s: float) -> Curves:
+    """The curves of one run on its cards over the last `span_s` seconds; `now` on the clock of `Sample.at`."""
     made = Curves([], [], [], [], [], [], [])
     before: float | None = None
     for sample in history:
@@ -42,12 +42,12 @@ def curves(history: Sequence[Sample], profile_id: str, gpu: int, now: float, spa
         if before is not None and sample.at - before > GAP_S:
             _append(made, (before + sample.at) / 2 - now, (math.nan,) * 6)
         before = sample.at
-        _append(made, sample.at - now, _values(sample, profile_id, gpu))
+        _append(made, sample.at - now, _values(sample, profile_id, gpus))
     return made
 
 
-def _values(sample: Sample, profile_id: str, gpu: int) -> tuple[float, ...]:
-    card = card_of(sample, gpu)
+def _values(sample: Sample, profile_id: str, gpus: tuple[int, ...]) -> tuple[float, ...]:
+    card = card_of(sample, gpus)
     rate = throughput_of(sample, profile_id)
     shared = sample.counters.shared if sample.counters else None
     return (

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from kotaro_bridge.domain.errors import Problem
-from kotaro_bridge.domain.gpu import GpuSnapshot, card_at
+from kotaro_bridge.domain.gpu import GpuSnapshot, cards_at, together
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.run_state import RESTING, SERVING, Phase
 from kotaro_bridge.domain.run_view import RunView, Sample, Throughput
@@ -124,9 +124,9 @@ def state_word(texts: Texts, view: RunView) -> str:
     return texts.text("ui.slow.word" if is_slow(view) else f"ui.phase.{view.phase}")
 
 
-def card_of(sample: Sample | None, index: int) -> GpuSnapshot | None:
-    """The card with this index, if the driver answered."""
-    return card_at(sample.gpus, index) if sample else None
+def card_of(sample: Sample | None, indices: tuple[int, ...]) -> GpuSnapshot | None:
+    """The cards with these indices as one, if the driver answered."""
+    return together(cards_at(sample.gpus, indices)) if sample else None
 
 
 def throughput_of(sample: Sample | None, profile_id: str) -> Throughput | None:
@@ -144,13 +144,13 @@ def memory_words(texts: Texts, card: GpuSnapshot | None) -> str | None:
 def status_line(texts: Texts, profile: Profile | None, view: RunView | None, sample: Sample | None) -> str:
     """`Qwen2.5 14B: ready, 38 tok/s, 10.4 of 12.0 GiB`: one line for the tray's menu and tooltip."""
     if profile is None or view is None:
-        memory = memory_words(texts, card_of(sample, 0))
+        memory = memory_words(texts, card_of(sample, (0,)))
         return texts.text("ui.tray.nothing") + (f" · {memory}" if memory else "")
     parts = [state_word(texts, view)]
     rate = throughput_of(sample, profile.id)
     if is_live(view.phase) and rate is not None and rate.generation_tps is not None:
         parts.append(texts.text("ui.rate", rate=rate_digits(rate.generation_tps)))
-    memory = memory_words(texts, card_of(sample, profile.gpu))
+    memory = memory_words(texts, card_of(sample, profile.gpus))
     if memory:
         parts.append(memory)
     return f"{profile.title} · " + " · ".join(parts)

@@ -93,7 +93,7 @@ class Metrics(QWidget):
 
     def _show_memory(self, profile: Profile, views: Sequence[RunView], sample: Sample | None) -> None:
         text = self._texts.text
-        card = card_of(sample, profile.gpu)
+        card = card_of(sample, profile.gpus)
         parts = shares(card, views)
         if card is None or parts is None:
             put(self.memory.value, UNKNOWN)
@@ -131,7 +131,7 @@ class Metrics(QWidget):
         put(self.speed.note, text(key, count=rate.requests or 0))
 
     def _show_card(self, profile: Profile, sample: Sample | None) -> None:
-        card = card_of(sample, profile.gpu)
+        card = card_of(sample, profile.gpus)
         if card is None:
             put(self.card.value, UNKNOWN)
             put(self.card.note, self._texts.text("ui.graph.no_data"))
@@ -153,7 +153,7 @@ class Metrics(QWidget):
         self._drawn = (profile.id, span_s, now)
         for plot in (self.memory_plot, self.speed_plot, self.card_plot):
             plot.set_span(span_s)
-        made = curves(history, profile.id, profile.gpu, now, span_s)
+        made = curves(history, profile.id, profile.gpus, now, span_s)
         self.memory_plot.show_values(made.x, (made.used, made.shared))
         self.speed_plot.show_values(made.x, (made.generation, made.prompt))
         self.card_plot.show_values(made.x, (made.busy, made.power))

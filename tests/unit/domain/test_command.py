@@ -45,7 +45,7 @@ def test_llama_server_is_told_to_fail_rather_than_use_the_cpu() -> None:
 
 def test_llama_server_options_follow_the_profile() -> None:
     profile = Profile(
-        "t", Engine.LLAMA_SERVER, "x", "m", "s", 512, 8080, kv_type=KvType.Q8_0, projector="p.gguf", gpu=1
+        "t", Engine.LLAMA_SERVER, "x", "m", "s", 512, 8080, kv_type=KvType.Q8_0, projector="p.gguf", gpus=(1,)
     )
     command = build_command(profile)
     assert value_of(command.argv, "-ctk") == value_of(command.argv, "-ctv") == "q8_0"
@@ -121,7 +121,7 @@ def test_the_environment_is_scrubbed_but_for_the_allowlist(name: str, removed: b
         assert kept is not removed
 
 
-@pytest.mark.parametrize("profile", [LLAMA, VLLM, msgspec.structs.replace(LLAMA, gpu=1)])
+@pytest.mark.parametrize("profile", [LLAMA, VLLM, msgspec.structs.replace(LLAMA, gpus=(1,))])
 def test_the_question_for_devices_has_exactly_the_environment_of_the_start(profile: Profile) -> None:
     question, start = device_question(profile), build_command(profile)
     assert (question.env, question.unset, question.keep) == (start.env, start.unset, start.keep)

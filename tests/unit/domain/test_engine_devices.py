@@ -31,7 +31,7 @@ NOT_LOADED = "llama-server: error while loading shared libraries: {}: cannot ope
 def llama(
     *said: str, code: int | None = 0, links: tuple[str, ...] | None = (), card: GpuSnapshot | None = CARD
 ) -> str | Problem:
-    return judge_devices(Engine.LLAMA_SERVER, DeviceAnswer(code, said, links), card, PATH)
+    return judge_devices(Engine.LLAMA_SERVER, DeviceAnswer(code, said, links), (card,) if card else (), 1, PATH)
 
 
 def refused(answer: str | Problem) -> tuple[str, dict[str, object]]:
@@ -149,7 +149,7 @@ SEEN = {
 def vllm(changes: Mapping[str, str | None] = EMPTY, code: int = 0) -> str | Problem:
     facts = {word: value for word, value in {**SEEN, **changes}.items() if value is not None}
     said = tuple(f"{word} {value}" for word, value in facts.items())
-    return judge_devices(Engine.VLLM, DeviceAnswer(code, said), CARD, "~/vllm/bin/vllm")
+    return judge_devices(Engine.VLLM, DeviceAnswer(code, said), (CARD,), 1, "~/vllm/bin/vllm")
 
 
 def test_a_cuda_torch_that_sees_the_card_passes_with_its_name() -> None:

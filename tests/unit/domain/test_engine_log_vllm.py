@@ -70,7 +70,10 @@ def test_the_configuration_line() -> None:
     text = next(row for row in stdout.split("\n") if "Initializing a V1 LLM engine" in row)
     event = parse(LogLine(Stream.STDOUT, 1, text))
     assert event is not None
-    assert (event.kind, event.values) == (K.VERSION, {"version": "0.25.0", "device": "cuda", "n_ctx": "8192"})
+    assert (event.kind, event.values) == (
+        K.VERSION,
+        {"version": "0.25.0", "device": "cuda", "n_ctx": "8192", "cards": 1},
+    )
 
 
 @pytest.mark.parametrize(

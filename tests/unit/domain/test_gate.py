@@ -150,7 +150,7 @@ def test_without_any_question_the_driver_alone_decides() -> None:
 
 def test_no_card_or_another_card_refuses() -> None:
     assert check(judge(replace(GOOD, driver=())), CheckId.DRIVER).message.code == "gate.driver.none"
-    assert check(judge(replace(GOOD, gpu=1)), CheckId.DRIVER).message.code == "gate.no_such_gpu"
+    assert check(judge(replace(GOOD, gpus=(1,))), CheckId.DRIVER).message.code == "gate.no_such_gpu"
 
 
 @pytest.mark.parametrize(

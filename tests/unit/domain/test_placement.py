@@ -536,7 +536,7 @@ class TestExpectation:
         ("expectation", "code"),
         [
             (Expectation(devices=("CUDA1",)), C.DEVICE_UNEXPECTED),
-            (Expectation(devices=("CUDA0", "CUDA1")), C.EVIDENCE_MISSING),
+            (Expectation(devices=("CUDA0", "CUDA1")), C.CARDS_UNUSED),
             (Expectation(weights_on_gpu_bytes=8200 * MIB), C.WEIGHTS_INCOMPLETE),
             (Expectation(kv_bytes=1600 * MIB), C.KV_INCOMPLETE),
         ],
@@ -544,9 +544,11 @@ class TestExpectation:
     def test_not_met(self, expectation: Expectation, code: ReasonCode) -> None:
         assert outcome(judge(WHOLE, expectation)) == (Verdict.UNKNOWN, [code])
 
-    def test_a_device_that_is_not_used_is_missed(self) -> None:
-        (reason,) = judge(WHOLE, Expectation(devices=("CUDA0", "CUDA1"))).reasons
-        assert reason.params == {"missing": "device,weights,compute"}
+    def test_a_device_that_is_not_used_is_raised_before_the_weights(self) -> None:
+        watch = PlacementWatch(Engine.LLAMA_SERVER, Expectation(devices=("CUDA0", "CUDA1")))
+        raised = [reason for line in split_log(WHOLE, Stream.STDERR) if (reason := watch.feed(line))]
+        assert [(reason.code, reason.params) for reason in raised] == [(C.CARDS_UNUSED, {"wanted": 2, "found": 1})]
+        assert "offloaded 49/49" in (raised[0].line or "")
 
     def test_more_host_memory_than_the_input_tables_is_raised_at_once(self) -> None:
         watch = PlacementWatch(Engine.LLAMA_SERVER, Expectation(host_allowed_bytes=417 * MIB))

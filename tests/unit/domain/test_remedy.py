@@ -25,7 +25,12 @@ GAME = Holder(HolderKind.PROCESS, "game.exe", 9000 * MIB)
 STOP, UNLOAD = Remedy(RemedyKind.STOP_RUN, "other", "7B"), Remedy(RemedyKind.UNLOAD, "qwen3:8b", "qwen3:8b")
 
 
-def plain_need(profile: Profile) -> int:
+def plain_need(profile: Profile) -> tuple[int, ...]:
+    """What one card has to have free."""
+    return (plain_bytes(profile),)
+
+
+def plain_bytes(profile: Profile) -> int:
     """8,000 MiB, and per request 1 MiB for 10 tokens; half of that with q8_0. A stated need counts if it is more."""
     cache = profile.context * profile.parallel * MIB // 10 // (2 if profile.kv_type is KvType.Q8_0 else 1)
     return max(profile.stated_need or 0, 8000 * MIB + cache)
@@ -35,18 +40,18 @@ def refused(need: int, free: int, *holders: Holder, status: Status = Status.FAIL
     sizes = {"need_bytes": need, "free_bytes": free, "missing_bytes": need - free}
     vram = Check(CheckId.VRAM, status, problem("gate.vram.failed", **sizes))
     others = tuple(Check(check, Status.FAILED, problem("x")) for check in also)
-    return GateReport((*others, vram), holders=holders)
+    return GateReport((*others, vram), holders=holders, free=(free,))
 
 
 def offered(
     profile: Profile,
     free_mib: int,
     *holders: Holder,
-    need: Callable[[Profile], int | None] = plain_need,
+    need: Callable[[Profile], tuple[int, ...]] = plain_need,
     same_port: tuple[str, ...] = (),
     **more: Any,
 ) -> tuple[str, ...]:
-    report = refused(plain_need(profile), free_mib * MIB, *holders, **more)
+    report = refused(plain_bytes(profile), free_mib * MIB, *holders, **more)
     return tuple(remedy.word for remedy in at_gate(profile, report, need, same_port))
 
 
@@ -114,14 +119,14 @@ def test_a_stated_need_keeps_its_margin_over_the_header() -> None:
 
 
 def test_without_figures_nothing_is_offered() -> None:
-    assert offered(LLAMA, 8700, need=lambda _: None) == ()
-    assert offered(LLAMA, 8700, need=lambda p: None if p.context < 8192 or p.kv_type is KvType.Q8_0 else 1) == ()
+    assert offered(LLAMA, 8700, need=lambda _: ()) == ()
+    assert offered(LLAMA, 8700, need=lambda p: () if p.context < 8192 or p.kv_type is KvType.Q8_0 else (1,)) == ()
     assert offered(LLAMA, 8700, OTHER, status=Status.UNKNOWN) == ()
 
 
 def test_vllm_has_a_budget_that_no_context_changes() -> None:
     report = refused(24_000 * MIB, 20_000 * MIB, OTHER)
-    assert at_gate(VLLM, report, lambda p: p.stated_need, ()) == (STOP,)
+    assert at_gate(VLLM, report, lambda p: (p.stated_need or 0,), ()) == (STOP,)
 
 
 def test_where_more_is_wrong_memory_does_not_help() -> None:
@@ -142,22 +147,22 @@ def test_our_run_on_the_same_port_is_offered_to_be_stopped(port: CheckId) -> Non
 @given(st.integers(256, 200_000), st.integers(1, 8), st.sampled_from(KvType), st.integers(0, 40_000))
 def test_every_change_that_is_offered_fits(context: int, parallel: int, kv_type: KvType, free_mib: int) -> None:
     profile = msgspec.structs.replace(LLAMA, context=context, parallel=parallel, kv_type=kv_type)
-    need = plain_need(profile)
+    need = plain_bytes(profile)
     if need > free_mib * MIB:
         for remedy in at_gate(profile, refused(need, free_mib * MIB), plain_need, ()):
             smaller = changed(profile, remedy)
-            assert plain_need(smaller) <= free_mib * MIB
+            assert plain_bytes(smaller) <= free_mib * MIB
             assert 2048 <= smaller.context <= context or smaller.context == context
             if remedy.kind is RemedyKind.CONTEXT:
                 longer = msgspec.structs.replace(profile, context=smaller.context + 256)
-                assert longer.context >= context or plain_need(longer) > free_mib * MIB
+                assert longer.context >= context or plain_bytes(longer) > free_mib * MIB
 
 
 # --- after a start that failed ----------------------------------------------------------------------------------------
 
 
 def short(code: str, **params: int) -> partial[tuple[Remedy, ...]]:
-    return partial(after_failure, why=problem(code, **params), need=plain_need, free=20_000 * MIB)
+    return partial(after_failure, why=problem(code, **params), need=plain_need, free=(20_000 * MIB,))
 
 
 @pytest.mark.parametrize(
@@ -188,23 +193,23 @@ def test_a_message_of_vllm_without_a_length_offers_nothing() -> None:
     ],
 )
 def test_memory_that_another_took_meanwhile(why: Problem) -> None:
-    assert [r.word for r in after_failure(LLAMA, why, plain_need, 8700 * MIB)] == ["context=6912", "kv_type=q8_0"]
+    assert [r.word for r in after_failure(LLAMA, why, plain_need, (8700 * MIB,))] == ["context=6912", "kv_type=q8_0"]
 
 
 @pytest.mark.parametrize("code", ["proof.out_of_gpu_memory", "engine.out_of_vram"])
 def test_a_need_that_was_counted_short_by_less_than_what_failed(code: str) -> None:
     why = problem(code, wanted_bytes=300 * MIB)
-    assert [r.word for r in after_failure(LLAMA, why, plain_need, 20_000 * MIB)] == ["context=5120", "kv_type=q8_0"]
+    assert [r.word for r in after_failure(LLAMA, why, plain_need, (20_000 * MIB,))] == ["context=5120", "kv_type=q8_0"]
     weights = problem("proof.out_of_gpu_memory", wanted_bytes=7000 * MIB)
-    assert after_failure(LLAMA, weights, plain_need, 20_000 * MIB) == ()
+    assert after_failure(LLAMA, weights, plain_need, (20_000 * MIB,)) == ()
 
 
 def test_a_failure_without_figures_offers_nothing() -> None:
     why = problem("proof.out_of_gpu_memory", wanted_bytes=300 * MIB)
-    assert after_failure(LLAMA, problem("proof.out_of_gpu_memory"), plain_need, 20_000 * MIB) == ()
-    assert after_failure(LLAMA, problem("proof.port_in_use", wanted_bytes=1), plain_need, 20_000 * MIB) == ()
-    assert after_failure(LLAMA, why, lambda _: None, 20_000 * MIB) == ()
-    assert after_failure(LLAMA, why, plain_need, None) == ()
+    assert after_failure(LLAMA, problem("proof.out_of_gpu_memory"), plain_need, (20_000 * MIB,)) == ()
+    assert after_failure(LLAMA, problem("proof.port_in_use", wanted_bytes=1), plain_need, (20_000 * MIB,)) == ()
+    assert after_failure(LLAMA, why, lambda _: (), (20_000 * MIB,)) == ()
+    assert after_failure(LLAMA, why, plain_need, ()) == ()
 
 
 # --- words and changes ------------------------------------------------------------------------------------------------
@@ -277,7 +282,7 @@ def test_a_word_that_is_no_remedy_comes_with_those_that_are() -> None:
 @pytest.mark.parametrize("profile", [LLAMA, VLLM], ids=["llama-server", "vllm"])
 def test_a_drop_of_speed_can_be_the_new_usual_one(profile: Profile) -> None:
     why = problem("proof.speed_drop", tokens_per_s=20.0, baseline=45.0)
-    (remedy,) = after_failure(profile, why, lambda _: None, None)
+    (remedy,) = after_failure(profile, why, lambda _: (), ())
     assert (remedy.word, remedy.changes_profile, changes(profile, remedy)) == ("forget=speed", False, {})
     assert parse("forget=speed", profile) == remedy
     with pytest.raises(ProblemError) as raised:

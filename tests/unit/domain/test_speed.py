@@ -171,7 +171,7 @@ VLLM_ROWS = [("q14", VLLM, AWQ14, 142), ("eager14", EAGER, AWQ14, 29), ("p32awq_
 def test_what_is_wholly_on_the_card_is_not_slow_and_what_is_not_is(
     row: str, header: GgufModel, on: GpuSnapshot, tokens_per_s: float, slow: bool
 ) -> None:
-    yardstick = yardstick_of(LLAMA, header, LogFacts(), None, on)
+    yardstick = yardstick_of(LLAMA, header, LogFacts(), None, (on,))
     assert yardstick is not None
     assert rated(tokens_per_s, yardstick, None).slow is slow
 
@@ -180,7 +180,7 @@ def test_what_is_wholly_on_the_card_is_not_slow_and_what_is_not_is(
 def test_vllm_on_the_card_is_not_slow_in_either_mode(
     row: str, profile: Profile, loaded: int, tokens_per_s: float
 ) -> None:
-    yardstick = yardstick_of(profile, None, LogFacts(weights=loaded), json.dumps(CONFIG), H100)
+    yardstick = yardstick_of(profile, None, LogFacts(weights=loaded), json.dumps(CONFIG), (H100,))
     assert yardstick is not None
     speed = rated(tokens_per_s, yardstick, None)
     assert not speed.slow
@@ -189,7 +189,7 @@ def test_vllm_on_the_card_is_not_slow_in_either_mode(
 
 def test_healthy_rows_have_room_to_the_threshold() -> None:
     for _, header, on, tokens_per_s, slow in LLAMA_ROWS:
-        yardstick = yardstick_of(LLAMA, header, LogFacts(), None, on)
+        yardstick = yardstick_of(LLAMA, header, LogFacts(), None, (on,))
         assert yardstick is not None
         assert slow or not yardstick.is_slow(tokens_per_s / 1.4)
 
@@ -199,34 +199,34 @@ def test_healthy_rows_have_room_to_the_threshold() -> None:
     [(Q14_MODEL, H100, 140, 36), (Q14_MODEL, H100, 60, 15), (Q14_MODEL, H100, 13.5, 3), (Q7_MODEL, H200, 253, 23)],
 )
 def test_the_share_of_the_limit(header: GgufModel, on: GpuSnapshot, tokens_per_s: float, percent: int) -> None:
-    yardstick = yardstick_of(LLAMA, header, LogFacts(), None, on)
+    yardstick = yardstick_of(LLAMA, header, LogFacts(), None, (on,))
     assert yardstick is not None
     assert round(yardstick.of_limit(tokens_per_s) * 100) == percent
 
 
 def test_the_share_of_eager_vllm() -> None:
-    yardstick = yardstick_of(EAGER, None, LogFacts(weights=AWQ14), json.dumps(CONFIG), H100)
+    yardstick = yardstick_of(EAGER, None, LogFacts(weights=AWQ14), json.dumps(CONFIG), (H100,))
     assert yardstick is not None
     assert yardstick.of_limit(29) == pytest.approx(0.075, abs=0.0005)
 
 
 def test_without_bandwidth_or_bytes_there_is_no_yardstick() -> None:
     nameless = replace(H100, bus_width_bits=None)
-    assert yardstick_of(LLAMA, Q14_MODEL, LogFacts(), None, nameless) is None
-    assert yardstick_of(LLAMA, Q14_MODEL, LogFacts(), None, None) is None
-    assert yardstick_of(LLAMA, None, LogFacts(), None, H100) is None
-    assert yardstick_of(VLLM, None, LogFacts(weights=AWQ14), None, H100) is None
+    assert yardstick_of(LLAMA, Q14_MODEL, LogFacts(), None, (nameless,)) is None
+    assert yardstick_of(LLAMA, Q14_MODEL, LogFacts(), None, ()) is None
+    assert yardstick_of(LLAMA, None, LogFacts(), None, (H100,)) is None
+    assert yardstick_of(VLLM, None, LogFacts(weights=AWQ14), None, (H100,)) is None
 
 
 def test_vllm_with_images_has_no_yardstick_since_its_log_counts_the_image_part_too() -> None:
     seeing = msgspec.structs.replace(VLLM, vllm=VllmOptions(images=True))
-    assert yardstick_of(seeing, None, LogFacts(weights=AWQ14), json.dumps(CONFIG), H100) is None
+    assert yardstick_of(seeing, None, LogFacts(weights=AWQ14), json.dumps(CONFIG), (H100,)) is None
 
 
 def test_a_gguf_model_with_images_is_measured_by_its_language_part() -> None:
     seeing = msgspec.structs.replace(LLAMA, projector="~/mmproj.gguf")
-    assert yardstick_of(seeing, Q14_MODEL, LogFacts(), None, H100) == yardstick_of(
-        LLAMA, Q14_MODEL, LogFacts(), None, H100
+    assert yardstick_of(seeing, Q14_MODEL, LogFacts(), None, (H100,)) == yardstick_of(
+        LLAMA, Q14_MODEL, LogFacts(), None, (H100,)
     )
 
 
@@ -273,19 +273,19 @@ def test_the_mode_of_an_engine() -> None:
 
 
 def test_the_same_run_has_the_same_key() -> None:
-    key = speed_key(LLAMA, Q14_MODEL, FACTS, H100)
+    key = speed_key(LLAMA, Q14_MODEL, FACTS, (H100,))
     assert key is not None
     renamed = msgspec.structs.replace(LLAMA, title="other words", port=9090)
-    assert speed_key(renamed, Q14_MODEL, FACTS, replace(H100, used=5)) == key
+    assert speed_key(renamed, Q14_MODEL, FACTS, (replace(H100, used=5),)) == key
     assert (key.engine, key.version, key.driver, key.card, key.mode) == ("llama-server", "0.5.0", "580.1", "GPU-1", "")
 
 
 def test_what_changes_the_speed_changes_the_key() -> None:
     change = msgspec.structs.replace
     keys = [
-        speed_key(LLAMA, Q14_MODEL, FACTS, H100),
+        speed_key(LLAMA, Q14_MODEL, FACTS, (H100,)),
         *(
-            speed_key(profile, Q14_MODEL, FACTS, H100)
+            speed_key(profile, Q14_MODEL, FACTS, (H100,))
             for profile in (
                 change(LLAMA, id="b"),
                 change(LLAMA, model="~/b.gguf"),
@@ -296,20 +296,20 @@ def test_what_changes_the_speed_changes_the_key() -> None:
                 change(LLAMA, engine=Engine.VLLM),
             )
         ),
-        speed_key(LLAMA, Q32_MODEL, FACTS, H100),
-        speed_key(LLAMA, Q14_MODEL, replace(FACTS, version="0.6.0"), H100),
-        speed_key(LLAMA, Q14_MODEL, FACTS, replace(H100, driver="591.0")),
-        speed_key(LLAMA, Q14_MODEL, FACTS, replace(H100, uuid="GPU-2")),
-        speed_key(VLLM, None, FACTS, H100),
-        speed_key(VLLM, None, replace(FACTS, weights=AWQ32), H100),
-        speed_key(EAGER, None, FACTS, H100),
+        speed_key(LLAMA, Q32_MODEL, FACTS, (H100,)),
+        speed_key(LLAMA, Q14_MODEL, replace(FACTS, version="0.6.0"), (H100,)),
+        speed_key(LLAMA, Q14_MODEL, FACTS, (replace(H100, driver="591.0"),)),
+        speed_key(LLAMA, Q14_MODEL, FACTS, (replace(H100, uuid="GPU-2"),)),
+        speed_key(VLLM, None, FACTS, (H100,)),
+        speed_key(VLLM, None, replace(FACTS, weights=AWQ32), (H100,)),
+        speed_key(EAGER, None, FACTS, (H100,)),
     ]
     assert None not in keys
     assert len(set(keys)) == len(keys)
 
 
 def test_without_a_part_of_the_key_there_is_none() -> None:
-    assert speed_key(LLAMA, Q14_MODEL, replace(FACTS, version=None), H100) is None
-    assert speed_key(LLAMA, Q14_MODEL, FACTS, None) is None
-    assert speed_key(LLAMA, Q14_MODEL, FACTS, replace(H100, driver=None)) is None
-    assert speed_key(LLAMA, Q14_MODEL, FACTS, replace(H100, uuid="")) is None
+    assert speed_key(LLAMA, Q14_MODEL, replace(FACTS, version=None), (H100,)) is None
+    assert speed_key(LLAMA, Q14_MODEL, FACTS, ()) is None
+    assert speed_key(LLAMA, Q14_MODEL, FACTS, (replace(H100, driver=None),)) is None
+    assert speed_key(LLAMA, Q14_MODEL, FACTS, (replace(H100, uuid=""),)) is None

@@ -14,7 +14,7 @@ from kotaro_bridge.service.gatekeeper import Clearance
 from tests.helpers.machine import LLAMA, MODEL, MODEL_BYTES, VLLM
 
 COMMAND = EngineCommand(("engine",), {}, (), ())
-CLEARANCE = Clearance(COMMAND, None, None, MODEL, memory=8 * GIB, swap=2 * GIB)
+CLEARANCE = Clearance(COMMAND, (), None, MODEL, memory=8 * GIB, swap=2 * GIB)
 CORE_KILLED = Reason(ReasonCode.ENGINE_KILLED, line="Failed core proc(s): {'EngineCore_DP0': -9}", params={"signal": 9})
 OOM = Exited(None, 9, 1)
 
@@ -34,9 +34,9 @@ def test_want_of_ram_is_said_with_what_the_distro_has_and_what_the_model_takes()
     "clearance",
     [
         None,
-        Clearance(COMMAND, None, None, None, memory=8 * GIB, swap=0),
-        Clearance(COMMAND, None, None, MODEL, memory=None, swap=0),
-        Clearance(COMMAND, None, None, MODEL, memory=8 * GIB, swap=None),
+        Clearance(COMMAND, (), None, None, memory=8 * GIB, swap=0),
+        Clearance(COMMAND, (), None, MODEL, memory=None, swap=0),
+        Clearance(COMMAND, (), None, MODEL, memory=8 * GIB, swap=None),
     ],
 )
 def test_figures_that_are_not_known_are_not_made_up(clearance: Clearance | None) -> None:

@@ -56,7 +56,7 @@ def test_a_machine_in_order_gives_clearance(pool: ThreadPoolExecutor) -> None:
     assert result.report.ok
     clearance = result.clearance
     assert clearance is not None
-    assert (clearance.used_before, clearance.shared_before) == (900 * MIB, 190 * MIB)
+    assert (clearance.used_before, clearance.shared_before) == ((900 * MIB,), 190 * MIB)
     assert clearance.model == MODEL
     assert clearance.command.argv[:3] == ("~/llama-server", "-m", "~/q14.gguf")
     assert result.report.need is not None
@@ -380,7 +380,7 @@ def test_another_run_of_ours_on_the_same_port(pool: ThreadPoolExecutor) -> None:
     machine = Machine()
     machine.taken_ports = {LLAMA.port}
     other = msgspec.structs.replace(LLAMA, id="other", title="Other")
-    far = msgspec.structs.replace(LLAMA, id="far", gpu=1)
+    far = msgspec.structs.replace(LLAMA, id="far", gpus=(1,))
     serving = (Serving(LLAMA, GIB), Serving(other, None), Serving(far, GIB))
     result = Gatekeeper(machine.ports, pool, serving=lambda: serving).check(LLAMA)
     assert result.report.holders == (Holder(HolderKind.RUN, "Other", None, "other"),)

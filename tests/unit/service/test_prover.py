@@ -41,7 +41,7 @@ from tests.helpers.gguf_header import Q7, Q14, Q32, qwen2_shape, reader
 from tests.helpers.machine import CLAIMED, DEADLINE_S, LLAMA, MODEL, VLLM, Machine, vllm_lines
 
 BEFORE, SHARED = 900 * MIB, 190 * MIB
-CLEARANCE = Clearance(None, BEFORE, SHARED, MODEL)  # type: ignore[arg-type]
+CLEARANCE = Clearance(None, (BEFORE,), SHARED, MODEL)  # type: ignore[arg-type]
 LOCAL = msgspec.structs.replace(LLAMA, target="local")
 
 
@@ -196,27 +196,26 @@ def claimed_on_h200(shape: tuple[int, int, int, int, int]) -> int:
 @pytest.mark.parametrize(
     ("claimed", "taken"),
     [
-        *((claimed_bytes(facts_of(name, Engine.LLAMA_SERVER)), taken) for name, taken in LLAMA_ROWS),
-        *((claimed_bytes(facts_of(name, Engine.VLLM)), taken) for name, taken in VLLM_ROWS),
+        *((sum(claimed_bytes(facts_of(name, Engine.LLAMA_SERVER), ("CUDA0",))), taken) for name, taken in LLAMA_ROWS),
+        *((sum(claimed_bytes(facts_of(name, Engine.VLLM), ("CUDA0",))), taken) for name, taken in VLLM_ROWS),
         *((claimed_on_h200(shape), taken) for shape, taken in H200_ROWS),
     ],
 )
 def test_every_measured_run_took_its_cuda_context_beyond_what_its_log_claims(claimed: int | None, taken: int) -> None:
-    assert claimed is not None
+    assert claimed
     assert taken * MIB > claimed + CUDA_CONTEXT
 
 
 @pytest.mark.parametrize(("name", "taken"), [("partial20", 4973), ("nokvoffload", 8871)])
 def test_a_partial_run_takes_less_than_a_whole_one_would_claim(name: str, taken: int) -> None:
     assert code(prove(running(taken * MIB))) == "proof.growth_short"
-    own = claimed_bytes(facts_of(name, Engine.LLAMA_SERVER))
-    assert own is not None
+    own = sum(claimed_bytes(facts_of(name, Engine.LLAMA_SERVER), ("CUDA0",)))
     assert own < taken * MIB, "what it says itself fits: growth alone proves nothing"
 
 
 def test_a_later_proof_asks_what_is_in_use_in_all() -> None:
     """Hours after the start the level before it says nothing: a game of 5,000 MiB ended, another one began."""
-    before = dataclasses.replace(CLEARANCE, used_before=BEFORE + 5000 * MIB)
+    before = dataclasses.replace(CLEARANCE, used_before=(BEFORE + 5000 * MIB,))
 
     def again(used: int) -> Proof:
         machine = Machine()
@@ -228,7 +227,7 @@ def test_a_later_proof_asks_what_is_in_use_in_all() -> None:
     short = again(LEAST - 1)
     assert short.problem is not None
     assert (short.problem.code, short.problem.params["grown_bytes"]) == ("proof.growth_short", LEAST - 1)
-    unknown = dataclasses.replace(CLEARANCE, used_before=None)
+    unknown = dataclasses.replace(CLEARANCE, used_before=())
     assert prove_later(running(), Time(), clearance=unknown).problem is None
 
 
@@ -265,7 +264,7 @@ def test_memory_that_shrank_is_shown_as_no_growth() -> None:
 
 
 def test_growth_that_cannot_be_told_fails() -> None:
-    unknown_before = dataclasses.replace(CLEARANCE, used_before=None)
+    unknown_before = dataclasses.replace(CLEARANCE, used_before=())
     assert code(prove(running(), clearance=unknown_before)) == "proof.growth_unknown"
     machine = running()
     machine.gpu.used = None
@@ -277,7 +276,7 @@ def test_growth_that_cannot_be_told_fails() -> None:
 
 
 def test_another_card_does_not_answer_for_ours() -> None:
-    assert code(prove(running(), msgspec.structs.replace(LLAMA, gpu=1))) == "proof.growth_unknown"
+    assert code(prove(running(), msgspec.structs.replace(LLAMA, gpus=(1,)))) == "proof.growth_unknown"
 
 
 # --- shared memory ----------------------------------------------------------------------------------------------------
@@ -490,7 +489,7 @@ def measuring(*speeds: float, baseline: float | None = None, taken: int = CLAIME
     left = iter(speeds)
     machine.http.on_warm_up = lambda: setattr(machine.http, "warm", WarmUp(38, 1.0, next(left)))
     machine.http.rates = IDLE
-    key = speed_key(LLAMA, MODEL, FACTS, machine.gpu.card)
+    key = speed_key(LLAMA, MODEL, FACTS, (machine.gpu.card,))
     assert key is not None
     if baseline is not None:
         machine.speeds.kept[key] = baseline
@@ -738,7 +737,7 @@ def test_whether_vllm_is_idle_is_asked_in_its_own_words() -> None:
     profile = msgspec.structs.replace(VLLM, model="~/q14awq")
     machine.http.said = EngineProps(8192, None, "0.25.0")
     machine.gpu.used = BEFORE + 26_000 * MIB
-    key = speed_key(profile, None, judged("q14", VLLM).facts, machine.gpu.card)
+    key = speed_key(profile, None, judged("q14", VLLM).facts, (machine.gpu.card,))
     assert key is not None
     machine.speeds.kept[key] = 100.0
     machine.http.rates = RatesSample(0.0, "vllm:num_requests_running 0.0\n")
@@ -753,16 +752,17 @@ def test_whether_vllm_is_idle_is_asked_in_its_own_words() -> None:
 def test_the_bytes_of_a_vllm_log() -> None:
     facts = judged("q14", VLLM).facts
     assert facts.weights is not None
-    assert claimed_bytes(facts) == facts.weights + (facts.available_kv or 0) + (facts.graphs or 0)
+    assert claimed_bytes(facts, ("CUDA0",)) == (facts.weights + (facts.available_kv or 0) + (facts.graphs or 0),)
     bare = LogFacts(weights=100, available_kv=-5)
-    assert claimed_bytes(bare) == 100
+    assert claimed_bytes(bare, ("CUDA0",)) == (100,)
 
 
 def test_the_bytes_of_a_llama_log() -> None:
-    assert claimed_bytes(LogFacts()) is None
-    assert claimed_bytes(LogFacts(devices={"CPU": DeviceFacts(model=7)})) is None
+    assert claimed_bytes(LogFacts(), ("CUDA0",)) == ()
+    assert claimed_bytes(LogFacts(devices={"CPU": DeviceFacts(model=7)}), ("CUDA0",)) == ()
     facts = LogFacts(devices={"CUDA0": DeviceFacts(model=100, kv=20, compute=3), "CPU": DeviceFacts(compute=9)})
-    assert claimed_bytes(facts) == 123
+    assert claimed_bytes(facts, ("CUDA0",)) == (123,)
+    assert claimed_bytes(facts, ("CUDA0", "CUDA1")) == (), "a card of which the log says nothing"
     assert shared_allowed(facts) == SHARED_ALLOWANCE
 
 
@@ -778,6 +778,11 @@ def test_the_expectation_comes_from_the_models_header() -> None:
 
 
 # --- after the end ----------------------------------------------------------------------------------------------------
+
+
+def each(size: int | None) -> tuple[int, ...]:
+    """A size of one card; empty where it is not known."""
+    return () if size is None else (size,)
 
 
 @pytest.mark.parametrize(
@@ -796,12 +801,12 @@ def test_the_expectation_comes_from_the_models_header() -> None:
 def test_memory_must_be_free_again(used: int | None, at_end: int | None, taken: int | None, left: str | None) -> None:
     machine = Machine()
     machine.gpu.used = used
-    found = Prover(machine.ports, freed_s=0.0).vram_left(0, BEFORE, at_end, taken)
+    found = Prover(machine.ports, freed_s=0.0).vram_left((0,), (BEFORE,), each(at_end), each(taken))
     assert (found.code if found else None) == left
 
 
 def test_memory_whose_level_before_is_unknown_is_not_judged() -> None:
-    assert Prover(Machine().ports).vram_left(0, None, 5, 5) is None
+    assert Prover(Machine().ports).vram_left((0,), (), (5,), (5,)) is None
 
 
 def test_a_driver_may_take_a_moment_to_show_memory_as_free() -> None:
@@ -814,7 +819,7 @@ def test_a_driver_may_take_a_moment_to_show_memory_as_free() -> None:
         return seen
 
     machine.gpu.snapshot = second_time  # type: ignore[assignment,method-assign]
-    assert Prover(machine.ports).vram_left(0, BEFORE, None, None) is None
+    assert Prover(machine.ports).vram_left((0,), (BEFORE,), (), ()) is None
     assert machine.gpu.asked == 2
 
 

@@ -883,7 +883,7 @@ def test_what_windows_had_moved_off_the_card_cannot_come_back_there(counted: boo
             machine.counters.present = False
         run.actor.disqualify(1, problem("watch.squeezed"))
         engine.was_asked("stop 10")
-        run.until(lambda _: run.actor._session.used_at_end is not None)
+        run.until(lambda _: run.actor._session.used_at_end != ())
         machine.gpu.used = 900 * MIB + game
         engine.exits(frees=False)
         run.waits_for(end)

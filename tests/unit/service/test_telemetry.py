@@ -316,7 +316,7 @@ def test_a_second_model_at_work_on_the_card_excuses_a_low_speed(
             second.serves()
         elif phase is Phase.LOADING:
             second.loads()
-        second.actor.profile = msgspec.structs.replace(second.actor.profile, gpu=gpu)  # that machine has one card
+        second.actor.profile = msgspec.structs.replace(second.actor.profile, gpus=(gpu,))  # that machine has one card
         slots = '[{"id": 0, "is_processing": true, "id_task": 1, "next_token": [{"n_decoded": 1}]}]'
         second.machine.http.rates = RatesSample(0.0, "", slots if busy else "[]")
         watched = Watched(run)

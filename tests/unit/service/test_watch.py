@@ -44,7 +44,7 @@ class Watched:
         self.told: set[str] = set()
         self.terms = Terms(policy, before, ALLOWED, floor)
         self.watch = RunWatch(self.terms, self.told)
-        self.seen = Seen(100.0, CARD, None, QUIET, Rates())
+        self.seen = Seen(100.0, (CARD,), None, QUIET, Rates())
 
     def sample(self, **changes: object) -> Found:
         self.seen = replace(self.seen, at_s=self.seen.at_s + 1.0)
@@ -146,13 +146,13 @@ def test_a_card_that_fills_up_is_told_early_once_per_program() -> None:
     full = replace(CARD, free=299 * MIB)
     grown = GpuCounters(BEFORE, held(164, 40))
     told = problem("watch.tight", program="game.exe", grown_bytes=64 * MIB, free_bytes=299 * MIB)
-    assert watched.sample(card=full, counters=grown) == Found(notices=(told,))
-    assert watched.sample(card=full, counters=grown) == NOTHING
+    assert watched.sample(cards=(full,), counters=grown) == Found(notices=(told,))
+    assert watched.sample(cards=(full,), counters=grown) == NOTHING
     both = GpuCounters(BEFORE, (*grown.processes, *held(500, name="msedge.exe")))
-    assert [each.params["program"] for each in watched.sample(card=full, counters=both).notices] == ["msedge.exe"]
+    assert [each.params["program"] for each in watched.sample(cards=(full,), counters=both).notices] == ["msedge.exe"]
     again = RunWatch(watched.terms, watched.told)
     again.judge(watched.seen)
-    assert again.judge(replace(watched.seen, card=full, counters=grown)) == NOTHING, "also after a new proof"
+    assert again.judge(replace(watched.seen, cards=(full,), counters=grown)) == NOTHING, "also after a new proof"
 
 
 @pytest.mark.parametrize(("free", "dedicated"), [(300, 900), (100, 163), (None, 900)])
@@ -160,12 +160,12 @@ def test_room_or_no_growth_is_not_told(free: int | None, dedicated: int) -> None
     watched = Watched()
     watched.sample()
     card = replace(CARD, free=None if free is None else free * MIB)
-    assert watched.sample(card=card, counters=GpuCounters(BEFORE, held(dedicated, 40))) == NOTHING
+    assert watched.sample(cards=(card,), counters=GpuCounters(BEFORE, held(dedicated, 40))) == NOTHING
 
 
 def test_without_counters_nobody_is_named() -> None:
     watched = Watched(before=None)
-    assert watched.samples(3, card=replace(CARD, free=0), counters=None) == [NOTHING] * 3
+    assert watched.samples(3, cards=(replace(CARD, free=0),), counters=None) == [NOTHING] * 3
 
 
 # --- speed ------------------------------------------------------------------------------------------------------------
@@ -250,19 +250,19 @@ def test_a_machine_without_counters_loses_none() -> None:
 def test_a_driver_lost_over_three_samples_stops_whatever_the_policy() -> None:
     for policy in WatchPolicy:
         watched = Watched(policy)
-        assert watched.samples(2, card=None, lost=LOST) == [NOTHING] * 2
-        assert watched.sample(card=None, lost=LOST) == Found(stop=LOST)
+        assert watched.samples(2, cards=(), lost=LOST) == [NOTHING] * 2
+        assert watched.sample(cards=(), lost=LOST) == Found(stop=LOST)
 
 
 def test_a_card_that_the_driver_no_longer_shows_is_lost() -> None:
-    assert code(Watched().samples(3, card=None)[-1].stop) == "gpu.driver_lost"
+    assert code(Watched().samples(3, cards=())[-1].stop) == "gpu.driver_lost"
 
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_driver_that_comes_back_has_to_be_proved_anew(count: int) -> None:
     watched = Watched()
     watched.sample()
-    watched.samples(count, card=None, lost=LOST)
+    watched.samples(count, cards=(), lost=LOST)
     assert watched.sample() == Found(prove_again=True)
     assert watched.sample() == NOTHING
 
@@ -270,9 +270,9 @@ def test_a_driver_that_comes_back_has_to_be_proved_anew(count: int) -> None:
 def test_another_driver_has_to_be_proved_anew() -> None:
     watched = Watched()
     watched.sample()
-    assert watched.sample(card=replace(CARD, driver=None)) == NOTHING
-    assert watched.sample(card=replace(CARD, driver="581.15")) == Found(prove_again=True)
-    assert watched.sample(card=replace(CARD, driver="581.15")) == NOTHING
+    assert watched.sample(cards=(replace(CARD, driver=None),)) == NOTHING
+    assert watched.sample(cards=(replace(CARD, driver="581.15"),)) == Found(prove_again=True)
+    assert watched.sample(cards=(replace(CARD, driver="581.15"),)) == NOTHING
 
 
 # --- the policy -------------------------------------------------------------------------------------------------------
