@@ -23,7 +23,7 @@ from kotaro_bridge.domain.run_state import SERVING
 from kotaro_bridge.domain.wsl_vm import WslVm
 from kotaro_bridge.domain.wslconfig_recommend import HostFacts
 from kotaro_bridge.host.control import ControlServer, OwnerLock, ask
-from kotaro_bridge.host.history import SqliteSpeedHistory
+from kotaro_bridge.host.history import SqliteSpeedHistory, SqliteStartHistory
 from kotaro_bridge.host.host_facts import host_facts
 from kotaro_bridge.host.http_engine import HttpEngine
 from kotaro_bridge.host.launcher_local import LocalLauncher
@@ -97,6 +97,7 @@ def real_setting() -> Setting:
         running_distros=windows.running,
         ollama=HttpOllama(ollama_address(os.environ)),
         speeds=SqliteSpeedHistory(paths.history),
+        starts=SqliteStartHistory(paths.starts),
     )
     vm = WslExeVm(lambda distro: WslLauncher(wsl, distro))
     return Setting(machine, paths, None, lambda: None, wslconfig, host_facts, vm)
@@ -128,6 +129,7 @@ def simulated_setting(scenario: str) -> Setting:
         running_distros=windows.running,
         ollama=HttpOllama(pc.ollama_address),
         speeds=SqliteSpeedHistory(paths.history),
+        starts=SqliteStartHistory(paths.starts),
     )
     vm = WslExeVm(lambda distro: WslLauncher(pc.wsl_argv, distro, pc.env))
     return Setting(machine, paths, scenario, pc.close, pc.wslconfig_path, pc.host_facts, vm)

@@ -12,6 +12,7 @@ from kotaro_bridge.domain.ports import EngineCommand
 from kotaro_bridge.domain.profile import KvType, Profile, VllmOptions
 
 HOST = "127.0.0.1"
+UTILIZATION = "--gpu-memory-utilization"
 
 UNSET = (
     # The engines' own: each family can move weights, KV cache or the port (reference llama-server §2, vllm §5).
@@ -91,7 +92,7 @@ def _cards(profile: Profile, layers: tuple[int, ...]) -> tuple[str, ...]:
 
 def _vllm(profile: Profile, utilization: float | None) -> tuple[str, ...]:
     options = profile.vllm or VllmOptions()
-    share = () if utilization is None else ("--gpu-memory-utilization", f"{utilization:.3f}")
+    share = () if utilization is None else (UTILIZATION, f"{utilization:.3f}")
     limits = (
         *("--max-model-len", str(profile.context)),
         *("--max-num-seqs", str(max(options.max_num_seqs, profile.parallel))),

@@ -2,8 +2,9 @@
 
 Owns the formulas for everything beside the KV cache (`kv_cache`). Must not read files or cards.
 
-Held against every recorded run that was whole on the GPU (captures full14, full14-32k, full14-np1, full7-8k on H100;
-README: 7B, 14B, 32B on H200): each buffer to 0.01 MiB, the total from 0 to 10 MiB above the truth.
+Held against every recorded run that was whole on the GPU (tests/unit/domain/test_plan_measured.py): the captures, 27
+more starts on an H100 (tests/data/measured), and the README's on an H200. The truth is what is in use after the first
+long prompt, for which the engine takes some more.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from kotaro_bridge.domain.plan_parts import NOTHING, Figure, GgufPlanned, Origin
 from kotaro_bridge.domain.profile import KvType
 from kotaro_bridge.domain.units import MIB
 
-OVERHEAD_BYTES = 610 * MIB
+OVERHEAD_BYTES = 620 * MIB
 """CUDA context, library handles and scratch memory, beyond all buffers that the log names: memory.used less those is
-599 to 605 MiB on H100 (captures) and 603 to 610 on H200 (README; its 32B: 21,365 less 20,756). The largest, for every
-card.
+597 to 603 MiB on H100 at health 200 and 603 to 610 on H200, and some 10 more after the first long prompt. The largest,
+for every card.
 """
 CUDA_CONTEXT_BYTES = 527 * MIB
 """Of these the context alone, which an engine makes before anything else (captures nodevice-env)."""
@@ -29,6 +30,13 @@ CONTEXT_STEP = 256
 """llama-server rounds a context up to a multiple of it (reference llama-server §7)."""
 
 _F32 = 4
+# A prompt's activations as q8_1, for the widest matrix (ggml-cuda/mmq.cu): bytes of an element. 10, 20 and 41 MiB for a
+# 7B with 512, 1,024 and 2,048 tokens of a micro batch, as measured.
+_Q8_1 = 36 / 32
+# Matrices that are not quantized, or scores without flash attention, make the engine load cuBLAS with the first prompt:
+# 104 MiB for a 0.5B as F16, where quantized models take 14 to 24 (10 of them are in the overhead).
+_CUBLAS_BYTES = 94 * MIB
+_PLAIN = frozenset({"F32", "F16", "BF16"})
 _VISION_BYTES = 512 * MIB  # an allowance for a projector's compute buffer: none was measured on a card yet
 
 
@@ -44,6 +52,7 @@ class LlamaCosts:
     Args:
         attention: bytes of the compute buffer while attention is computed, without what grows with the context;
             feed_forward: in the feed-forward block or at the logits, whichever is more.
+        scratch: bytes beside the buffer that the first prompt takes.
         scores: query heads of which all scores are kept; 0 with flash attention.
         correction: bytes by which the engine's own figure for this model differed from the formula; None without one.
         vision: a projector's own compute buffer.
@@ -56,6 +65,7 @@ class LlamaCosts:
     kv_origin: Origin
     attention: int
     feed_forward: int
+    scratch: int
     scores: int
     compute_origin: Origin
     vision: Figure
@@ -67,8 +77,12 @@ class LlamaCosts:
         return Figure(self.rows.cache_bytes(_shape(self.request, context)), self.kv_origin)
 
     def compute(self, context: int) -> Figure:
-        """The compute buffer, and a vision encoder's."""
-        return Figure(self._buffer(context) + self.correction, self.compute_origin) + self.vision
+        """The compute buffer, a vision encoder's, and what a prompt takes beside them."""
+        return Figure(self._buffer(context) + self.correction + self.scratch, self.compute_origin) + self.vision
+
+    def logged(self, context: int) -> int:
+        """The compute buffers as the log names them, by the formula."""
+        return self._buffer(context) + self.vision.bytes
 
     def total(self, context: int) -> int:
         """All of it on one card, in bytes."""
@@ -84,8 +98,9 @@ class LlamaCosts:
         shape = _shape(request, context)
         cells = (shape.cells if rows.full else 0) + (rows.window_cells(shape) if rows.windowed else 0)
         unpacked = 0 if request.kv_type in (KvType.AUTO, KvType.F16) else rows.largest * shape.cells * shape.streams
-        scores = 4 * self.scores * shape.cells * request.ubatch
-        return 2 * request.ubatch * cells + max(self.feed_forward, self.attention + unpacked + scores)
+        scores = _F32 * self.scores * shape.cells * request.ubatch
+        mask = (_F32 if self.scores else 2) * request.ubatch * cells
+        return mask + max(self.feed_forward, self.attention + unpacked + scores)
 
 
 def _shape(request: PlanRequest, context: int) -> ContextShape:
@@ -103,6 +118,7 @@ def llama_costs(planned: GgufPlanned, request: PlanRequest, learned: Learned) ->
         raise ProblemError(problem("plan.split_model", parts=model.split_count))
     known = cache_rows(model, request.kv_type)
     vision = planned.projector_bytes
+    scores = 0 if model.key_length in _FLASH_HEADS else model.head_count
     costs = LlamaCosts(
         request=request,
         weights=Figure(model.weights_on_gpu + vision, Origin.HEADER),
@@ -110,7 +126,8 @@ def llama_costs(planned: GgufPlanned, request: PlanRequest, learned: Learned) ->
         kv_origin=Origin.ESTIMATE if known is None else Origin.FORMULA,
         attention=_F32 * request.ubatch * _attention_width(model),
         feed_forward=_F32 * max(request.ubatch * _forward_width(model), request.parallel * model.vocab_size),
-        scores=0 if model.key_length in _FLASH_HEADS else model.head_count,
+        scratch=_scratch(model, request.ubatch, has_scores=bool(scores)),
+        scores=scores,
         compute_origin=Origin.ESTIMATE if known is None else Origin.FORMULA,
         vision=Figure(_VISION_BYTES, Origin.ESTIMATE) if vision else NOTHING,
         overhead=Figure(OVERHEAD_BYTES, Origin.RECORDED),
@@ -125,8 +142,7 @@ def _corrected(costs: LlamaCosts, planned: GgufPlanned, learned: Learned) -> Lla
     if not alike:
         return replace(costs, overhead=overhead)
     # The vision encoder's buffer is in the log's figure too.
-    formula = costs.compute(alike[0].request.context).bytes
-    correction = alike[0].compute - formula
+    correction = alike[0].compute - costs.logged(alike[0].request.context)
     vision = replace(costs.vision, origin=Origin.MEASURED)
     return replace(costs, overhead=overhead, correction=correction, compute_origin=Origin.MEASURED, vision=vision)
 
@@ -137,9 +153,14 @@ def _same_graph(one: PlanRequest, other: PlanRequest) -> bool:
 
 
 def _attention_width(model: GgufModel) -> int:
-    """f32 elements per token: queries, their product and a copy; keys and values; two rows of the model's width."""
-    kv = max(model.head_count_kv) * (model.key_length + model.value_length)
-    return 3 * model.head_count * max(model.key_length, model.value_length) + kv + 2 * model.embedding_length
+    """f32 elements per token: queries and their product, and two rows of the model's width (12.0 MiB for a 1.5B)."""
+    return 2 * model.head_count * max(model.key_length, model.value_length) + 2 * model.embedding_length
+
+
+def _scratch(model: GgufModel, ubatch: int, *, has_scores: bool) -> int:
+    plain = any(len(t.dims) > 1 and t.type in _PLAIN and t.name.startswith("blk.") for t in model.tensors)
+    widest = max(_largest(model, "feed_forward_length"), model.embedding_length)
+    return round(_Q8_1 * widest * ubatch) + (_CUBLAS_BYTES if plain or has_scores else 0)
 
 
 def _forward_width(model: GgufModel) -> int:

@@ -50,10 +50,11 @@ class Figure:
     origin: Origin
 
     def __add__(self, other: Figure) -> Figure:
-        order = tuple(Origin)
-        return Figure(self.bytes + other.bytes, max(self.origin, other.origin, key=order.index))
+        less_sure = max(self.origin, other.origin, key=_SURENESS.__getitem__)
+        return Figure(self.bytes + other.bytes, less_sure)
 
 
+_SURENESS = {origin: place for place, origin in enumerate(Origin)}
 NOTHING = Figure(0, Origin.MEASURED)
 
 

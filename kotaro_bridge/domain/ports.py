@@ -9,6 +9,7 @@ from typing import Protocol, TypeAlias
 from kotaro_bridge.domain.engine_devices import DeviceAnswer
 from kotaro_bridge.domain.engine_log import Engine, LogLine
 from kotaro_bridge.domain.gpu import GpuCounters, GpuSnapshot
+from kotaro_bridge.domain.learned import Learned, Start
 from kotaro_bridge.domain.profile import Profile
 
 
@@ -276,6 +277,30 @@ class SpeedKey:
     driver: str
     card: str
     mode: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartPlace:
+    """Where a start was measured: what it took holds there alone.
+
+    Args:
+        card: its name, as NVML says it.
+        driver: branch of the driver and whose memory it manages, such as `580 wsl`.
+    """
+
+    engine: str
+    card: str
+    driver: str
+
+
+class StartHistory(Protocol):
+    """What proved starts took of the card. No method raises: a store that is broken has learned nothing."""
+
+    def learned(self, place: StartPlace) -> Learned:
+        """The newest starts there, of the engine version that was started last."""
+
+    def record(self, place: StartPlace, version: str, start: Start) -> None:
+        """Keep what a proved start took."""
 
 
 class SpeedHistory(Protocol):

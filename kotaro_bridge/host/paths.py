@@ -51,6 +51,11 @@ class Paths:
         return self.state / "history.sqlite3"
 
     @property
+    def starts(self) -> Path:
+        """What starts took of the card; may not exist."""
+        return self.state / "starts.sqlite3"
+
+    @property
     def wslconfig_backups(self) -> Path:
         """What `.wslconfig` files were before a save."""
         return _made(self.state / "wslconfig-backups")

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
 
 from kotaro_bridge.domain.command import build_command, device_question
 from kotaro_bridge.domain.engine_log import Engine
@@ -28,26 +27,18 @@ from kotaro_bridge.domain.gate import (
     judge,
 )
 from kotaro_bridge.domain.gguf import GgufModel, read_gguf, read_projector
-from kotaro_bridge.domain.gpu import GpuCounters, cards_at
-from kotaro_bridge.domain.plan import (
-    RESERVE_BYTES,
-    GgufPlanned,
-    budget_needs,
-    free_needed,
-    plan,
-    request_of,
-    stated_card,
-    vllm_utilization,
-)
+from kotaro_bridge.domain.gpu import GpuCounters, card_at, cards_at
+from kotaro_bridge.domain.plan import GgufPlanned, HfPlanned, PlannedModel, vllm_utilization
 from kotaro_bridge.domain.ports import EngineCommand, Launcher, TargetFacts
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.remedy import Remedy, at_gate
 from kotaro_bridge.domain.wslconfig import parse
 from kotaro_bridge.service import target_facts
 from kotaro_bridge.service.holders import Holders, Serving
+from kotaro_bridge.service.learning import learned_for
 from kotaro_bridge.service.machine import Machine
-
-T = TypeVar("T")
+from kotaro_bridge.service.model_config import planned_from_config
+from kotaro_bridge.service.needs import Needs, Spread, answer
 
 FRESH_S = 5.0  # facts of a start are no older
 _READINGS = 3
@@ -66,6 +57,7 @@ class Clearance:
         counters_before: the whole reading that `shared_before` is of.
         memory, swap: bytes of RAM and swap that the target has in all; None where it did not say.
         projector: bytes of all tensors of the projector, by its header; None without one.
+        planned: the model as it was planned; None where the profile alone said what it needs.
     """
 
     command: EngineCommand
@@ -76,6 +68,7 @@ class Clearance:
     memory: int | None = None
     swap: int | None = None
     projector: int | None = None
+    planned: PlannedModel | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +115,7 @@ class Gatekeeper:
         """
         if profile is None:
             stated = Need(need, "") if need is not None else None
-            facts = GateFacts(driver=_answer(self._machine.gpu.snapshot), need=stated)
+            facts = GateFacts(driver=answer(self._machine.gpu.snapshot), need=stated)
             report = judge(facts)
             if not _lacks_vram(report):
                 return GateResult(report, None)
@@ -142,22 +135,27 @@ class Gatekeeper:
     def _read(self, profile: Profile) -> GateResult:
         launcher = self._machine.launcher(profile)
         ask = self._pool.submit
-        driver = ask(_answer, self._machine.gpu.snapshot)
-        wsl = ask(_answer, partial(self._wsl, profile))
+        driver = ask(answer, self._machine.gpu.snapshot)
+        wsl = ask(answer, partial(self._wsl, profile))
         wanted = "" if target_facts.fetched_by_vllm(profile) else profile.model
         question = device_question(profile)
-        probe = ask(_answer, partial(launcher.probe, profile.engine, question, wanted, profile.projector, profile.port))
+        probe = ask(answer, partial(launcher.probe, profile.engine, question, wanted, profile.projector, profile.port))
         # The header is on its way before the probe has told that there is a model: each call into WSL takes its time.
-        begin = ask(_answer, partial(launcher.read_at, wanted, 0, _HEADER_BLOCK)) if _has_header(profile) else None
-        forwarding = None if profile.is_local else _answer(self._forwarding)
-        port_here = _answer(partial(self._machine.port_free, profile.port))
-        wsl_answer = wsl.result()
+        begin = ask(answer, partial(launcher.read_at, wanted, 0, _HEADER_BLOCK)) if _has_header(profile) else None
+        config = ask(answer, partial(planned_from_config, launcher, profile)) if _has_config(profile) else None
+        forwarding = None if profile.is_local else answer(self._forwarding)
+        port_here = answer(partial(self._machine.port_free, profile.port))
+        wslanswer = wsl.result()
         # What a distro that cannot be reached says of itself is no answer, and is not waited for.
-        probed = wsl_answer if isinstance(wsl_answer, Problem) else probe.result()
+        probed = wslanswer if isinstance(wslanswer, Problem) else probe.result()
         size = target_facts.model(probed, profile)
         model = self._header(profile, launcher, size, begin)
         projector = self._projector(profile, launcher, probed)
-        need = self._need(profile, model, probed)
+        planned = _planned(model, probed, config.result() if config is not None and size is not None else None)
+        first_seen = driver.result()
+        card = card_at(first_seen, profile.gpus[0]) if isinstance(first_seen, tuple) else None
+        learned = learned_for(self._machine, profile, card)
+        needs = Needs(planned, not isinstance(probed, Problem), learned)
 
         def cards_in_target() -> Gpus:
             if isinstance(probed, Problem):
@@ -165,17 +163,17 @@ class Gatekeeper:
             return launcher.nvidia_smi()
 
         # Last of all the free VRAM, from both sides at once: an engine that lists its devices holds some meanwhile.
-        target = ask(_answer, cards_in_target)
-        late = _answer(self._machine.gpu.snapshot)
+        target = ask(answer, cards_in_target)
+        late = answer(self._machine.gpu.snapshot)
         counters = self._machine.counters.read()
         target_gpus = target.result()
         cards = cards_at(late, profile.gpus) if isinstance(late, tuple) else ()
         facts = GateFacts(
             gpus=profile.gpus,
             local=profile.is_local,
-            driver=driver.result(),
+            driver=first_seen,
             driver_late=late,
-            wsl=probed if isinstance(probed, Problem) and not profile.is_local else wsl_answer,
+            wsl=probed if isinstance(probed, Problem) and not profile.is_local else wslanswer,
             target=target_gpus,
             engine=target_facts.engine(probed, profile),
             engine_gpu=target_facts.engine_gpu(probed, profile, cards),
@@ -186,16 +184,17 @@ class Gatekeeper:
             port_target_free=target_facts.port(probed, profile, port_here),
             forwarding=forwarding,
         )
-        spread = _answer(partial(_spread, profile, need, model, probed, free_per_card(facts)))
-        layers = spread.layers if isinstance(spread, _Spread) else ()
-        command = _answer(partial(self._command, profile, target_gpus, layers))
+        spread = answer(partial(needs.spread, profile, free_per_card(facts)))
+        layers = spread.layers if isinstance(spread, Spread) else ()
+        budget = needs.budget(profile)
+        command = answer(partial(self._command, profile, budget, target_gpus, layers))
         facts = replace(
             facts,
             arguments=command if isinstance(command, Problem) else None,
-            need=spread.need if isinstance(spread, _Spread) else spread,
+            need=spread.need if isinstance(spread, Spread) else spread,
         )
         report = judge(facts)
-        needed = partial(self._needed, model, probed, report.free)
+        needed = partial(needs.per_card, free=report.free)
         if not report.ok or isinstance(command, Problem):
             return self._refused(profile, facts, report, counters, needed)
         shared = counters.shared if counters else None
@@ -204,7 +203,8 @@ class Gatekeeper:
         memory, swap = (probed.memory, probed.swap) if isinstance(probed, TargetFacts) else (None, None)
         vision = projector if isinstance(projector, int) else None
         before = tuple(used) if len(used) == len(cards) else ()
-        clearance = Clearance(command, before, shared, header, counters, memory, swap, vision)
+        known = planned if not isinstance(planned, Problem) else None
+        clearance = Clearance(command, before, shared, header, counters, memory, swap, vision, known)
         return GateResult(report, clearance, need=needed)
 
     def _refused(
@@ -247,7 +247,7 @@ class Gatekeeper:
         if isinstance(first, Problem):
             return first
         read_at = BlockCache(partial(launcher.read_at, profile.model), _HEADER_BLOCK, first)
-        return _answer(partial(read_gguf, read_at, size))
+        return answer(partial(read_gguf, read_at, size))
 
     @staticmethod
     def _projector(profile: Profile, launcher: Launcher, probed: TargetFacts | Problem) -> int | Problem | None:
@@ -256,38 +256,13 @@ class Gatekeeper:
         if profile.engine is not Engine.LLAMA_SERVER or not profile.projector or size is None or size < 1:
             return None
         read_at = BlockCache(partial(launcher.read_at, profile.projector), _HEADER_BLOCK)
-        return _answer(partial(read_projector, read_at, size))
+        return answer(partial(read_projector, read_at, size))
 
     @staticmethod
-    def _need(profile: Profile, model: GgufModel | Problem | None, probed: TargetFacts | Problem) -> Need | Problem:
-        """VRAM that has to be free: the larger of what the plan and the profile say."""
-        named = profile.stated_need or 0
-        if named and profile.engine is Engine.VLLM:
-            named = budget_needs(named)
-        stated = Need(named, profile.need.source if profile.need else "")
-        if not isinstance(model, GgufModel) or not isinstance(probed, TargetFacts):
-            unknown = UNASKED if isinstance(probed, Problem) else problem("gate.need.unknown")
-            return stated if stated.vram else unknown
-        projector = max(0, probed.projector or 0)
-        planned = _answer(partial(plan, GgufPlanned(model, projector), request_of(profile), None))
-        if isinstance(planned, Problem):
-            return stated if stated.vram else planned
-        computed = free_needed(planned)
-        return stated if stated.vram >= computed else Need(computed, "header")
-
-    @staticmethod
-    def _needed(
-        model: GgufModel | Problem | None, probed: TargetFacts | Problem, free: tuple[int, ...], profile: Profile
-    ) -> tuple[int, ...]:
-        """Bytes of VRAM per card for the same model in another profile."""
-        found = _answer(partial(_spread, profile, Gatekeeper._need(profile, model, probed), model, probed, free))
-        if not isinstance(found, _Spread) or not isinstance(found.need, Need):
-            return ()
-        return found.need.per_card or (found.need.vram,)
-
-    def _command(self, profile: Profile, target: Gpus | Problem, layers: tuple[int, ...]) -> EngineCommand:
+    def _command(
+        profile: Profile, budget: int | None, target: Gpus | Problem, layers: tuple[int, ...]
+    ) -> EngineCommand:
         utilization = None
-        budget = profile.stated_need
         if profile.engine is Engine.VLLM and budget and isinstance(target, tuple):
             cards = cards_at(target, profile.gpus)
             # The engine's total leaves out what the driver reserves: free and used together (captures: 81,079 of
@@ -332,40 +307,17 @@ class BlockCache:
         return self._data[begin : begin + size]
 
 
-@dataclass(frozen=True, slots=True)
-class _Spread:
-    """What a start needs of each card, and llama-server's layers on each; none for one card."""
+def _planned(
+    model: GgufModel | Problem | None, probed: TargetFacts | Problem, config: HfPlanned | Problem | None
+) -> PlannedModel | Problem | None:
+    """The model as far as its own files tell; None where nothing of it could be read."""
+    if isinstance(model, GgufModel):
+        return GgufPlanned(model, max(0, probed.projector or 0) if isinstance(probed, TargetFacts) else 0)
+    return config
 
-    need: Need | Problem
-    layers: tuple[int, ...] = ()
 
-
-def _spread(
-    profile: Profile,
-    need: Need | Problem,
-    model: GgufModel | Problem | None,
-    probed: TargetFacts | Problem,
-    free: tuple[int, ...],
-) -> _Spread:
-    """A need over the profile's cards: layers by free memory for llama-server, like parts for vLLM, whose tensor
-    parallel cuts every layer. Raises ProblemError for more cards than layers.
-    """
-    count = len(profile.gpus)
-    if count == 1 or isinstance(need, Problem):
-        return _Spread(need)
-    if profile.engine is Engine.VLLM and profile.stated_need:
-        each = budget_needs(-(-profile.stated_need // count))
-        return _Spread(Need(each * count, need.source, (each,) * count))
-    if not isinstance(model, GgufModel) or not free:
-        return _Spread(replace(need, per_card=(-(-need.vram // count),) * count))
-    projector = max(0, probed.projector or 0) if isinstance(probed, TargetFacts) else 0
-    cards = tuple(replace(stated_card(size), reserve=RESERVE_BYTES) for size in free)
-    found = plan(GgufPlanned(model, projector), request_of(profile), cards)
-    computed = [part + RESERVE_BYTES for part in found.per_card]
-    # A profile that states more than the plan computes knows something of all cards.
-    more = max(0, -(-((profile.stated_need or 0) - sum(computed)) // count))
-    per_card = tuple(part + more for part in computed)
-    return _Spread(Need(sum(per_card), need.source, per_card), found.layers)
+def _has_config(profile: Profile) -> bool:
+    return profile.engine is Engine.VLLM and not target_facts.fetched_by_vllm(profile)
 
 
 def _has_header(profile: Profile) -> bool:
@@ -374,11 +326,3 @@ def _has_header(profile: Profile) -> bool:
 
 def _lacks_vram(report: GateReport) -> bool:
     return any(check.id is CheckId.VRAM for check in report.blocking)
-
-
-def _answer(read: Callable[[], T]) -> T | Problem:
-    """What was read, or the problem met while reading: the gate judges both."""
-    try:
-        return read()
-    except ProblemError as error:
-        return error.problem

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kotaro_bridge.domain.ports import CountersProbe, GpuProbe, Launcher, Ollama, SpeedHistory
+from kotaro_bridge.domain.ports import CountersProbe, GpuProbe, Launcher, Ollama, SpeedHistory, StartHistory
 from kotaro_bridge.domain.ports_http import EngineHttp
 from kotaro_bridge.domain.profile import Profile
 
@@ -27,7 +27,7 @@ class Machine:
         installed_distros: names, the default first; raises ProblemError where WSL does not answer.
         running_distros: names of those that run; raises like `installed_distros`.
         ollama: the Ollama of this machine, if there is one.
-        speeds: what proved runs were measured at.
+        speeds: what proved runs were measured at; starts: what their starts took of the card.
     """
 
     gpu: GpuProbe
@@ -40,3 +40,4 @@ class Machine:
     running_distros: Callable[[], tuple[str, ...]]
     ollama: Ollama
     speeds: SpeedHistory
+    starts: StartHistory

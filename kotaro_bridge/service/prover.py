@@ -24,6 +24,7 @@ from kotaro_bridge.domain.run_view import Speed
 from kotaro_bridge.domain.speed import shown
 from kotaro_bridge.domain.units import MIB
 from kotaro_bridge.service.gatekeeper import Clearance
+from kotaro_bridge.service.learning import remember
 from kotaro_bridge.service.machine import Machine
 from kotaro_bridge.service.speedometer import Measured, Speedometer
 
@@ -149,6 +150,8 @@ class Prover:
             return Proof(judgement, problem("proof.no_answer", *error.problem.evidence, cause=error.problem.code))
         if failed is None and measured is not None:
             self._speedometer.keep(measured)
+        if failed is None and not again:
+            remember(self._machine, profile, clearance, facts, self._cards(profile.gpus), memory.taken)
         return Proof(judgement, failed, measured.speed if measured else None, memory.taken)
 
     def _in_time(self, again: bool, ask: Callable[[], T], good: Callable[[T], bool]) -> T:

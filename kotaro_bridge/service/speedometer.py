@@ -24,12 +24,11 @@ from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.run_view import Speed
 from kotaro_bridge.domain.speed import Yardstick, has_dropped, rated, speed_key, yardstick_of
 from kotaro_bridge.service.machine import Machine
+from kotaro_bridge.service.model_config import read_config
 from kotaro_bridge.service.target_facts import fetched_by_vllm
 
 _TOKENS = 64
 _TIME_LIMIT_S = 1.0
-_CONFIG_BYTES = 1 << 20
-_CONFIG_S = 5.0
 _IDLE_POLL_S = 0.2
 _IDLE_POLLS = 15
 _WORK_S = 10.0  # longer than any step of an engine takes, also of one that reads a long prompt
@@ -183,8 +182,7 @@ class Speedometer:
         if fetched_by_vllm(profile):
             return None
         try:
-            path = f"{profile.model.rstrip('/')}/config.json"
-            data = self._machine.launcher(profile).read_at(path, 0, _CONFIG_BYTES, timeout_s=_CONFIG_S)
+            data = read_config(self._machine.launcher(profile), profile)
         except ProblemError:
             return None
         return data.decode(errors="replace")

@@ -19,6 +19,7 @@ from kotaro_bridge.domain.engine_log import Engine, LogLine, Stream
 from kotaro_bridge.domain.errors import Problem, ProblemError
 from kotaro_bridge.domain.gguf import read_gguf
 from kotaro_bridge.domain.gpu import GpuCounters, GpuProcess, GpuSnapshot
+from kotaro_bridge.domain.learned import Learned, Start
 from kotaro_bridge.domain.metrics import RatesSample
 from kotaro_bridge.domain.ports import (
     ChannelClosed,
@@ -30,6 +31,7 @@ from kotaro_bridge.domain.ports import (
     ProcessEvent,
     SpeedKey,
     Started,
+    StartPlace,
     TargetFacts,
 )
 from kotaro_bridge.domain.ports_http import ChatPiece, EngineProps, WarmUp
@@ -355,6 +357,19 @@ class Speeds:
         self.kept = {key: speed for key, speed in self.kept.items() if key.profile != profile_id}
 
 
+class Starts:
+    """What starts took, in memory; one engine version."""
+
+    def __init__(self) -> None:
+        self.kept: list[tuple[StartPlace, str, Start]] = []
+
+    def learned(self, place: StartPlace) -> Learned:
+        return Learned(tuple(start for at, _, start in reversed(self.kept) if at == place))
+
+    def record(self, place: StartPlace, version: str, start: Start) -> None:
+        self.kept.append((place, version, start))
+
+
 class ProfileFiles(Scripted):
     """Profiles on a disk that a test may let fail."""
 
@@ -407,6 +422,7 @@ class Machine(Scripted):
         self.running: tuple[str, ...] | Problem | Exception = ("Ubuntu",)
         self.ollama = OllamaProgram(self.gpu)
         self.speeds = Speeds()
+        self.starts = Starts()
 
     @property
     def ports(self) -> Ports:
@@ -421,6 +437,7 @@ class Machine(Scripted):
             running_distros=lambda: self.answer(self.running),
             ollama=self.ollama,
             speeds=self.speeds,
+            starts=self.starts,
         )
 
 
