@@ -10,6 +10,7 @@ llama-hparams.cpp. Checked against the real server for each kind (tests/e2e/test
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -226,16 +227,13 @@ def estimated_rows(model: GgufModel, kv_type: KvType) -> CacheRows:
 
 
 def _summed(known: _Layers, kv_type: KvType) -> CacheRows:
-    def row(layer: _Layer) -> int:
-        return kv_row_bytes(layer.keys, kv_type) + kv_row_bytes(layer.values, kv_type)
-
-    return CacheRows(
-        full=sum(row(layer) for layer in known.layers if not layer.window),
-        windowed=sum(row(layer) for layer in known.layers if layer.window),
-        window=known.window,
-        state=sum(layer.state for layer in known.layers) * _STATE_BYTES,
-        largest=max((layer.keys + layer.values for layer in known.layers), default=0) * 2,
-    )
+    full, windowed, state, largest = 0, 0, 0, 0
+    for layer, count in Counter(known.layers).items():  # most layers are alike, and a plan is made 200 times at once
+        row = (kv_row_bytes(layer.keys, kv_type) + kv_row_bytes(layer.values, kv_type)) * count
+        full, windowed = (full, windowed + row) if layer.window else (full + row, windowed)
+        state += layer.state * count
+        largest = max(largest, layer.keys + layer.values)
+    return CacheRows(full, windowed, known.window, state * _STATE_BYTES, largest * 2)
 
 
 def _layers_of(model: GgufModel) -> _Layers | None:
@@ -274,11 +272,17 @@ def _attention(model: GgufModel, spec: _Window | None) -> _Layers | None:
         owners = min(owners, _GEMMA3N_OWN_KV)
     elif model.architecture == "gemma4":
         owners = min(owners, model.block_count - _number(model, "attention.shared_kv_layers"))
-    return _Layers(tuple(_kv_layer(model, index, pattern[index]) for index in range(owners)), window)
+    alike = tuple(zip(model.head_count_kv[:owners], pattern[:owners], strict=True))
+    made = {key: _heads_layer(model, *key) for key in set(alike)}
+    return _Layers(tuple(made[key] for key in alike), window)
 
 
 def _kv_layer(model: GgufModel, index: int, window: bool) -> _Layer:
-    heads, keys, values = model.head_count_kv[index], model.key_length, model.value_length
+    return _heads_layer(model, model.head_count_kv[index], window)
+
+
+def _heads_layer(model: GgufModel, heads: int, window: bool) -> _Layer:
+    keys, values = model.key_length, model.value_length
     if window:
         keys = _number(model, "attention.key_length_swa", keys)
         values = _number(model, "attention.value_length_swa", values)

@@ -1,0 +1,39 @@
+"""How much of a card could be free if a person closed what can be closed. Pure rules over `holders`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kotaro_bridge.domain.holders import Holder, HolderKind
+
+# The desktop itself and what Windows starts again at once. Names as the simulated PC and Task Manager show them; the
+# list is not complete, so what is called closable is a little too much on some PCs.
+_WINDOWS_OWN = frozenset(
+    {
+        "applicationframehost.exe",
+        "csrss.exe",
+        "ctfmon.exe",
+        "dwm.exe",
+        "explorer.exe",
+        "lockapp.exe",
+        "logonui.exe",
+        "runtimebroker.exe",
+        "searchhost.exe",
+        "shellexperiencehost.exe",
+        "shellhost.exe",
+        "sihost.exe",
+        "startmenuexperiencehost.exe",
+        "system",
+        "textinputhost.exe",
+        "winlogon.exe",
+    }
+)
+
+
+def closable(holders: Iterable[Holder]) -> tuple[Holder, ...]:
+    """Those that a person can end, in their order; a holder of unknown size is none of them."""
+    return tuple(
+        holder
+        for holder in holders
+        if holder.bytes and not (holder.kind is HolderKind.PROCESS and holder.name.lower() in _WINDOWS_OWN)
+    )
