@@ -13,16 +13,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kotaro_bridge import __version__
+from kotaro_bridge.domain.engine_log import Engine
 from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.ports import Launcher
 from kotaro_bridge.domain.profile import Profile
-from kotaro_bridge.domain.run_state import SERVING
+from kotaro_bridge.domain.run_state import RESTING, SERVING
 from kotaro_bridge.domain.wsl_vm import WslVm
 from kotaro_bridge.domain.wslconfig_recommend import HostFacts
 from kotaro_bridge.host.control import ControlServer, OwnerLock, ask
+from kotaro_bridge.host.disk import distro_folder, free_beneath
 from kotaro_bridge.host.history import SqliteSpeedHistory, SqliteStartHistory
 from kotaro_bridge.host.host_facts import host_facts
 from kotaro_bridge.host.http_engine import HttpEngine
@@ -30,17 +32,23 @@ from kotaro_bridge.host.launcher_local import LocalLauncher
 from kotaro_bridge.host.launcher_wsl import WslLauncher
 from kotaro_bridge.host.local_port import local_port_free
 from kotaro_bridge.host.log_file import RunLogFile
+from kotaro_bridge.host.model_files import TargetModels
 from kotaro_bridge.host.nvml import NvmlProbe
 from kotaro_bridge.host.ollama import HttpOllama, ollama_address
 from kotaro_bridge.host.paths import Paths
 from kotaro_bridge.host.profile_store import ProfileFolder, load_profiles
+from kotaro_bridge.host.secrets import HUGGING_FACE, KeyringToken
 from kotaro_bridge.host.win_counters import WindowsCounters
+from kotaro_bridge.host.windows_models import Stores
 from kotaro_bridge.host.winproc import find_wsl
 from kotaro_bridge.host.wsl_vm import WslExeVm
 from kotaro_bridge.host.wslconfig_file import WslConfigFile
 from kotaro_bridge.service.bus import Bus
 from kotaro_bridge.service.connect import Connect
+from kotaro_bridge.service.downloads import Downloads
 from kotaro_bridge.service.machine import Machine
+from kotaro_bridge.service.model_ports import LOCAL, ModelPorts
+from kotaro_bridge.service.model_shelf import Shelf
 from kotaro_bridge.service.owner_desk import OwnerDesk
 from kotaro_bridge.service.supervisor import Supervisor
 from kotaro_bridge.service.telemetry import Telemetry
@@ -62,6 +70,7 @@ class Setting:
         simulated: name of the scenario; None on the real PC.
         wslconfig: this user's `.wslconfig`, which may not exist; host_facts: what its advice is measured by.
         vm: WSL as a whole.
+        models: model files.
     """
 
     machine: Machine
@@ -71,6 +80,7 @@ class Setting:
     wslconfig: Path
     host_facts: Callable[[], HostFacts]
     vm: WslVm
+    models: ModelPorts
 
 
 def real_setting() -> Setting:
@@ -100,7 +110,30 @@ def real_setting() -> Setting:
         starts=SqliteStartHistory(paths.starts),
     )
     vm = WslExeVm(lambda distro: WslLauncher(wsl, distro))
-    return Setting(machine, paths, None, lambda: None, wslconfig, host_facts, vm)
+
+    def files_of(target: str) -> TargetModels:
+        if target != LOCAL:
+            return TargetModels(WslLauncher(wsl, target.removeprefix("wsl:") or None))
+        if sys.platform == "win32":
+            raise ProblemError(problem("models.local_on_windows"))
+        return TargetModels(local)
+
+    on_windows = sys.platform == "win32"
+    models = ModelPorts(
+        target=files_of,
+        stores=Stores(Path.home(), os.environ),
+        token=KeyringToken(HUGGING_FACE),
+        drive_free=_drive_free,
+        installed=windows.installed if on_windows else None,
+        running=windows.running if on_windows else None,
+    )
+    return Setting(machine, paths, None, lambda: None, wslconfig, host_facts, vm, models)
+
+
+def _drive_free(target: str) -> int | None:
+    """Bytes free on the drive of a distro's virtual disk."""
+    folder = distro_folder(target.removeprefix("wsl:") or None) if target != LOCAL else None
+    return free_beneath(folder) if folder is not None else None
 
 
 def simulated_setting(scenario: str) -> Setting:
@@ -132,7 +165,21 @@ def simulated_setting(scenario: str) -> Setting:
         starts=SqliteStartHistory(paths.starts),
     )
     vm = WslExeVm(lambda distro: WslLauncher(pc.wsl_argv, distro, pc.env))
-    return Setting(machine, paths, scenario, pc.close, pc.wslconfig_path, pc.host_facts, vm)
+
+    def files_of(target: str) -> TargetModels:
+        if target == LOCAL:
+            return TargetModels(LocalLauncher(environment))
+        return TargetModels(WslLauncher(pc.wsl_argv, target.removeprefix("wsl:") or None, pc.env))
+
+    models = ModelPorts(
+        target=files_of,
+        stores=Stores(pc.wslconfig_path.parent, {}),
+        token=KeyringToken(HUGGING_FACE, scenario),
+        drive_free=lambda _: pc.drive_free(),
+        installed=windows.installed,
+        running=windows.running,
+    )
+    return Setting(machine, paths, scenario, pc.close, pc.wslconfig_path, pc.host_facts, vm, models)
 
 
 def setting_for(scenario: str | None) -> Setting:
@@ -189,6 +236,8 @@ class Product:
         self.telemetry = Telemetry(setting.machine, self.bus, self.supervisor.actors)
         self.connect = Connect(setting.machine, self.supervisor)
         self.wslconfig = WslConfigDesk(wslconfig_store(setting), setting.vm, self.supervisor, setting.host_facts)
+        self.downloads = Downloads(setting.models, self.bus.publish, self._client_programs)
+        self.shelf = Shelf(setting.models, self.supervisor.profiles, self._busy_profiles, self.downloads.busy_folders)
         self._lock = OwnerLock(paths.state)
         self._control: ControlServer | None = None
 
@@ -209,16 +258,32 @@ class Product:
 
     def _runs_elsewhere(self) -> tuple[tuple[str, int | None], ...]:
         """Runs that serve and that another process of this user owns: profile id, bytes of VRAM taken."""
+        return tuple((run["profile"], run["vram_taken"]) for run in self._others() if run["state"] in SERVING)
+
+    def _others(self) -> tuple[dict[str, Any], ...]:
+        """Documents of the runs that another process of this user owns."""
         if self._control is not None:
             return ()
         try:
             answer = ask(self.setting.paths.state, {"verb": "status"}) or {"runs": []}
         except ProblemError:
             return ()
-        return tuple((run["profile"], run["vram_taken"]) for run in answer["runs"] if run["state"] in SERVING)
+        return tuple(answer["runs"])
+
+    def _busy_profiles(self) -> frozenset[str]:
+        """Profiles whose run does not rest, whoever owns it."""
+        own = (actor.profile.id for actor in self.supervisor.actors() if actor.view.phase not in RESTING)
+        return frozenset((*own, *(run["profile"] for run in self._others() if run["state"] not in RESTING)))
+
+    def _client_programs(self, target: str) -> tuple[str, ...]:
+        """vLLM brings the official client along: the programs of its profiles there, and where the README puts it."""
+        canonical = self.setting.models.canonical
+        found = (p for p in self.supervisor.profiles() if p.engine is Engine.VLLM and canonical(p.target) == target)
+        return tuple(dict.fromkeys((*(profile.executable for profile in found), "~/vllm/bin/vllm")))
 
     def close(self) -> bool:
         """Stop every run, end every thread; True if nothing is left."""
+        self.downloads.close()
         clean = self.supervisor.close()
         self.telemetry.close()
         if self._control is not None:

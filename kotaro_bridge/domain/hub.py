@@ -1,7 +1,7 @@
 """The Hugging Face hub as a download needs it: ids, which files of a model to take, what `fetch.py` tells.
 
-Owns the choice of files and the turning of the client's answers into problems. Must not speak to a network: the official
-client does, inside the target.
+Owns the choice of files and the turning of the client's answers into problems. Must not speak to a network: the
+official client does, inside the target.
 """
 
 from __future__ import annotations
@@ -21,7 +21,19 @@ PAGE = "https://huggingface.co/"
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}\Z")
 _TAG = "@fetch "
 # What a repository has beside safetensors for other programs.
-_OTHERS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.msgpack", "*.h5", "*.onnx", "*.onnx_data", "*.ot", "*.gguf", "*.tflite")
+_OTHERS = (
+    "*.bin",
+    "*.pt",
+    "*.pth",
+    "*.ckpt",
+    "*.msgpack",
+    "*.h5",
+    "*.onnx",
+    "*.onnx_data",
+    "*.ot",
+    "*.gguf",
+    "*.tflite",
+)
 _OTHER_FOLDERS = ("onnx/", "original/", "openvino/", "coreml/", "metal/")
 _NEVER = (".gitattributes",)
 _SINGLE = re.compile(r"consolidated(\.\d+)?\.safetensors\Z")
@@ -152,7 +164,8 @@ def checked_id(text: str) -> str:
 def choose(repo: str, listing: HubListing, wanted: Sequence[str] = ()) -> Choice:
     """The files to take.
 
-    Without a wish: of a repository with safetensors everything that vLLM reads, of one with GGUF files the only model in it.
+    Without a wish: of a repository with safetensors everything that vLLM reads, of one with GGUF files the only model
+    in it.
 
     Args:
         wanted: names or patterns such as `*q4_k_m*.gguf`; of a file in several parts one stands for all.
@@ -213,7 +226,7 @@ def _for_others(path: str) -> bool:
 
 
 def _folder(repo: str, files: Sequence[HubFile]) -> str:
-    """A GGUF model alone lies in `~/models` itself, where profiles name files; everything else in a folder of its own."""
+    """A GGUF model alone lies in `~/models` itself, where profiles name files; others in a folder of their own."""
     alone = files and all(file.path.lower().endswith(".gguf") and "/" not in file.path for file in files)
     if alone and not any(is_projector(file.path) for file in files):
         return "~/models"

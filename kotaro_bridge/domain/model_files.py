@@ -1,8 +1,8 @@
 """Model files on a machine: which models a listing of folders holds, how large, how whole, and what a removal frees.
 
-Owns how the folders are laid out (Hugging Face cache, folders of files) and the rule that a file counts once however many
-links lead to it. Must not look at a disk: listings come from `host/model_files.py`. Windows programs' stores are in
-`model_stores.py`.
+Owns how the folders are laid out (Hugging Face cache, folders of files) and the rule that a file counts once however
+many links lead to it. Must not look at a disk: listings come from `host/model_files.py`. Windows programs' stores are
+in `model_stores.py`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ WEIGHTS = (".gguf", ".safetensors")
 PART = ".part"
 """Ends the name of a file that a download or a copy of ours has not finished."""
 INCOMPLETE = ".incomplete"
-"""The same for the official client: `<etag>.incomplete` or, newer, `<etag>.<random>.incomplete`, which it never takes up
-again (measured: huggingface_hub 1.33.0 and 2.4.0)."""
+"""The same for the official client: `<etag>.incomplete` or, newer, `<etag>.<random>.incomplete`, which it never takes
+up again (measured: huggingface_hub 1.33.0 and 2.4.0)."""
 _OWN_FOLDER = ".cache/"
 _SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})(\.(?:gguf|safetensors))\Z")
 _PROJECTOR = re.compile(r"(?:^|/)[^/]*mmproj[^/]*\.gguf\Z", re.IGNORECASE)
@@ -293,17 +293,26 @@ def _beneath(path: str, folder: str) -> bool:
     return path.startswith(f"{folder}/")
 
 
-def with_users(models: Iterable[StoredModel], profiles: Sequence[Profile], homes: Mapping[str, str]) -> list[StoredModel]:
-    """The models with the profiles that name them.
+def with_users(
+    models: Iterable[StoredModel], profiles: Sequence[Profile], homes: Mapping[str, str]
+) -> list[StoredModel]:
+    """The models with the profiles that name them, and paths as profiles write them: `~/` for the home folder.
 
     Args:
         profiles: their targets as those of the models are: with the name of the default distro.
         homes: home folder of each target's user, by target.
     """
-    return [
-        replace(model, used_by=tuple(p.id for p in profiles if uses(p, model, homes.get(model.target, ""))))
-        for model in models
-    ]
+    found = []
+    for model in models:
+        home = homes.get(model.target, "")
+        users = tuple(profile.id for profile in profiles if uses(profile, model, home))
+        short = _from_home(model.path, home)
+        found.append(replace(model, used_by=users, path=short, id=short if model.id == model.path else model.id))
+    return found
+
+
+def _from_home(path: str, home: str) -> str:
+    return f"~{path.removeprefix(home)}" if home and path.startswith(f"{home}/") else path
 
 
 def uses(profile: Profile, model: StoredModel, home: str) -> bool:

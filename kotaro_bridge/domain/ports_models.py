@@ -42,7 +42,7 @@ class ModelTarget(Protocol):
             ProblemError: `models.copy_*`, or the target cannot be reached.
         """
 
-    def ask(self, question: FetchJob, *, timeout_s: float) -> FetchMessage:
+    def ask(self, question: FetchJob) -> FetchMessage:
         """A short question to the official client: the one answer to it.
 
         Raises:

@@ -45,8 +45,10 @@ def guardian_argv(*arguments: str) -> list[str]:
 
 
 def run_argv(run_id: str, command: EngineCommand, grace_s: int, *, told: bool = False) -> list[str]:
-    """Command of the Linux side that runs `command` under the guardian; `told`: with a first line on its stdin."""
-    return guardian_argv("tell" if told else "run", run_id, str(grace_s), *environment_words(command), "--", *command.argv)
+    """Command of the Linux side that runs `command` under the guardian; `told`: a first line comes for its stdin."""
+    return guardian_argv(
+        "tell" if told else "run", run_id, str(grace_s), *environment_words(command), "--", *command.argv
+    )
 
 
 def environment_words(command: EngineCommand) -> list[str]:

@@ -104,8 +104,10 @@ class TargetLauncher(ABC):
 
     @contextmanager
     def piped(self, argv: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
-        """A command of the Linux side with its streams on pipes, ended with the context. Raises ProblemError if it could
-        not be started.
+        """A command of the Linux side with its streams on pipes, ended with the context.
+
+        Raises:
+            ProblemError: it could not be started.
         """
         command, pipe = self.command(argv), subprocess.PIPE
         try:
@@ -166,7 +168,7 @@ class TargetLauncher(ABC):
         on_line: Callable[[LogLine], None],
         on_event: Callable[[ProcessEvent], None],
     ) -> GuardedProcess:
-        """Start a program under the guardian that reads one line on its stdin; see `domain.ports_models.ModelTarget`."""
+        """Start a program under the guardian that gets one line on its stdin. See `ModelTarget.fetch`."""
         argv = self.command(run_argv(run_id, command, self._grace_s, told=True))
         return GuardedProcess(argv, run_id, self._env, on_line, on_event, told)
 

@@ -146,6 +146,9 @@ def _send(process: subprocess.Popen[bytes], chunks: Iterable[bytes]) -> None:
 
 
 def _copy_problem(path: str, said: str, err: str) -> Problem:
-    word = said.partition(" ")[0]
-    code = {"exists": "exists", "short": "cut", "differs": "differs"}.get(word, "failed")
-    return problem(f"models.copy_{code}", *err.splitlines()[-5:], path=path)
+    known = {
+        "exists": problem("models.copy_exists", path=path),
+        "short": problem("models.copy_cut", path=path),
+        "differs": problem("models.copy_differs", path=path),
+    }
+    return known.get(said.partition(" ")[0]) or problem("models.copy_failed", *err.splitlines()[-5:], path=path)

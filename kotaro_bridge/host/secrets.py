@@ -1,4 +1,5 @@
-"""Secrets of this user, in the keyring of the operating system and nowhere else. Implements `domain.ports_models.TokenStore`.
+"""Secrets of this user, in the keyring of the operating system and nowhere else. Implements
+`domain.ports_models.TokenStore`.
 
 Must not log, print or keep what it hands out.
 """
@@ -12,6 +13,7 @@ from kotaro_bridge.domain.errors import ProblemError, problem
 
 T = TypeVar("T")
 
+HUGGING_FACE = "hugging-face"
 _SERVICE = "kotaro-bridge"
 
 
@@ -19,7 +21,7 @@ class KeyringToken:
     """One secret under a name.
 
     Args:
-        name: such as `hugging-face`; simulated: the PC that it belongs to, "" for the real one.
+        name: what it is for; simulated: the PC that it belongs to, "" for the real one.
     """
 
     def __init__(self, name: str, simulated: str = "") -> None:

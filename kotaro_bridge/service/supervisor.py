@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePath
 
 from kotaro_bridge.domain import run_state as rs
+from kotaro_bridge.domain.download import RUN_PREFIX
 from kotaro_bridge.domain.engine_log import Engine
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.ports import ProfileStore
@@ -240,7 +241,8 @@ class Supervisor:
                 launcher = self._machine.launcher(target)
                 alive = launcher.leftovers()
                 ours = {actor.run_id for actor in self.actors()}
-                for run_id in (run_id for run_id in alive if run_id not in ours):
+                engines = (run_id for run_id in alive if not run_id.startswith(RUN_PREFIX))
+                for run_id in (run_id for run_id in engines if run_id not in ours):
                     left = launcher.reap(run_id, rs.Limits().grace_s)
                     pids = ", ".join(map(str, left))
                     found.append(

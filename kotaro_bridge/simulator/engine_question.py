@@ -6,13 +6,14 @@ simulated server; `… python ANYTHING` is the Python beside the simulated vLLM 
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shlex
 import sys
 
 from kotaro_bridge.simulator import behaviour as words
 from kotaro_bridge.simulator.behaviour import Behaviour
-from kotaro_bridge.simulator.card import Usage, cuda_total_mib
+from kotaro_bridge.simulator.card import Usage, cards, cuda_total_mib, visible
 from kotaro_bridge.simulator.state import ENGINES, State
 
 MIB = 1024 * 1024
@@ -23,6 +24,7 @@ DRIVER_TOO_OLD = "CUDA driver version is insufficient for CUDA runtime version"
 NO_DEVICE = "no CUDA-capable device is detected"
 LLAMA_SERVER = next(iter(ENGINES))
 LINKED_OTHERWISE = ("cpu-build", "vulkan-build", "cuda-missing")
+CLIENT = "huggingface_hub"
 REAL_LDD = "/usr/bin/ldd"
 NO_SUCH_FILE = "cannot open shared object file: No such file or directory"
 
@@ -38,10 +40,19 @@ def tell_devices(state: State, behaviour: Behaviour) -> int:
 
 def list_devices(state: State, behaviour: Behaviour) -> str:
     """Stdout of `llama-server --list-devices`."""
-    free = max(Usage(state).free // MIB - state.scenario["gpu"]["cuda_context_mib"], 0)
-    about = f"{state.scenario['gpu']['name']} ({cuda_total_mib(state)} MiB, {free} MiB free)"
-    names = ["Vulkan0"] if "vulkan-build" in behaviour else ["CUDA0"] if llama_sees_gpu(state, behaviour) else []
-    return "Available devices:\n" + "".join(f"  {name}: {about}\n" for name in names) + ("" if names else "  (none)\n")
+    backend = "Vulkan" if "vulkan-build" in behaviour else "CUDA"
+    seen = llama_devices(state, behaviour) if backend == "CUDA" else visible(state)
+    lines = []
+    for position, index in enumerate(seen):
+        gpu = cards(state)[index]
+        free = max(Usage(state, index).free // MIB - gpu["cuda_context_mib"], 0)
+        lines.append(f"  {backend}{position}: {gpu['name']} ({cuda_total_mib(state, index)} MiB, {free} MiB free)\n")
+    return "Available devices:\n" + ("".join(lines) or "  (none)\n")
+
+
+def llama_devices(state: State, behaviour: Behaviour) -> list[int]:
+    """Indices of the cards that the simulated llama-server sees as CUDA0, CUDA1 and so on."""
+    return visible(state) if llama_sees_gpu(state, behaviour) else []
 
 
 def llama_sees_gpu(state: State, behaviour: Behaviour) -> bool:
@@ -68,7 +79,7 @@ def links(behaviour: Behaviour) -> list[str]:
 
 def vllm_facts(state: State, behaviour: Behaviour) -> list[str]:
     """Lines of `vllm_probe.py`."""
-    gpu = state.scenario["gpu"]
+    found = [cards(state)[index] for index in visible(state)]
     wheel = "+cpu" if "cpu-build" in behaviour else ""
     plain = "torch-cpu" in behaviour or bool(wheel)
     lines = [f"vllm {state.scenario['engines']['vllm_version']}{wheel}"]
@@ -76,9 +87,12 @@ def vllm_facts(state: State, behaviour: Behaviour) -> list[str]:
     if not plain:
         lines.append(f"library libcudart.so.13: {NO_SUCH_FILE}" if "cuda-missing" in behaviour else "library ok")
     seen = words.card_reachable(state)
-    major, minor = map(int, (OLD_CUDA if "driver-old" in behaviour else gpu["cuda"]).split("."))
+    cuda = state.scenario["gpu"]["cuda"]
+    major, minor = map(int, (OLD_CUDA if "driver-old" in behaviour else cuda).split("."))
     lines += ["driver ok", f"init {0 if seen else 100}", f"driver_cuda {major * 1000 + minor * 10}"]
-    return [*lines, "count 1", f"device {gpu['compute_cap']} {gpu['name']}"] if seen else lines
+    if not seen:
+        return lines
+    return [*lines, f"count {len(found)}", *(f"device {gpu['compute_cap']} {gpu['name']}" for gpu in found)]
 
 
 def is_llama_server(path: str) -> bool:
@@ -108,8 +122,24 @@ def main(arguments: list[str]) -> int:
     behaviour = Behaviour.read(state)
     if arguments[0] == "devices":
         return tell_devices(state, behaviour)
+    code = arguments[2] if arguments[1:2] == ["-c"] else ""
+    if CLIENT in code:
+        return _client(state, code)
     os.write(1, "".join(f"{line}\n" for line in vllm_facts(state, behaviour)).encode())
     return 0
+
+
+def _client(state: State, code: str) -> int:
+    """Run code that wants the official Hugging Face client, which comes with vLLM: the one of this Python, against the
+    simulated hub; does not return. 1 where this Python has none.
+    """
+    if importlib.util.find_spec(CLIENT) is None:
+        return 1
+    if "HF_ENDPOINT" not in os.environ and not code.startswith("import "):
+        from kotaro_bridge.simulator import hub  # a server's imports are nothing for the question before each start
+
+        os.environ["HF_ENDPOINT"] = hub.start(state)
+    os.execv(sys.executable, [sys.executable, "-c", code])  # noqa: S606 - the code that the product sends to a target
 
 
 if __name__ == "__main__":

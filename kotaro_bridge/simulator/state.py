@@ -41,12 +41,13 @@ SWITCHES: dict[str, Any] = {
     "vram_limit_mib": None,
     "driver": None,  # version of a driver that was installed since
     "counters": "normal",  # normal, missing
-    "programs": [],  # Windows programs started since: name, pid, mib, shared_mib
+    "programs": [],  # Windows programs started since: name, pid, mib, shared_mib, card (of several)
     "ollama": [],  # models that Ollama has loaded: name, mib
     "shutdown": "normal",  # normal, hang
     "docker_returns": False,  # Docker Desktop starts its distro again as soon as it is stopped
     "policy": [],  # keys of .wslconfig that a policy of the computer overrules
     "mirrored": "works",  # works, refused: then the VM falls back to NAT
+    "drive_free_mib": None,  # free on the Windows drive with the distros' disks
     "memory_cap_mib": None,  # the VM gets no more than this, whatever .wslconfig says
 }
 """What can be changed while the PC runs, with the values of a PC in order.

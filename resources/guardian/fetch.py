@@ -1,12 +1,13 @@
 """Fetches files of a Hugging Face model with the official client's own functions (huggingface_hub), inside the target.
 
-`hf download` throws away what it has of a file when it is ended (huggingface_hub 1.33.0 and 2.4.0: a temporary name that
-nothing takes up again), and names no checksum that did not fit. So the client looks up, authenticates and transfers, and
-this program keeps the partial file, goes on where it ended, and compares checksums before a file gets its name.
+`hf download` begins a file anew when it was ended (huggingface_hub 1.33.0 and 2.4.0: a temporary name that nothing
+takes up again), and compares no checksum. So the client looks up, authenticates and transfers, and this program keeps
+the partial file, goes on where it ended, and compares checksums before a file gets its name.
 
 Stdin: one line, a JSON object: verb (list, fetch), repo, revision, token, folder, wait_s and files (path, size, sha256,
 git). Stdout: lines `@fetch JSON`. The token comes this way only: no argument, no variable, no file has it.
 """
+
 import errno
 import fcntl
 import hashlib
@@ -21,6 +22,7 @@ import time
 CHUNK = 1 << 22
 TRIES = 6
 LONGEST_WAIT_S = 60
+NETWORK = {"httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3"}
 LOCK = threading.Lock()
 
 
@@ -79,47 +81,48 @@ def list_files(job, folder):
     say(listing={"commit": info.sha, "files": files})
 
 
+def there(folder, file):
+    """Bytes of a file that need no transfer."""
+    whole = size_of(inside(folder, file["path"])) == file["size"]
+    return file["size"] if whole else min(size_of(part_of(folder, file)), file["size"])
+
+
 def measure(job, folder):
-    have = []
-    for file in job["files"]:
-        target = inside(folder, file["path"])
-        have.append(file["size"] if size_of(target) == file["size"] else min(size_of(part_of(folder, file)), file["size"]))
+    have = [there(folder, file) for file in job["files"]]
     say(measured={"folder": folder, "free": room(folder), "have": have})
 
 
 class Progress:
-    """Tells twice a second how many bytes are there."""
+    """Tells twice a second how many bytes of all files are there."""
 
-    def __init__(self):
-        self.before, self.path, self.name = 0, None, ""
+    def __init__(self, have):
+        self.have, self.number, self.path, self.name = have, 0, None, ""
         self.changed = threading.Condition()
         threading.Thread(target=self.tell, daemon=True).start()
 
     def tell(self):
         while True:
             with self.changed:
-                path, before, name = self.path, self.before, self.name
+                if self.path is not None:
+                    self.have[self.number] = size_of(self.path)
+                    say(bytes=sum(self.have), file=self.name)
                 self.changed.wait(0.5)
-            if path is not None:
-                say(bytes=before + size_of(path), file=name)
 
-    def on(self, path, name):
+    def on(self, number, path, name):
         with self.changed:
-            self.path, self.name = path, name
+            self.number, self.path, self.name = number, path, name
 
-    def done(self, size):
+    def done(self, number, size):
         with self.changed:
-            self.before += size
-            self.path = None
-            said = self.before
-        say(bytes=said, file=self.name)
+            self.have[number], self.path = size, None
+            say(bytes=sum(self.have), file=self.name)
 
 
 def digest(path, file):
     """The checksum that the hub gives for a file: sha256 for large ones, git's for the others."""
     if not file["sha256"] and not file["git"]:
         return True
-    made = hashlib.sha256() if file["sha256"] else hashlib.sha1()
+    made = hashlib.sha256() if file["sha256"] else hashlib.sha1(usedforsecurity=False)
     if not file["sha256"]:
         made.update(b"blob %d\0" % size_of(path))
     with open(path, "rb") as opened:
@@ -128,21 +131,23 @@ def digest(path, file):
     return made.hexdigest() == (file["sha256"] or file["git"])
 
 
-def fetch_file(job, folder, file, progress):
-    from huggingface_hub import hf_hub_url
+def fetch_file(job, folder, number, progress):
+    from huggingface_hub import constants, hf_hub_url
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers
 
+    constants.DOWNLOAD_CHUNK_SIZE = 1 << 20  # it keeps nothing of a chunk that has not come whole
+    file = job["files"][number]
     target, part = inside(folder, file["path"]), part_of(folder, file)
     if os.path.lexists(target):
         say(checking=file["path"])
         if os.path.isfile(target) and size_of(target) == file["size"] and digest(target, file):
-            progress.done(file["size"])
+            progress.done(number, file["size"])
             return
         raise Refused("other_file", file=target)
     os.makedirs(os.path.dirname(target), exist_ok=True)
     url = hf_hub_url(job["repo"], file["path"], revision=job["revision"])
-    progress.on(part, file["path"])
+    progress.on(number, part, file["path"])
     if size_of(part) > file["size"]:
         os.remove(part)
     failed, reached = 0, size_of(part)
@@ -168,7 +173,7 @@ def fetch_file(job, folder, file, progress):
         os.remove(part)
         raise Refused("checksum", file=file["path"])
     os.replace(part, target)
-    progress.done(file["size"])
+    progress.done(number, file["size"])
 
 
 def waiting(error, failed, wait_s):
@@ -203,7 +208,7 @@ def describe(error):
             "detail": (response.headers.get("X-Error-Message") or str(error))[:500],
         }
     families = {each.__module__.partition(".")[0] for each in type(error).__mro__}
-    if families & {"httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3"} or isinstance(error, ConnectionError):
+    if families & NETWORK or isinstance(error, ConnectionError):
         return {"kind": "network", "detail": f"{type(error).__name__}: {error}"[:500]}
     return {"kind": "other", "detail": f"{type(error).__name__}: {error}"[:500]}
 
@@ -215,17 +220,13 @@ class Notes(logging.Handler):
 
 def fetch(job, folder):
     os.makedirs(folder, exist_ok=True)
-    with open(os.path.join(folder, ".kotaro-fetch.lock"), "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise Refused("busy", file=folder) from None
-        try:
-            progress = Progress()
-            for file in job["files"]:
-                fetch_file(job, folder, file, progress)
-        finally:
-            os.remove(lock.name)
+    try:
+        fcntl.flock(os.open(folder, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise Refused("busy", file=folder) from None
+    progress = Progress([there(folder, file) for file in job["files"]])
+    for number in range(len(job["files"])):
+        fetch_file(job, folder, number, progress)
     say(done=folder)
 
 
