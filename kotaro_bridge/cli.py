@@ -16,6 +16,7 @@ import typer
 
 from kotaro_bridge import __version__
 from kotaro_bridge.app import open_windows
+from kotaro_bridge.cli_plan import plan_command
 from kotaro_bridge.cli_print import (
     RunPrinter,
     explain,
@@ -45,6 +46,7 @@ cli.add_typer(profiles_cli, name="profiles")
 cli.add_typer(wslconfig_cli, name="wslconfig")
 cli.command()(remedy)
 cli.command()(verdict)
+cli.command("plan")(plan_command)
 
 
 def run_command_line(arguments: list[str]) -> int:

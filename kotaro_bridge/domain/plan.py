@@ -22,6 +22,7 @@ from kotaro_bridge.domain.plan_parts import (
     PlanCard,
     PlannedModel,
     PlanRequest,
+    planned_card,
     stated_card,
 )
 from kotaro_bridge.domain.profile import Profile, VllmOptions
@@ -39,6 +40,7 @@ __all__ = (
     "budget_needs",
     "free_needed",
     "plan",
+    "planned_card",
     "request_of",
     "stated_card",
     "vllm_utilization",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from kotaro_bridge.domain.engine_log import Engine
 from kotaro_bridge.domain.errors import Problem
 from kotaro_bridge.domain.gguf import GgufModel
+from kotaro_bridge.domain.gpu import GpuSnapshot
 from kotaro_bridge.domain.profile import KvType
 from kotaro_bridge.domain.units import MIB
 
@@ -82,6 +83,17 @@ class PlanCard:
     def usable(self) -> int:
         """Bytes that a plan may fill."""
         return max(0, self.free - self.reserve)
+
+
+def planned_card(card: GpuSnapshot) -> PlanCard:
+    """A card as the driver shows it. Where it does not tell what is free, nothing is.
+
+    `total` of a snapshot counts what the driver keeps for itself, free and used do not, nor do engines.
+    """
+    total = card.total if card.free is None or card.used is None else min(card.total, card.free + card.used)
+    major, _, minor = (card.compute_cap or "").partition(".")
+    capability = (int(major), int(minor)) if major.isdecimal() and minor.isdecimal() else None
+    return PlanCard(card.name, total, card.free or 0, capability)
 
 
 def stated_card(free: int) -> PlanCard:

@@ -34,6 +34,7 @@ from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.remedy import Remedy, at_gate
 from kotaro_bridge.domain.wslconfig import parse
 from kotaro_bridge.service import target_facts
+from kotaro_bridge.service.block_cache import HEADER_BLOCK, BlockCache
 from kotaro_bridge.service.holders import Holders, Serving
 from kotaro_bridge.service.learning import learned_for
 from kotaro_bridge.service.machine import Machine
@@ -42,7 +43,6 @@ from kotaro_bridge.service.needs import Needs, Spread, answer
 
 FRESH_S = 5.0  # facts of a start are no older
 _READINGS = 3
-_HEADER_BLOCK = 8 << 20  # one call into the target costs more than the bytes: a Qwen tokenizer fits into one block
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ class Gatekeeper:
         question = device_question(profile)
         probe = ask(answer, partial(launcher.probe, profile.engine, question, wanted, profile.projector, profile.port))
         # The header is on its way before the probe has told that there is a model: each call into WSL takes its time.
-        begin = ask(answer, partial(launcher.read_at, wanted, 0, _HEADER_BLOCK)) if _has_header(profile) else None
+        begin = ask(answer, partial(launcher.read_at, wanted, 0, HEADER_BLOCK)) if _has_header(profile) else None
         config = ask(answer, partial(planned_from_config, launcher, profile)) if _has_config(profile) else None
         forwarding = None if profile.is_local else answer(self._forwarding)
         port_here = answer(partial(self._machine.port_free, profile.port))
@@ -246,7 +246,7 @@ class Gatekeeper:
         first = begin.result()
         if isinstance(first, Problem):
             return first
-        read_at = BlockCache(partial(launcher.read_at, profile.model), _HEADER_BLOCK, first)
+        read_at = BlockCache(partial(launcher.read_at, profile.model), HEADER_BLOCK, first)
         return answer(partial(read_gguf, read_at, size))
 
     @staticmethod
@@ -255,7 +255,7 @@ class Gatekeeper:
         size = probed.projector if isinstance(probed, TargetFacts) else None
         if profile.engine is not Engine.LLAMA_SERVER or not profile.projector or size is None or size < 1:
             return None
-        read_at = BlockCache(partial(launcher.read_at, profile.projector), _HEADER_BLOCK)
+        read_at = BlockCache(partial(launcher.read_at, profile.projector), HEADER_BLOCK)
         return answer(partial(read_projector, read_at, size))
 
     @staticmethod
@@ -288,23 +288,6 @@ class Gatekeeper:
         if mode not in ("nat", "bridged"):
             return None
         return values.get("wsl2.localhostForwarding", True) is not False
-
-
-class BlockCache:
-    """A `ReadAt` that fetches large blocks, for channels where a call costs more than its bytes."""
-
-    def __init__(self, read_at: Callable[[int, int], bytes], block: int, begin: bytes = b"") -> None:
-        self._read_at = read_at
-        self._block = block
-        self._start = 0
-        self._data = begin
-
-    def __call__(self, offset: int, size: int) -> bytes:
-        """Up to `size` bytes from `offset`."""
-        if not (self._start <= offset and offset + size <= self._start + len(self._data)):
-            self._start, self._data = offset, self._read_at(offset, max(size, self._block))
-        begin = offset - self._start
-        return self._data[begin : begin + size]
 
 
 def _planned(

@@ -22,7 +22,8 @@ from kotaro_bridge.domain.ports import ConfigFile, EngineCommand, OllamaModel, T
 from kotaro_bridge.domain.profile import Profile, VramNeed
 from kotaro_bridge.domain.remedy import RemedyKind
 from kotaro_bridge.domain.units import GIB, MIB
-from kotaro_bridge.service.gatekeeper import BlockCache, Gatekeeper, GateResult
+from kotaro_bridge.service.block_cache import BlockCache
+from kotaro_bridge.service.gatekeeper import Gatekeeper, GateResult
 from kotaro_bridge.service.holders import Serving
 from kotaro_bridge.service.target_facts import fetched_by_vllm
 from tests.helpers.gguf_header import Q14, qwen2_shape
