@@ -22,6 +22,7 @@ _MAX_KEYS = 16_384
 _MAX_TENSORS = 32_768
 _MAX_ELEMENTS = 16 << 20
 _MAX_KEPT_BYTES = 4096
+_MAX_KEPT_KEYS = 256  # the keys of one architecture are some forty
 _MAX_LAYERS = 4096
 _MAX_DIMENSION = 1 << 40
 _MAX_DATA_BYTES = 1 << 50
@@ -241,6 +242,8 @@ def _read_values(cursor: Cursor, key_count: int) -> dict[str, Value]:
         if key in _GENERAL or key.partition(".")[2] in _OF_ARCHITECTURE:
             if key in values:
                 cursor.broken("duplicate_key")
+            if len(values) >= _MAX_KEPT_KEYS:
+                cursor.broken("key_count")
             values[key] = _read_value(cursor, key, kind)
         else:
             _skip_value(cursor, kind)
@@ -259,7 +262,7 @@ def _read_value(cursor: Cursor, key: str, kind: int) -> Value:
     form = _scalar_form(cursor, item)
     if count > _MAX_LAYERS or form in ("f", "d"):
         cursor.broken("array")
-    return tuple(int(cursor.number(form)) for _ in range(count))
+    return tuple(map(int, cursor.numbers(form, count)))
 
 
 def _skip_value(cursor: Cursor, kind: int) -> None:

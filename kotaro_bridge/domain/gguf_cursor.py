@@ -93,6 +93,13 @@ class Cursor:
         self._at += size
         return value
 
+    def numbers(self, form: str, count: int) -> tuple[int | float, ...]:
+        """So many numbers of one kind. The caller has bounded `count`."""
+        size = count * struct.calcsize(form)
+        self._demand(size)
+        self._at += size
+        return struct.unpack_from(f"<{count}{form}", self._block, self._at - size)
+
     def uint32(self) -> int:
         return int(self.number("I"))
 

@@ -54,8 +54,9 @@ def computed_bytes(model: HfModel) -> WeightBytes:
 def stored_bytes(model: HfModel, stored: tuple[StoredTensor, ...]) -> WeightBytes:
     """What is loaded of the tensors of a model's files.
 
-    Not loaded are rotary tables, an output layer that is the embedding, and layers that predict further tokens
-    (stored behind the last layer); 32-bit weights become 16-bit ones, scales do not (vllm 0.33, model_loader).
+    Not loaded are rotary tables, an output layer that is the embedding, layers that predict further tokens (stored
+    behind the last layer), and biases that AutoGPTQ stores for matrices that have none; 32-bit weights become 16-bit
+    ones, scales do not (vllm 0.33, load_weights of the models).
     """
     return _sum(tuple(_loaded(model, stored)))
 
@@ -66,6 +67,7 @@ def _sum(tensors: tuple[StoredTensor, ...]) -> WeightBytes:
 
 
 _LAYER = re.compile(r"(?:^|\.)layers\.(\d+)\.")
+_NO_BIAS = re.compile(r"\.(?:o_proj|mlp\..*)\.bias$")
 _VISION_PARTS = ("visual.", "vpm.", "vision_tower.", "vision_model.", "resampler.")
 
 
@@ -74,6 +76,8 @@ def _loaded(model: HfModel, stored: tuple[StoredTensor, ...]) -> Iterator[Stored
         name = tensor.name
         layer = _LAYER.search(name)
         if name.endswith("rotary_emb.inv_freq") or (model.tied_embeddings and name.startswith("lm_head.")):
+            continue
+        if model.quantization is not None and model.quantization.method == "gptq" and _NO_BIAS.search(name):
             continue
         sees = any(part in name for part in _VISION_PARTS)
         if layer is not None and int(layer[1]) >= model.layers and not sees:
@@ -95,7 +99,7 @@ class _Matrices:
     def __init__(self, model: HfModel) -> None:
         self._model = model
         self._family = FAMILIES[model.family]
-        self._full = {"float16": "F16", "float32": "F32"}.get(model.dtype, "BF16")
+        self._full = "F16" if model.dtype in ("float16", "float32") else "BF16"  # as loaded, see `HfModel.dtype_bytes`
 
     def all(self) -> Iterator[StoredTensor]:
         model = self._model

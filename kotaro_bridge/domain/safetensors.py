@@ -21,6 +21,7 @@ MAX_HEADER_BYTES: Final = 8 << 20
 MAX_INDEX_BYTES: Final = 16 << 20  # 145,000 tensors of a quantized 235B with experts take 12 MiB
 _READ_BYTES = 1 << 20
 _MAX_ENTRIES = 1 << 17
+_MAX_ENTRY_BYTES = 1024
 _MAX_DIMENSIONS = 8
 _MAX_DATA_BYTES = 1 << 50
 
@@ -46,18 +47,19 @@ _Size = Annotated[int, msgspec.Meta(ge=0, le=_MAX_DATA_BYTES)]
 
 
 class _Entry(msgspec.Struct, frozen=True, gc=False):
-    """What the header says of one tensor; absent for `__metadata__`, whose own keys are stepped over."""
+    """What the header says of one tensor."""
 
-    dtype: str = ""
-    shape: tuple[_Size, ...] = ()
-    data_offsets: tuple[_Size, _Size] = (0, 0)
+    dtype: str
+    shape: tuple[_Size, ...]
+    data_offsets: tuple[_Size, _Size]
 
 
 class _Index(msgspec.Struct, frozen=True):
     weight_map: dict[str, str]
 
 
-_ENTRIES = msgspec.json.Decoder(dict[str, _Entry])
+_NAMES = msgspec.json.Decoder(dict[str, msgspec.Raw])  # `__metadata__` is another kind of value
+_ENTRY = msgspec.json.Decoder(_Entry)
 _INDEX = msgspec.json.Decoder(_Index)
 _FILE_NAME = re.compile(r"[A-Za-z0-9_.=-]{1,200}")  # no folders: an index names files beside itself
 
@@ -104,32 +106,33 @@ def read_index(text: bytes) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _read(read_at: ReadAt, offset: int, size: int) -> bytes:
+def _read(read_at: ReadAt, offset: int, size: int) -> bytearray:
     """`size` bytes, fewer at the end of the file."""
-    parts: list[bytes] = []
-    while size and (data := read_at(offset, min(size, _READ_BYTES))):
-        parts.append(data)
-        offset += len(data)
-        size -= len(data)
-    return b"".join(parts)
+    found = bytearray()
+    while len(found) < size and (data := read_at(offset + len(found), min(size - len(found), _READ_BYTES))):
+        found += data
+    return found
 
 
 def _broken(what: str, offset: int) -> NoReturn:
     raise ProblemError(problem("model.broken", what=what, offset=offset))
 
 
-def _tensors(header: bytes) -> tuple[StoredTensor, ...]:
+def _tensors(header: bytearray) -> tuple[StoredTensor, ...]:
     if header.count(b"{") > _MAX_ENTRIES:
         _broken("tensor_count", 8)
     try:
-        entries = _ENTRIES.decode(header)
+        named = _NAMES.decode(header)
+        named.pop("__metadata__", None)
+        if any(memoryview(raw).nbytes > _MAX_ENTRY_BYTES for raw in named.values()):
+            _broken("dimensions", 8)
+        entries = [(name, _ENTRY.decode(raw)) for name, raw in named.items()]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         _broken("header", 8)
-    entries.pop("__metadata__", None)
-    listed = sorted(entries.items(), key=lambda item: item[1].data_offsets)
     tensors: list[StoredTensor] = []
     end = 0
-    for name, entry in listed:  # the format wants the data without holes and overlaps; that also finds a doubled name
+    # The format wants the data without holes and overlaps; that also finds a name that is there twice.
+    for name, entry in sorted(entries, key=lambda item: item[1].data_offsets):
         size = _size(entry)
         if entry.data_offsets != (end, end + size):
             _broken("tensor_offset", 8)

@@ -304,6 +304,10 @@ def test_duplicate_key() -> None:
     assert broken_what(twice.replace(pack_string("b"), pack_string("llama.block_count"))) == "duplicate_key"
 
 
+def test_more_keys_than_an_architecture_has() -> None:
+    assert broken_what(pack_header({f"a{number}.block_count": 1 for number in range(300)})) == "key_count"
+
+
 def test_missing_embedding_length() -> None:
     values = {key: value for key, value in BASE.items() if not key.endswith("embedding_length")}
     assert broken_what(pack_header(values)) == "qwen2.embedding_length"
@@ -458,3 +462,16 @@ class TestProjector:
         with pytest.raises(ProblemError) as caught:
             read_projector(reader(header, len(header) + 9), len(header) + 9)
         assert caught.value.problem.code == "model.truncated"
+
+
+def test_all_keys_of_the_reference_are_kept() -> None:
+    """Reference llama-server §7, "GGUF keys"."""
+    names = (
+        "attention.key_length_mla", "attention.value_length_mla", "attention.kv_lora_rank", "rope.dimension_count",
+        "attention.shared_kv_layers", "attention.recurrent_layers", "full_attention_interval", "ssm.conv_kernel",
+        "ssm.inner_size", "ssm.state_size", "ssm.time_step_rank", "ssm.group_count", "expert_count",
+        "expert_used_count", "expert_shared_count", "leading_dense_block_count",
+    )  # fmt: skip
+    values: dict[str, Value | bytes] = {f"qwen2.{name}": number for number, name in enumerate(names, start=1)}
+    model = read(pack_header(BASE | values))
+    assert {name: model.keys[name] for name in names} == {name: number for number, name in enumerate(names, start=1)}
