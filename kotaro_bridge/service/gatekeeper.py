@@ -184,7 +184,8 @@ class Gatekeeper:
             port_target_free=target_facts.port(probed, profile, port_here),
             forwarding=forwarding,
         )
-        spread = answer(partial(needs.spread, profile, free_per_card(facts)))
+        room = free_per_card(facts), tuple(card.total for card in cards)
+        spread = answer(partial(needs.spread, profile, *room))
         layers = spread.layers if isinstance(spread, Spread) else ()
         budget = needs.budget(profile)
         command = answer(partial(self._command, profile, budget, target_gpus, layers))
@@ -194,7 +195,7 @@ class Gatekeeper:
             need=spread.need if isinstance(spread, Spread) else spread,
         )
         report = judge(facts)
-        needed = partial(needs.per_card, free=report.free)
+        needed = partial(needs.per_card, free=room[0], total=room[1])
         if not report.ok or isinstance(command, Problem):
             return self._refused(profile, facts, report, counters, needed)
         shared = counters.shared if counters else None

@@ -19,6 +19,7 @@ from kotaro_bridge.domain.plan import (
     RESERVE_BYTES,
     GgufPlanned,
     Plan,
+    PlanCard,
     PlannedModel,
     budget_needs,
     free_needed,
@@ -71,12 +72,12 @@ class Needs:
         computed = 0 if isinstance(found, Problem) else found.needed_budget or 0
         return max(profile.stated_need or 0, computed) or None
 
-    def spread(self, profile: Profile, free: tuple[int, ...]) -> Spread:
+    def spread(self, profile: Profile, free: tuple[int, ...], total: tuple[int, ...]) -> Spread:
         """The need over the profile's cards: layers by free memory for llama-server, like parts for vLLM, whose tensor
         parallel cuts every layer.
 
         Args:
-            free: bytes free on each card.
+            free: bytes free on each card, empty where that is not known; total: bytes of each.
 
         Raises:
             ProblemError: `plan.more_cards_than_layers`.
@@ -89,17 +90,19 @@ class Needs:
             return Spread(Need(each * count, need.source, (each,) * count))
         if not isinstance(self.model, GgufPlanned) or not free:
             return Spread(replace(need, per_card=(-(-need.vram // count),) * count))
-        cards = tuple(replace(stated_card(size), reserve=RESERVE_BYTES) for size in free)
-        found = plan(self.model, request_of(profile), cards)
+        found = plan(self.model, request_of(profile), _stated(free))
+        if not found.fits:
+            # Layers by what the cards have in all: of a model that fits them empty, the card is told that others hold.
+            found = plan(self.model, request_of(profile), _stated(total))
         computed = [part + RESERVE_BYTES for part in found.per_card]
         # A profile that states more than the plan computes knows something of all cards.
         more = max(0, -(-((profile.stated_need or 0) - sum(computed)) // count))
         per_card = tuple(part + more for part in computed)
         return Spread(Need(sum(per_card), need.source, per_card), found.layers)
 
-    def per_card(self, profile: Profile, free: tuple[int, ...]) -> tuple[int, ...]:
+    def per_card(self, profile: Profile, free: tuple[int, ...], total: tuple[int, ...]) -> tuple[int, ...]:
         """Bytes of VRAM per card for the model in another profile; empty if that is not known."""
-        found = answer(partial(self.spread, profile, free))
+        found = answer(partial(self.spread, profile, free, total))
         if isinstance(found, Problem) or isinstance(found.need, Problem):
             return ()
         return found.need.per_card or (found.need.vram,)
@@ -112,6 +115,10 @@ class Needs:
         if isinstance(self.model, Problem):
             return self.model
         return answer(partial(plan, self.model, request_of(profile), None, self.learned))
+
+
+def _stated(sizes: tuple[int, ...]) -> tuple[PlanCard, ...]:
+    return tuple(replace(stated_card(size), reserve=RESERVE_BYTES) for size in sizes)
 
 
 def answer(read: Callable[[], T]) -> T | Problem:

@@ -1,7 +1,7 @@
-"""The simulated card: what Windows holds, what the engines claim, and what the driver then reports.
+"""The simulated cards: what Windows holds, what the engines claim, and what the driver then reports.
 
-A program that takes VRAM keeps one claim, `gpu/claims/<pid>.json` in the state folder; a claim counts while that very
-process lives. Standard library only: nvidia-smi and the engines read it often.
+A program that takes VRAM keeps a claim for each card, `gpu/claims/<pid>-<card>.json` in the state folder. It counts
+while that very process lives. Standard library only: nvidia-smi and the engines read it often.
 """
 
 from __future__ import annotations
@@ -16,18 +16,37 @@ MIB = 1024 * 1024
 OLLAMA_PID = 14020
 
 
+def cards(state: State) -> list[dict[str, Any]]:
+    """The cards of the PC, in the order of the PCI bus."""
+    return [state.scenario["gpu"], *state.scenario["more_gpus"]]
+
+
+def visible(state: State) -> list[int]:
+    """Indices of the cards that CUDA_VISIBLE_DEVICES leaves this process, in its order."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is None:
+        return list(range(len(cards(state))))
+    found = []
+    for word in chosen.split(","):
+        if not word.strip().isdigit() or int(word) >= len(cards(state)):
+            break  # as CUDA does: what comes behind one that is not there is not there either
+        found.append(int(word))
+    return found
+
+
 class Usage:
-    """The card at one moment; sizes in bytes.
+    """One card at one moment; sizes in bytes.
 
     Args:
+        index: which of them.
         dedicated: VRAM of the desktop and of the engines. shared: system memory used as GPU memory, for both.
         engine_dedicated, engine_shared: the engines' part. busy: share of time with work, 0 to 1.
     """
 
-    def __init__(self, state: State) -> None:
-        gpu: dict[str, Any] = state.scenario["gpu"]
-        claims = live_claims(state)
-        programs = desktop_processes(state)
+    def __init__(self, state: State, index: int = 0) -> None:
+        gpu = cards(state)[index]
+        claims = [claim for claim in live_claims(state) if claim["card"] == index]
+        programs = desktop_processes(state, index)
         desktop = sum(each["mib"] for each in programs) * MIB
         shared = gpu["shared_mib"] + sum(each.get("shared_mib", 0) for each in programs)
         claimed = sum(claim["bytes"] for claim in claims)
@@ -43,18 +62,21 @@ class Usage:
         self.busy = min(1.0, sum(claim["busy"] for claim in claims))
 
 
-def cuda_total_mib(state: State) -> int:
+def cuda_total_mib(state: State, index: int = 0) -> int:
     """What CUDA says the card has: all but the driver's reserve (captures: 81,079 of 81,559 MiB)."""
-    gpu: dict[str, Any] = state.scenario["gpu"]
+    gpu = cards(state)[index]
     return int(gpu["total_mib"] - gpu["reserved_mib"])
 
 
-def desktop_processes(state: State) -> list[dict[str, Any]]:
-    """The Windows processes that hold VRAM: name, pid, mib, and shared_mib where it is known."""
-    gpu: dict[str, Any] = state.scenario["gpu"]
+def desktop_processes(state: State, index: int) -> list[dict[str, Any]]:
+    """The Windows processes that hold VRAM of a card: name, pid, mib, and shared_mib where it is known. Ollama and what
+    does not say which card it uses are on the first.
+    """
+    gpu = cards(state)[index]
     loaded = sum(model["mib"] for model in state.switches()["ollama"])
-    ollama = [{"name": "ollama.exe", "pid": OLLAMA_PID, "mib": loaded}] if loaded else []
-    return [*gpu["desktop"], *gpu["more_desktop"], *ollama, *state.switches()["programs"]]
+    ollama = [{"name": "ollama.exe", "pid": OLLAMA_PID, "mib": loaded}] if loaded and not index else []
+    started = [each for each in state.switches()["programs"] if each.get("card", 0) == index]
+    return [*gpu["desktop"], *gpu["more_desktop"], *ollama, *started]
 
 
 def driver_version(state: State) -> str:
@@ -70,16 +92,18 @@ def live_claims(state: State) -> list[dict[str, Any]]:
 
 
 class Claim:
-    """What this process holds of the card. Ends with the process; nothing has to be given back."""
+    """What this process holds of a card. Ends with the process; nothing has to be given back."""
 
-    def __init__(self, state: State, name: str) -> None:
+    def __init__(self, state: State, name: str, card: int = 0) -> None:
         pid = os.getpid()
-        self._path = state.path("gpu", "claims", f"{pid}.json")
+        self._path = state.path("gpu", "claims", f"{pid}-{card}.json")
         self._state = state
+        self._card = card
         self._value: dict[str, Any] = {
             "pid": pid,
             "start": procs.start_ticks(pid),
             "name": name,
+            "card": card,
             "bytes": 0,
             "pinned": 0,
             "busy": 0.0,
@@ -92,7 +116,7 @@ class Claim:
 
     def grow(self, size: int) -> bool:
         """Take `size` more bytes; False (and nothing taken) when the card has no room and the driver does not spill."""
-        fits = size <= Usage(self._state).free or self._state.switches()["vram_limit_mib"] is not None
+        fits = size <= Usage(self._state, self._card).free or self._state.switches()["vram_limit_mib"] is not None
         if fits:
             self._write(bytes=self.bytes + size)
         return fits

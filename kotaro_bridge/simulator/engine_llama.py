@@ -18,7 +18,7 @@ from kotaro_bridge.domain.errors import ProblemError
 from kotaro_bridge.domain.gguf import GgufModel, read_gguf
 from kotaro_bridge.simulator import behaviour as words
 from kotaro_bridge.simulator import engine_question, procs, signals
-from kotaro_bridge.simulator.card import MIB, Claim, Usage, cuda_total_mib
+from kotaro_bridge.simulator.card import MIB, Claim, Usage, cards, cuda_total_mib
 from kotaro_bridge.simulator.http_base import Server
 from kotaro_bridge.simulator.llama_args import WrongArgument, parse
 from kotaro_bridge.simulator.llama_http import LlamaApi, LlamaHandler, Slot
@@ -34,6 +34,10 @@ DEFAULT_PORT = "8080"
 WEIGHTS_FOR_LOAD_TIME_MIB = 8192
 
 
+_PER_CARD = {"V": ("g", "visible"), "G": ("g", "used"), "K": ("k", "used")}
+"""Conditions of lines that are there for each card: the condition that they stand for, and which cards."""
+
+
 class Failed(Exception):
     """Loading failed: the parts of the log that say so, and their values."""
 
@@ -46,15 +50,19 @@ class Failed(Exception):
 class Engine:
     """One run of the server."""
 
-    def __init__(self, state: State, behaviour: words.Behaviour, options: dict[str, str], devices: list[str]) -> None:
+    def __init__(
+        self, state: State, behaviour: words.Behaviour, options: dict[str, str], devices: dict[str, int]
+    ) -> None:
         self.state = state
         self.behaviour = behaviour
         self.options = options
         self.started = time.monotonic()
         self.parts = read_parts("llama-server.log")
         self.verbosity = int(options.get("-lv", "3"))
-        self.cuda = bool(devices) and options.get("-dev", "CUDA0") != "none"
-        self.claim = Claim(state, "llama-server")
+        self.visible = devices
+        self.used = _used(options, devices)
+        self.cuda = bool(self.used)
+        self.claims = [Claim(state, "llama-server", devices[name]) for name in self.used]
         self.conditions = set("-")
         self.values: dict[str, Any] = {}
         self.model_path = options.get("-m", "")
@@ -68,9 +76,10 @@ class Engine:
             counters_go_back="counters-go-back" in behaviour,
             rate=self.rate,
             say=self.say,
-            busy=lambda count: self.claim.work(min(1.0, 0.55 + 0.2 * count) if count and self.cuda else 0.0),
+            busy=self._work,
         )
         self.placement: Placement | None = None
+        self.free: dict[str, int] = {}
         self.slots: list[Slot] = []
         self.model_info: dict[str, Any] = {}
 
@@ -79,13 +88,47 @@ class Engine:
         with self.spoken:
             shown = True
             for line in self.parts[part]:
-                text = fill(line[3:], {**self.values, **values})
                 if line[0] == "+":
+                    text = fill(line[3:], {**self.values, **values})
                     os.write(2, f"{text}\n".encode() if shown else b"")
                     continue
-                shown = int(line[0]) <= self.verbosity and line[1] in self.conditions
-                if shown:
+                condition, devices = _PER_CARD.get(line[1], (line[1], ""))
+                shown = int(line[0]) <= self.verbosity and condition in self.conditions
+                known = [self._of_card(name) for name in getattr(self, devices)] if devices else [{}]
+                for about in known if shown else ():
+                    text = fill(line[3:], {**self.values, **values, **about})
                     os.write(2, f"{self._stamp()} {text}\n".encode())
+
+    def _of_card(self, device: str) -> dict[str, Any]:
+        """What the log names of one card."""
+        index = self.visible[device]
+        gpu = cards(self.state)[index]
+        known = {
+            "dev": device,
+            "gpu_name": gpu["name"],
+            "gpu_short": gpu["name"].removeprefix("NVIDIA GeForce "),
+            "gpu_total": cuda_total_mib(self.state, index),
+            "gpu_free": self.free.get(device, 0),
+            "pci": gpu["pci_bus"].removeprefix("0000").lower(),
+        }
+        if self.placement is None or device not in self.used:
+            return known
+        position = self.used.index(device)
+        part = self.placement.parts[position]
+        ours = round(part.model + part.kv + part.compute)
+        return known | {
+            "gpu_model": part.model,
+            "kv_gpu": part.kv,
+            "compute": part.compute,
+            "self": ours,
+            "free_now": Usage(self.state, index).free // MIB,
+            "unaccounted": round(self.claims[position].bytes / MIB) - ours,
+        }
+
+    def _work(self, count: int) -> None:
+        """How busy the cards are with so many requests: with layers of their own, one after the other."""
+        for claim in self.claims:
+            claim.work(min(1.0, 0.55 + 0.2 * count) / len(self.claims) if count else 0.0)
 
     def _stamp(self) -> str:
         """`M.SS.mmm.uuu` since the start of the process."""
@@ -96,15 +139,19 @@ class Engine:
         """Tokens per second now: bandwidth over the bytes that each token reads, less where memory is elsewhere."""
         if self.placement is None:
             raise AssertionError("asked before the model is loaded")
-        gpu = self.state.scenario["gpu"]
-        bandwidth = gpu["memory_clock_mhz"] * 1e6 * 2 * gpu["bus_width_bits"] / 8
-        weights = (self.placement.gpu_model or self.placement.host_model) * MIB
-        if not self.placement.on_gpu:
-            weights = self.placement.host_model * MIB
-        spilled = self.placement.on_gpu and Usage(self.state).engine_shared > 0
-        return float(
-            bandwidth * gpu["efficiency"] / weights * self.placement.speed * (SPILLED_SPEED if spilled else 1.0)
-        )
+        placement = self.placement
+        if not placement.on_gpu:
+            seconds = placement.host_model * MIB / self._bandwidth(0)
+        else:
+            parts = zip(placement.parts, self.used, strict=True)
+            seconds = sum(part.model * MIB / self._bandwidth(self.visible[name]) for part, name in parts)
+        spilled = any(Usage(self.state, self.visible[name]).engine_shared > 0 for name in self.used)
+        return placement.speed * (SPILLED_SPEED if spilled and placement.on_gpu else 1.0) / seconds
+
+    def _bandwidth(self, index: int) -> float:
+        """Bytes per second that an engine gets of a card."""
+        gpu = cards(self.state)[index]
+        return float(gpu["memory_clock_mhz"] * 1e6 * 2 * gpu["bus_width_bits"] / 8 * gpu["efficiency"])
 
     def run(self) -> int:
         """Serve until a stop; the exit code."""
@@ -134,20 +181,16 @@ class Engine:
         return self._serve()
 
     def _prepare(self, host: str, port: int) -> None:
-        gpu = self.state.scenario["gpu"]
-        usage = Usage(self.state)
         self.conditions |= set("n" if not self.api.keys else "") | set("g" if self.cuda else "c")
         self.conditions |= set("a" if "-np" not in self.options else "q")
         self.conditions |= set("f" if self.options.get("-fit", "on") == "on" else "")
-        free = usage.free // MIB - gpu["cuda_context_mib"]
-        if self.cuda:
-            self.claim.grow(min(gpu["cuda_context_mib"] * MIB, max(usage.free, 0)))
+        self.free = {name: self._free_mib(index) for name, index in self.visible.items()}
+        for claim, name in zip(self.claims, self.used, strict=True):
+            index = self.visible[name]
+            context = cards(self.state)[index]["cuda_context_mib"] * MIB
+            claim.grow(min(context, max(Usage(self.state, index).free, 0)))
         self.values = {
-            "gpu_name": gpu["name"],
-            "gpu_short": gpu["name"].removeprefix("NVIDIA GeForce "),
-            "gpu_total": cuda_total_mib(self.state),
-            "gpu_free": max(free, 0),
-            "pci": gpu["pci_bus"].removeprefix("0000").lower(),
+            "gpu_free": sum(self.free[name] for name in self.used),
             "host_total": self.state.scenario["host_ram_gib"] * 512,
             "threads": self.state.scenario["processors"],
             "verbosity": self.verbosity,
@@ -155,6 +198,9 @@ class Engine:
             "host": host,
             "port": port,
         }
+
+    def _free_mib(self, index: int) -> int:
+        return int(max(Usage(self.state, index).free // MIB - cards(self.state)[index]["cuda_context_mib"], 0))
 
     def _load(self) -> None:
         """Read the model's header and go through loading, in the time that the scenario gives.
@@ -166,7 +212,9 @@ class Engine:
         if not os.path.exists(self.model_path):
             raise Failed("missing")
         model = self._header()
-        placement = Placement(model, self.options, self._layers(model), kv_on_gpu=self._kv_on_gpu())
+        shares = [float(share) for share in self.options.get("-ts", "").split(",") if share]
+        shares = shares or [float(self.free[name]) for name in self.used] or [1.0]
+        placement = Placement(model, self.options, self._layers(model), kv_on_gpu=self._kv_on_gpu(), shares=shares)
         self.placement = placement
         self.conditions |= set("w" if placement.context_slot < model.context_length else "")
         if not placement.on_gpu:
@@ -181,19 +229,21 @@ class Engine:
         )
         self.say("header", {})
         time.sleep(self.load_s * 0.25)
-        self._take(placement.gpu_model, "no_memory", before="tensors", seconds=self.load_s * 0.55)
+        parts = placement.parts if placement.on_gpu else ()
+        self._take([part.model for part in parts], "no_memory", before="tensors", seconds=self.load_s * 0.55)
         self.say("context", {})
-        self._take(placement.kv_gpu, "no_memory_kv", before="", seconds=self.load_s * 0.1)
+        self._take([part.kv for part in parts], "no_memory_kv", before="", seconds=self.load_s * 0.1)
         self.say("kv", {})
         self.say("graph", {})
-        self._take(placement.compute if placement.on_gpu else 0.0, "no_memory_kv", before="", seconds=0.0)
+        self._take([part.compute for part in parts], "no_memory_kv", before="", seconds=0.0)
         self.say("compute", {})
         for number in range(placement.slots):
             self.say("slot", {"slot": number})
         time.sleep(self.load_s * 0.1)
         if placement.on_gpu:
-            self.claim.grow(WARMUP_BYTES)
-            self.claim.pin(round((placement.pinned + placement.output) * MIB))
+            for claim in self.claims:
+                claim.grow(WARMUP_BYTES)
+            self.claims[0].pin(round((placement.pinned + placement.output) * MIB))
         self.say("loaded", {})
         self.slots = [Slot(number, placement.context_slot) for number in range(placement.slots)]
         self.model_info = {
@@ -235,21 +285,24 @@ class Engine:
     def _kv_on_gpu(self) -> bool:
         return "kv-in-ram" not in self.behaviour and "-nkvo" not in self.options
 
-    def _take(self, mib: float, part: str, *, before: str, seconds: float) -> None:
-        """Claim VRAM in steps over a time: the engine allocates it at once, Windows counts what is written."""
-        wanted = round(mib * MIB)
-        room = Usage(self.state).free
+    def _take(self, sizes: list[float], part: str, *, before: str, seconds: float) -> None:
+        """Claim VRAM of each card, MiB, in steps over a time: the engine allocates it at once, Windows counts what is
+        written.
+        """
+        wanted = [round(mib * MIB) for mib in sizes]
         spills = self.state.switches()["vram_limit_mib"] is not None
-        if wanted and ("oom" in self.behaviour or (wanted > room and not spills)):
-            raise Failed(part, wanted=mib, wanted_bytes=wanted)
+        for position, (size, name) in enumerate(zip(wanted, self.used, strict=False)):
+            room = Usage(self.state, self.visible[name]).free
+            if size and ("oom" in self.behaviour or (size > room and not spills)):
+                raise Failed(part, wanted=sizes[position], wanted_bytes=size, device=name.removeprefix("CUDA"))
         if before:
             self.say(before, {})
         for step in range(STEPS):
             if "host-oom" in self.behaviour and step == STEPS // 2 and before:
                 self.state.oom_kill()
                 procs.die(procs.KILL)
-            if wanted:
-                self.claim.grow(wanted * (step + 1) // STEPS - wanted * step // STEPS)
+            for size, claim in zip(wanted, self.claims, strict=False):
+                claim.grow(size * (step + 1) // STEPS - size * step // STEPS)
             time.sleep(seconds / STEPS)
 
     def _serve(self) -> int:
@@ -267,9 +320,7 @@ class Engine:
             if not wakeup.wait(timeout_s=crash):
                 self.say("crash", {})
                 procs.die(procs.ABORT)
-        gpu_now = Usage(self.state)
-        unaccounted = round(self.claim.bytes / MIB) - self.values["self"]
-        self.say("stop", {"free_now": gpu_now.free // MIB, "unaccounted": unaccounted})
+        self.say("stop", {})
         return 0
 
     def _on_signal(self, stop: threading.Event, wakeup: Wakeup) -> None:
@@ -278,6 +329,16 @@ class Engine:
             os._exit(1)
         stop.set()
         wakeup.wake()
+
+
+def _used(options: dict[str, str], devices: dict[str, int]) -> list[str]:
+    """The devices that the engine takes of those it sees (llama.cpp, llama_prepare_model_devices)."""
+    named = options.get("-dev", "")
+    chosen = [] if named == "none" else named.split(",") if named else list(devices)
+    if options.get("-sm") == "none" and chosen:
+        first = int(options.get("-mg", "0"))
+        return chosen[first : first + 1] if first >= 0 else []
+    return chosen
 
 
 def _read_at(file: BinaryIO, offset: int, size: int) -> bytes:
@@ -300,11 +361,12 @@ def main(arguments: list[str]) -> int:
     state = State.from_environment()
     behaviour = words.Behaviour.read(state)
     words.before_start(behaviour)
-    devices = ["CUDA0"] if engine_question.llama_sees_gpu(state, behaviour) else []
+    indices = engine_question.llama_devices(state, behaviour)
+    devices = {f"CUDA{position}": index for position, index in enumerate(indices)}
     if "--list-devices" in arguments and "old-build" not in behaviour:
         return engine_question.tell_devices(state, behaviour)
     try:
-        options = parse(arguments, devices)
+        options = parse(arguments, list(devices))
     except WrongArgument as error:
         os.write(2, str(error).encode())
         return 1

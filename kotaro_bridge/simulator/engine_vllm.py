@@ -16,7 +16,7 @@ from typing import Any
 
 from kotaro_bridge.simulator import behaviour as words
 from kotaro_bridge.simulator import models, procs, signals
-from kotaro_bridge.simulator.card import MIB, Usage, cuda_total_mib
+from kotaro_bridge.simulator.card import MIB, Usage, cards, cuda_total_mib, visible
 from kotaro_bridge.simulator.http_base import Server
 from kotaro_bridge.simulator.replay import fill, read_parts
 from kotaro_bridge.simulator.state import State
@@ -33,6 +33,7 @@ CORE = "core"
 STATS_EVERY_S = 10.0
 DEAD_ENGINE_S = 5.0
 EAGER_TOKEN_S = 0.0345  # launching the kernels one by one takes that, whatever the card does (captures: 29 tok/s)
+EXCHANGE_S = 0.004  # what two cards pass to each other per token: an estimate
 OFFLOADED_SPEED = 0.1
 SPILLED_SPEED = 0.12
 
@@ -64,6 +65,7 @@ class ApiServer:
             "trust": bool(options.get("trust_remote_code", False)),
             "kv_dtype": options.get("kv_cache_dtype", "auto"),
             "failed": "{}",
+            "cards": int(options.get("tensor_parallel_size", 1)),
         }
         self.spoken = threading.Lock()
 
@@ -76,9 +78,14 @@ class ApiServer:
         }
         with self.spoken:
             for line in self.parts[part]:
-                if line[1] in self.conditions:
-                    text = fill(line[3:], {**self.values, **moment, **values})
-                    os.write(1 if line[0] == "o" else 2, f"{text}\n".encode())
+                if line[1] in self.conditions | {"W"}:
+                    for rank in range(self.values["cards"] if line[1] == "W" else 1):
+                        text = fill(line[3:], {**self.values, **moment, **values, "rank": rank, **self._worker(rank)})
+                        os.write(1 if line[0] == "o" else 2, f"{text}\n".encode())
+
+    def _worker(self, rank: int) -> dict[str, str]:
+        """Who speaks for a card: with one the engine itself (reference vllm §6)."""
+        return {"worker": f"Worker_TP{rank}" if self.values["cards"] > 1 else "EngineCore"}
 
     def run(self) -> int:
         """Serve until a stop; the exit code."""
@@ -91,8 +98,8 @@ class ApiServer:
         except OSError:
             self.say("port_used", {})
             return 1
-        gpu = self.state.scenario["gpu"]
-        budget = self._budget(shape, Usage(self.state).free - gpu["cuda_context_mib"] * MIB)
+        context = self.state.scenario["gpu"]["cuda_context_mib"] * MIB
+        budget = self._budget(shape, min(Usage(self.state, index).free for index in self._used(shape)) - context)
         self.say("start", {})
         return self._serve(server, shape, budget)
 
@@ -103,13 +110,18 @@ class ApiServer:
             return 1
         budget = self._budget(shape, free)
         self.values |= {"api": api, "core": os.getpid()}
-        return Core(self.state, self.behaviour, shape, budget, self._load_s(), self.say, port).run()
+        return Core(self.state, self.behaviour, shape, budget, self._load_s(), self.say, port, self._used(shape)).run()
 
     def _budget(self, shape: Shape, free: int) -> Budget:
-        budget = Budget(shape, self.options, cuda_total_mib(self.state) * MIB, max(free, 0))
+        total = min(cuda_total_mib(self.state, index) for index in self._used(shape))
+        budget = Budget(shape, self.options, total * MIB, max(free, 0))
         seconds = self._load_s()
         self.values |= {**budget.values(), "compile_s": seconds * 0.4, "init_s": seconds * 0.6}
         return budget
+
+    def _used(self, shape: Shape) -> list[int]:
+        """Indices of the cards that the model is spread over."""
+        return visible(self.state)[: shape.cards]
 
     def _load_s(self) -> float:
         return self.state.scaled(self.state.scenario["engines"]["vllm_load_s"])
@@ -126,7 +138,14 @@ class ApiServer:
             self.say("no_model", {})
             return None
         with open(config, encoding="utf-8") as file:
-            shape = Shape(json.load(file), known[folder])
+            shape = Shape(json.load(file), known[folder], self.values["cards"])
+        wanted, there = shape.cards, len(visible(self.state))
+        if wanted > there:
+            self.say("too_few_cards", {"wanted": wanted, "there": there})
+            return None
+        if shape.heads % wanted:
+            self.say("uneven_heads", {"heads": shape.heads, "wanted": wanted})
+            return None
         length = self.options.get("max_model_len", shape.longest)
         if shape.remote_code and "trust_remote_code" not in self.options.given:
             self.say("no_trust", {})
@@ -139,7 +158,7 @@ class ApiServer:
             "architecture": shape.architecture,
             "dtype": shape.dtype,
             "quantization": "auto_awq" if shape.quantized else None,
-            "weights": known[folder] * (KEPT_WHEN_OFFLOADED if "partial" in self.behaviour else 1.0),
+            "weights": known[folder] / wanted * (KEPT_WHEN_OFFLOADED if "partial" in self.behaviour else 1.0),
             "offloaded": known[folder] * (1 - KEPT_WHEN_OFFLOADED),
             "weights_s": 0.0,
         }
@@ -218,12 +237,18 @@ class ApiServer:
 
     def _rate(self, shape: Shape) -> float:
         """Tokens per second of one request now."""
-        gpu = self.state.scenario["gpu"]
-        bandwidth = gpu["memory_clock_mhz"] * 1e6 * 2 * gpu["bus_width_bits"] / 8
-        token_s = max(shape.weights / (bandwidth * gpu["efficiency"]), EAGER_TOKEN_S if self.values["eager"] else 0.0)
+        used = self._used(shape)
+        each_s = [shape.weights / self._bandwidth(index) for index in used]
+        exchange_s = EXCHANGE_S if len(used) > 1 else 0.0
+        token_s = max(max(each_s) + exchange_s, EAGER_TOKEN_S if self.values["eager"] else 0.0)
         slower = OFFLOADED_SPEED if "partial" in self.behaviour else 1.0
-        slower *= SPILLED_SPEED if Usage(self.state).engine_shared > 0 else 1.0
+        slower *= SPILLED_SPEED if any(Usage(self.state, index).engine_shared > 0 for index in used) else 1.0
         return float(slower / token_s)
+
+    def _bandwidth(self, index: int) -> float:
+        """Bytes per second that an engine gets of a card."""
+        gpu = cards(self.state)[index]
+        return float(gpu["memory_clock_mhz"] * 1e6 * 2 * gpu["bus_width_bits"] / 8 * gpu["efficiency"])
 
     def _watch_core(self, core: CoreProcess, api: VllmApi, stop: threading.Event, wakeup: Wakeup) -> None:
         """An engine that dies takes the server with it after some seconds, with exit code 0 (reference vllm §1.10)."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from kotaro_bridge.domain.gguf import GgufModel
@@ -15,6 +19,18 @@ PARTIAL_SPEED, KV_IN_RAM_SPEED, CPU_SPEED = 0.096, 0.43, 0.06
 REPACK_SHARE = 0.714  # captures cuda-hidden: 2976.75 of 4168.09 MiB
 
 
+COPIES = 4  # of what goes to a card in a pipeline (ggml-backend.cpp, GGML_SCHED_MAX_COPIES)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one card holds, in MiB."""
+
+    model: float
+    kv: float
+    compute: float
+
+
 class Placement:
     """Sizes in MiB, as the log has them.
 
@@ -23,9 +39,18 @@ class Placement:
         options: parsed command line.
         layers_on_gpu: layers with the output layer; 0 is wholly on the CPU.
         kv_on_gpu: whether the KV cache follows the layers.
+        shares: of each card that is used, what it gets of the layers.
     """
 
-    def __init__(self, model: GgufModel, options: dict[str, str], layers_on_gpu: int, *, kv_on_gpu: bool) -> None:
+    def __init__(
+        self,
+        model: GgufModel,
+        options: dict[str, str],
+        layers_on_gpu: int,
+        *,
+        kv_on_gpu: bool,
+        shares: Sequence[float] = (1.0,),
+    ) -> None:
         layers = model.block_count
         self.on_gpu = layers_on_gpu > 0
         self.layers_on_gpu = layers_on_gpu
@@ -52,6 +77,7 @@ class Placement:
         self.compute = 3 * (forward + model.embedding_length) * UBATCH * 4 / MIB + self.context_slot / 1024 + 0.01
         self.pinned = model.embedding_length / 256 + self.context_slot / 1024 + 0.01
         self.output = model.vocab_size * 4 * self.slots / MIB
+        self.parts = self._parts(model, shares)
         self.graph = self._graph(layers)
         whole = layers_on_gpu == layers + 1
         self.speed = (1.0 if kv_on_gpu else KV_IN_RAM_SPEED) if whole else PARTIAL_SPEED if self.on_gpu else CPU_SPEED
@@ -60,6 +86,24 @@ class Placement:
     def on_card_bytes(self) -> int:
         """VRAM of weights and KV cache and compute buffer."""
         return round((self.gpu_model + self.kv_gpu + self.compute) * MIB) if self.on_gpu else 0
+
+    def _parts(self, model: GgufModel, shares: Sequence[float]) -> tuple[Part, ...]:
+        """The cards' parts: whole layers each (llama-model.cpp, get_layer_buft_list), the output layer last."""
+        if len(shares) == 1:
+            return (Part(self.gpu_model, self.kv_gpu, self.compute),)
+        ends = [share / sum(shares) for share in accumulate(shares)]
+        home = [min(bisect_right(ends, layer / self.layers_all), len(shares) - 1) for layer in range(self.layers_all)]
+        weights = [0.0] * len(shares)
+        for tensor in model.tensors:
+            if tensor.name.startswith("blk."):
+                weights[home[int(tensor.name.split(".")[1])]] += tensor.bytes / MIB
+        weights[home[-1]] += self.gpu_model - sum(weights)
+        layers = Counter(home[:-1])
+        copied = (COPIES - 1) * UBATCH * (2 * self.context_slot + 4 * model.embedding_length) / MIB
+        return tuple(
+            Part(size, self.kv_gpu * layers[card] / model.block_count, self.compute + copied)
+            for card, size in enumerate(weights)
+        )
 
     def _weights_on_gpu(self, model: GgufModel, layers_on_gpu: int) -> float:
         """llama.cpp puts the output layer and the last repeating layers on the GPU."""
@@ -88,7 +132,7 @@ class Placement:
                 f"graph ({sizes}): nodes = {nodes} / {nodes}, splits = {prompt} / 2, "
                 "input objects = 4 / 4, input tensors = 6 / 6"
             )
-        splits = 2 * layers + 2 if self.kv_host else 2
+        splits = 2 * layers + 2 if self.kv_host else 1 + len(self.parts)
         return f"graph: nodes = {nodes}, splits = {splits}, input objects = 4, input tensors = 6"
 
     def values(self, model: GgufModel) -> dict[str, Any]:
@@ -115,7 +159,6 @@ class Placement:
             "bpw": model.weights_total * 8 / elements,
             "billions": elements / 1e9,
             "host_model": self.host_model,
-            "gpu_model": self.gpu_model,
             "repack": self.host_model * REPACK_SHARE,
             "slots": self.slots,
             "ctx": self.context,
@@ -124,7 +167,6 @@ class Placement:
             "pinned_name": "CUDA_Host" if self.on_gpu else "CPU",
             "output": self.output,
             "kv": self.kv,
-            "kv_gpu": self.kv_gpu,
             "kv_host": self.kv_host,
             "kv_half": self.kv / 2,
             "kv_type": self.kv_types[0],
@@ -133,7 +175,6 @@ class Placement:
             "compute": self.compute,
             "pinned": self.pinned,
             "graph": self.graph,
-            "self": round(self.gpu_model + self.kv_gpu + self.compute),
             "host_self": round(self.host_model + self.kv_host + self.pinned),
             "projected": round(self.gpu_model + self.kv_gpu + self.compute),
         }

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kotaro_bridge.resources import resource
-from kotaro_bridge.simulator.card import MIB, Usage, driver_version
+from kotaro_bridge.simulator.card import MIB, Usage, cards, driver_version
 from kotaro_bridge.simulator.state import State
 
 BLOCKED = 17  # NVML_ERROR_OPERATING_SYSTEM: nvidia-smi ends with NVML's code
@@ -24,16 +24,17 @@ IDLE_POWER_SHARE, BUSY_POWER_SHARE = 0.07, 0.92
 class Card:
     """The values of one card, by the field names of `--query-gpu`."""
 
-    def __init__(self, state: State) -> None:
-        gpu: dict[str, Any] = {**state.scenario["gpu"], "driver": driver_version(state)}
-        usage = Usage(state)
+    def __init__(self, state: State, index: int) -> None:
+        gpu: dict[str, Any] = {**cards(state)[index], "driver": driver_version(state)}
+        usage = Usage(state, index)
         self.gpu = gpu
+        self.index = index
         self.used_mib = usage.dedicated // MIB
         self.busy = usage.busy
         self.temperature = round(IDLE_TEMPERATURE_C + (BUSY_TEMPERATURE_C - IDLE_TEMPERATURE_C) * usage.busy)
         self.power_w = gpu["power_limit_w"] * (IDLE_POWER_SHARE + (BUSY_POWER_SHARE - IDLE_POWER_SHARE) * usage.busy)
         self.fields: dict[str, tuple[str, str]] = {  # name: (value, unit)
-            "index": ("0", ""),
+            "index": (str(index), ""),
             "uuid": (gpu["uuid"], ""),
             "name": (gpu["name"], ""),
             "driver_version": (gpu["driver"], ""),
@@ -47,7 +48,7 @@ class Card:
             "power.draw": (f"{self.power_w:.2f}", "W"),
             "clocks.max.memory": (str(gpu["memory_clock_mhz"]), "MHz"),
             "pci.bus_id": (gpu["pci_bus"], ""),
-            "count": ("1", ""),
+            "count": (str(len(cards(state))), ""),
         }
 
 
@@ -62,18 +63,21 @@ def main(arguments: list[str]) -> int:
     if mode == "blocked":
         sys.stdout.write("Failed to initialize NVML: GPU access blocked by the operating system\n")
         return BLOCKED
-    card = Card(state)
+    found = [Card(state, index) for index in range(len(cards(state)))]
     options = [argument.partition("=") for argument in arguments]
     for name, _, value in options:
-        if name in ("-i", "--id") and value not in ("", "0", card.gpu["uuid"]):
+        if name in ("-i", "--id") and value:
+            found = [card for card in found if value in (str(card.index), card.gpu["uuid"])]
+        if not found:
             shown = f"Option --id={value} is not valid for this command."
             return _wrong(f"ERROR: {shown} Please run 'nvidia-smi -h' for help.\n")
     for name, _, value in options:
         if name == "--query-gpu":
-            return _query(value, _flags(options), {**card.fields, "gpu_uuid": card.fields["uuid"]})
+            rows = [{**card.fields, "gpu_uuid": card.fields["uuid"]} for card in found]
+            return _query(value, _flags(options), rows[0], rows)
         if name == "--query-compute-apps":
-            return _query(value, _flags(options), {field: ("", unit) for field, unit in APP_FIELDS.items()}, rows=0)
-    known: dict[str, Callable[[Card], str]] = {
+            return _query(value, _flags(options), {field: ("", unit) for field, unit in APP_FIELDS.items()}, [])
+    known: dict[str, Callable[[list[Card]], str]] = {
         "": _table,
         "-L": _listed,
         "--list-gpus": _listed,
@@ -82,7 +86,7 @@ def main(arguments: list[str]) -> int:
     writer = known.get(options[0][0] if options else "")
     if writer is None:
         return _wrong(f"Invalid combination of input arguments. Please run 'nvidia-smi -h' for help.\n{arguments[0]}")
-    sys.stdout.write(writer(card))
+    sys.stdout.write(writer(found))
     return 0
 
 
@@ -90,8 +94,11 @@ def _flags(options: list[tuple[str, str, str]]) -> set[str]:
     return {word for name, _, value in options if name == "--format" for word in value.split(",")}
 
 
-def _query(names: str, flags: set[str], values: dict[str, tuple[str, str]], rows: int = 1) -> int:
-    """CSV as asked for; an unknown field is an error with exit code 2."""
+Fields = dict[str, tuple[str, str]]
+
+
+def _query(names: str, flags: set[str], values: Fields, rows: list[Fields]) -> int:
+    """CSV as asked for, a line for each of `rows`; a field that is not in `values` is an error with exit code 2."""
     fields = [name.strip() for name in names.split(",")]
     for field in fields:
         if field not in values:
@@ -103,8 +110,8 @@ def _query(names: str, flags: set[str], values: dict[str, tuple[str, str]], rows
 
     if "noheader" not in flags:
         sys.stdout.write(", ".join(with_unit(field, values[field][1], "{} [{}]") for field in fields) + "\n")
-    for _ in range(rows):
-        sys.stdout.write(", ".join(with_unit(*values[field], "{} {}") for field in fields) + "\n")
+    for row in rows:
+        sys.stdout.write(", ".join(with_unit(*row[field], "{} {}") for field in fields) + "\n")
     return 0
 
 
@@ -113,12 +120,12 @@ def _wrong(message: str) -> int:
     return BAD_ARGUMENT
 
 
-def _listed(card: Card) -> str:
-    return f"GPU 0: {card.gpu['name']} (UUID: {card.gpu['uuid']})\n"
+def _listed(found: list[Card]) -> str:
+    return "".join(f"GPU {card.index}: {card.gpu['name']} (UUID: {card.gpu['uuid']})\n" for card in found)
 
 
-def _versions(card: Card) -> str:
-    gpu = card.gpu
+def _versions(found: list[Card]) -> str:
+    gpu = found[0].gpu
     nvml = ".".join(gpu["smi_version"].split(".")[:2])
     return (
         f"NVIDIA-SMI version  : {gpu['smi_version']}\nNVML version        : {nvml}\n"
@@ -126,18 +133,27 @@ def _versions(card: Card) -> str:
     )
 
 
-def _table(card: Card) -> str:
+def _table(found: list[Card]) -> str:
+    """The table of a capture; its three rows of a card are there for each."""
+    lines = resource("simulator/logs/nvidia-smi.txt").read_text(encoding="utf-8").splitlines(keepends=True)
+    first = next(number for number, line in enumerate(lines) if "{name" in line)
+    head, rows, rest = "".join(lines[:first]), "".join(lines[first : first + 4]), "".join(lines[first + 4 :])
+    date = {"date": time.strftime("%a %b %e %H:%M:%S %Y")}
+    of_pc = {**found[0].gpu, **date}
+    return head.format_map(of_pc) + "".join(rows.format_map(_shown(card)) for card in found) + rest.format_map(of_pc)
+
+
+def _shown(card: Card) -> dict[str, Any]:
     gpu = card.gpu
-    values = {
+    return {
         **gpu,
-        "date": time.strftime("%a %b %e %H:%M:%S %Y"),
+        "index": card.index,
         "temperature": card.temperature,
         "state": "P2" if card.busy else "P8",
         "power": f"{round(card.power_w)}W / {round(gpu['power_limit_w']):>4}W",
         "memory": f"{card.used_mib}MiB / {gpu['total_mib']:>6}MiB",
         "busy": round(card.busy * 100),
     }
-    return resource("simulator/logs/nvidia-smi.txt").read_text(encoding="utf-8").format_map(values)
 
 
 if __name__ == "__main__":

@@ -121,6 +121,11 @@ class SimulatedPC:
         networking, _ = read_value("wsl2.networkingMode", self.scenario.networking)
         return HostFacts(self.scenario.host_ram_gib * GIB, self.scenario.processors, None, str(networking))
 
+    def drive_free(self) -> int | None:
+        """Bytes free on the Windows drive that the distros' disks grow on; None where this Windows does not tell."""
+        free = self._state.switches()["drive_free_mib"]
+        return None if free is None else int(free) * card.MIB
+
     @property
     def home(self) -> Path:
         """Home folder of the default distro's user, with the engines and the models."""
@@ -186,7 +191,7 @@ class SimulatedGpu:
         self._state = state
 
     def snapshot(self) -> tuple[GpuSnapshot, ...]:
-        """The card now, as NVML reports it (`used` without the driver's reserve, as version 2 of the memory call).
+        """The cards now, as NVML reports it (`used` without the driver's reserve, as version 2 of the memory call).
 
         Raises:
             ProblemError: `gpu.no_driver`, `gpu.driver_lost` or `gpu.nvml_failed`, as the switch `nvml` says.
@@ -195,25 +200,25 @@ class SimulatedGpu:
         if mode in NVML_FAILURES:
             code, detail = NVML_FAILURES[mode]
             raise ProblemError(problem(code, detail=detail))
-        gpu = self._state.scenario["gpu"]
-        usage = card.Usage(self._state)
+        return tuple(self._card(index, gpu) for index, gpu in enumerate(card.cards(self._state)))
+
+    def _card(self, index: int, gpu: dict[str, Any]) -> GpuSnapshot:
+        usage = card.Usage(self._state, index)
         idle_w, busy_w = gpu["power_limit_w"] * 0.07, gpu["power_limit_w"] * 0.92
-        return (
-            GpuSnapshot(
-                index=0,
-                uuid=gpu["uuid"],
-                name=gpu["name"],
-                total=usage.total,
-                free=usage.free,
-                used=usage.dedicated,
-                driver=card.driver_version(self._state),
-                compute_cap=gpu["compute_cap"],
-                utilization=usage.busy,
-                temperature_c=round(38 + 29 * usage.busy),
-                power_w=round(idle_w + (busy_w - idle_w) * usage.busy, 2),
-                memory_clock_max_mhz=gpu["memory_clock_mhz"],
-                bus_width_bits=gpu["bus_width_bits"],
-            ),
+        return GpuSnapshot(
+            index=index,
+            uuid=gpu["uuid"],
+            name=gpu["name"],
+            total=usage.total,
+            free=usage.free,
+            used=usage.dedicated,
+            driver=card.driver_version(self._state),
+            compute_cap=gpu["compute_cap"],
+            utilization=usage.busy,
+            temperature_c=round(38 + 29 * usage.busy),
+            power_w=round(idle_w + (busy_w - idle_w) * usage.busy, 2),
+            memory_clock_max_mhz=gpu["memory_clock_mhz"],
+            bus_width_bits=gpu["bus_width_bits"],
         )
 
 
@@ -229,17 +234,19 @@ class SimulatedCounters:
         """
         if self._state.switches()["counters"] == "missing":
             return None
-        usage = card.Usage(self._state)
-        desktop = card.desktop_processes(self._state)
+        indices = range(len(card.cards(self._state)))
+        usages = [card.Usage(self._state, index) for index in indices]
         holders = [
             GpuProcess(each["pid"], each["name"], each["mib"] * card.MIB, each.get("shared_mib", 0) * card.MIB)
-            for each in desktop
+            for index in indices
+            for each in card.desktop_processes(self._state, index)
         ]
-        if usage.engine_dedicated or usage.engine_shared:
+        dedicated, shared = sum(each.engine_dedicated for each in usages), sum(each.engine_shared for each in usages)
+        if dedicated or shared:
             name, pid = VMMEM
-            holders.append(GpuProcess(pid, name, usage.engine_dedicated, usage.engine_shared))
+            holders.append(GpuProcess(pid, name, dedicated, shared))
         holders.sort(key=lambda holder: -holder.dedicated)
-        return GpuCounters(usage.shared, tuple(holders))
+        return GpuCounters(sum(each.shared for each in usages), tuple(holders))
 
 
 @contextlib.contextmanager

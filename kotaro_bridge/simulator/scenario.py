@@ -66,7 +66,11 @@ class Engines(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One PC. `switches` start with the values of `state.SWITCHES`."""
+    """One PC. `switches` start with the values of `state.SWITCHES`.
+
+    Args:
+        gpu: the first card, which shows the desktop; more_gpus: further ones, in a file with what differs from it.
+    """
 
     title: str
     language: str
@@ -81,6 +85,7 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     distros: tuple[Distro, ...]
     gpu: Gpu
     engines: Engines
+    more_gpus: tuple[Gpu, ...] = ()
     wslconfig: str | None = None
     switches: dict[str, Any] = {}
 
@@ -100,9 +105,14 @@ def load(name: str) -> Scenario:
     if name not in names():
         raise ProblemError(problem("simulator.no_scenario", name=name, known=", ".join(names())))
     try:
-        return msgspec.convert(_merged(name), Scenario)
+        plain = _merged(name)
+        further = [_over({**plain["gpu"], **_NO_DESKTOP}, own) for own in plain.get("more_gpus", ())]
+        return msgspec.convert({**plain, "more_gpus": further}, Scenario)
     except (msgspec.ValidationError, tomllib.TOMLDecodeError) as error:
         raise ProblemError(problem("simulator.scenario", name=name, detail=str(error))) from None
+
+
+_NO_DESKTOP: dict[str, Any] = {"desktop": [], "more_desktop": [], "shared_mib": 0}
 
 
 def _merged(name: str) -> dict[str, Any]:

@@ -31,6 +31,7 @@ class Core:
 
     Args:
         seconds: time that loading takes. port: of the line to the API server, which need not live as long as this.
+        cards: indices of those that the model is spread over; the real one has a process for each of several.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Core:
         seconds: float,
         say: Callable[[str, dict[str, Any]], None],
         port: int,
+        cards: list[int],
     ) -> None:
         self.state = state
         self.behaviour = behaviour
@@ -50,6 +52,7 @@ class Core:
         self.seconds = seconds
         self.say = say
         self.port = port
+        self.cards = cards
         self.stop = threading.Event()
 
     def run(self) -> int:
@@ -59,11 +62,16 @@ class Core:
         if "ignore-term" in self.behaviour:
             signals.ignore(signals.TERM)
         signals.ignore(signals.INT)
-        claim = Claim(self.state, TITLE)
-        line = CoreLine(self.port, claim.work)
-        failed = self._load(claim)
+        claims = [Claim(self.state, TITLE, card) for card in self.cards]
+
+        def work(busy: float) -> None:
+            for claim in claims:
+                claim.work(busy)
+
+        line = CoreLine(self.port, work)
+        failed = self._load(claims)
         if failed is not None:
-            self.say(failed, {"held": claim.bytes / 1024 / MIB})
+            self.say(failed, {"held": claims[0].bytes / 1024 / MIB})
             return 1
         if "ignore-term" not in self.behaviour:
             # Prints nothing itself: a second TERM in the middle of `say` would wait for its own lock.
@@ -78,11 +86,11 @@ class Core:
         self.stop.set()
         wakeup.wake()
 
-    def _load(self, claim: Claim) -> str | None:
+    def _load(self, claims: list[Claim]) -> str | None:
         """Go through loading; the part of the log that tells of a failure, None if all went well."""
         context = self.state.scenario["gpu"]["cuda_context_mib"] * MIB
         time.sleep(self.seconds * START)
-        if not claim.grow(context):
+        if not all(claim.grow(context) for claim in claims):
             return "failed_memory"
         self.say("engine", {})
         words.while_loading(self.behaviour, 1, f"(EngineCore pid={os.getpid()}) INFO filler line, nothing to see here")
@@ -91,7 +99,7 @@ class Core:
             return early
         started = time.monotonic()
         kept = KEPT_WHEN_OFFLOADED if "partial" in self.behaviour else 1.0
-        if not self._take(claim, round(self.shape.weights * kept), self.seconds * WEIGHTS):
+        if not self._take(claims, round(self.shape.weights * kept), self.seconds * WEIGHTS):
             return "failed_memory"
         self.say("loaded", {"weights_s": time.monotonic() - started})
         time.sleep(self.seconds * COMPILE)
@@ -100,25 +108,27 @@ class Core:
             return early
         self.say("kv", {})
         rest = self.budget.graphs + self.budget.outside - context
-        if not self._take(claim, self.budget.kv, 0.0):
+        if not self._take(claims, self.budget.kv, 0.0):
             return "failed_memory"
         self.say("graphs", {})
-        if not self._take(claim, rest, self.seconds * GRAPHS):
+        if not self._take(claims, rest, self.seconds * GRAPHS):
             return "failed_memory"
         self.say("captured", {})
         time.sleep(self.seconds * WARM)
         self.say("warm", {})
         return None
 
-    def _take(self, claim: Claim, size: int, seconds: float) -> bool:
-        """Claim VRAM in steps; False when there is none left."""
+    def _take(self, claims: list[Claim], size: int, seconds: float) -> bool:
+        """Claim VRAM of each card in steps; False when one has none left."""
         spills = self.state.switches()["vram_limit_mib"] is not None
-        if "oom" in self.behaviour or (size > Usage(self.state).free and not spills):
+        least = min(Usage(self.state, card).free for card in self.cards)
+        if "oom" in self.behaviour or (size > least and not spills):
             return False
         for step in range(STEPS):
             if "host-oom" in self.behaviour and step == STEPS // 2:
                 self.state.oom_kill()
                 procs.die(procs.KILL)
-            claim.grow(size * (step + 1) // STEPS - size * step // STEPS)
+            for claim in claims:
+                claim.grow(size * (step + 1) // STEPS - size * step // STEPS)
             time.sleep(seconds / STEPS)
         return True

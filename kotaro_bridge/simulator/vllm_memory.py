@@ -20,9 +20,13 @@ KV_BYTES = {"auto": 2, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1}
 
 
 class Shape:
-    """A model's shape from its `config.json`, and what its weights take on the GPU."""
+    """A model's shape from its `config.json`, and what its weights take on each GPU.
 
-    def __init__(self, config: dict[str, Any], loaded_gib: float) -> None:
+    Args:
+        cards: over how many the model is spread: each has as large a part of every layer.
+    """
+
+    def __init__(self, config: dict[str, Any], loaded_gib: float, cards: int = 1) -> None:
         self.architecture: str = config["architectures"][0]
         self.quantized = "quantization_config" in config
         self.dtype = "float16" if self.quantized else str(config["torch_dtype"])
@@ -30,8 +34,11 @@ class Shape:
         self.remote_code = config["model_type"] == "minicpmv"
         self.sees_images = self.remote_code
         head = config["hidden_size"] // config["num_attention_heads"]
-        self.kv_elements: int = 2 * config["num_hidden_layers"] * config["num_key_value_heads"] * head
-        self.weights = round(loaded_gib * GIB)
+        kv_heads = max(1, config["num_key_value_heads"] // cards)
+        self.heads: int = config["num_attention_heads"]
+        self.cards = cards
+        self.kv_elements: int = 2 * config["num_hidden_layers"] * kv_heads * head
+        self.weights = round(loaded_gib * GIB / cards)
 
 
 class Budget:

@@ -143,9 +143,11 @@ class CommandLine:
         return profile_id
 
     def builtin(self, profile_id: str, **keys: Any) -> str:
-        """A built-in profile in the user's own folder, on a port that nothing else uses. Returns the id."""
+        """A built-in profile in the user's own folder, on a port that nothing else uses, with other values for some
+        keys (None: without it). Returns the id.
+        """
         data = tomllib.loads(resource(f"profiles/{profile_id}.toml").read_text(encoding="utf-8"))
-        data |= {"port": free_port(), **keys}
+        data = {key: value for key, value in (data | {"port": free_port(), **keys}).items() if value is not None}
         plain = {key: value for key, value in data.items() if not isinstance(value, dict)}
         tables = {key: value for key, value in data.items() if isinstance(value, dict)}
         lines = [f"{key} = {json.dumps(value)}" for key, value in plain.items()]

@@ -37,6 +37,7 @@ ALL = {
     "vulkan-build",
     "old-build",
     "torch-cpu",
+    "two-cards",
 }
 
 
