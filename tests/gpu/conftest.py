@@ -5,6 +5,9 @@ KOTARO_GPU_MODEL          GGUF files that fit the card, separated by `:`; the fi
                           started once and measured
 KOTARO_GPU_VISION_MODEL   a GGUF file and
 KOTARO_GPU_PROJECTOR      the projector that belongs to it (optional: otherwise a tiny pair is made)
+KOTARO_GPU_VLLM           path of a vllm, with `python` beside it, and
+KOTARO_GPU_VLLM_MODEL     the folder of a model (or its config.json and tokenizer alone: its weights are not read) for
+                          test_two_cards.py, which wants a machine with two cards
 KOTARO_GPU_RECORD         a file to append measurements to, one JSON document per line (optional)
 """
 
@@ -18,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.gpu import Product
+from tests.helpers.gpu import Product, cards
 from tests.helpers.tiny_gguf import write_tiny_gguf
 from tests.helpers.tiny_mmproj import write_tiny_mmproj
 
@@ -58,6 +61,23 @@ def vision_pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         return _named("KOTARO_GPU_VISION_MODEL")[0], _named("KOTARO_GPU_PROJECTOR")[0]
     folder = tmp_path_factory.mktemp("vision")
     return write_tiny_gguf(folder / "tiny.gguf"), write_tiny_mmproj(folder / "mmproj.gguf")
+
+
+@pytest.fixture(scope="session")
+def two_cards() -> None:
+    """Skips on a machine with fewer."""
+    if (count := cards()) < 2:
+        pytest.skip(f"two cards are needed, this machine has {count}")
+
+
+@pytest.fixture(scope="session")
+def vllm() -> tuple[Path, Path]:
+    """A vLLM, and the folder of a model."""
+    folder = os.environ.get("KOTARO_GPU_VLLM_MODEL")
+    if not folder:
+        pytest.skip("KOTARO_GPU_VLLM_MODEL is not set")
+    assert Path(folder, "config.json").is_file(), folder
+    return _named("KOTARO_GPU_VLLM")[0], Path(folder)
 
 
 @pytest.fixture

@@ -42,14 +42,31 @@ def marks_start(mark: Path) -> str:
     return f'case " $* " in *" -m "*) touch "{mark}" ;; esac\n'
 
 
-def vram_used() -> int:
-    """Bytes in use on card 0."""
-    return int(_memory().used)
+def cards() -> int:
+    """How many cards the driver shows; 0 without a driver."""
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return 0
+    try:
+        return int(pynvml.nvmlDeviceGetCount())
+    finally:
+        pynvml.nvmlShutdown()
 
 
-def vram_total() -> int:
-    """Bytes of card 0."""
-    return int(_memory().total)
+def vram_used(card: int = 0) -> int:
+    """Bytes in use on a card."""
+    return int(_memory(card).used)
+
+
+def vram_used_each() -> list[int]:
+    """Bytes in use on each card."""
+    return [vram_used(card) for card in range(cards())]
+
+
+def vram_total(card: int = 0) -> int:
+    """Bytes of a card."""
+    return int(_memory(card).total)
 
 
 def ram_available() -> int:
@@ -57,28 +74,35 @@ def ram_available() -> int:
     return psutil.virtual_memory().available
 
 
-def _memory() -> Any:
+def _memory(card: int) -> Any:
     pynvml.nvmlInit()
     try:
-        handle = pynvml.nvmlDeviceGetHandleByIndex(0)
+        handle = pynvml.nvmlDeviceGetHandleByIndex(card)
         return pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2)
     finally:
         pynvml.nvmlShutdown()
 
 
-def assert_vram_is_back(before: int, deadline_s: float = 10.0) -> None:
+def assert_vram_is_back(before: int, deadline_s: float = 10.0, card: int = 0) -> None:
     """As much is in use as was before, give or take what a driver keeps."""
     end = time.monotonic() + deadline_s
-    while (used := vram_used()) - before > BACK_TO_NORMAL:
-        assert time.monotonic() < end, f"{used - before:,} bytes more are in use than before"
+    while (used := vram_used(card)) - before > BACK_TO_NORMAL:
+        assert time.monotonic() < end, f"card {card}: {used - before:,} bytes more are in use than before"
         time.sleep(0.1)
 
 
+def assert_vram_is_back_on_each(before: list[int], deadline_s: float = 10.0) -> None:
+    """The same for all cards."""
+    for card, used in enumerate(before):
+        assert_vram_is_back(used, deadline_s, card)
+
+
 @contextmanager
-def vram_taken(leave_mib: int) -> Iterator[None]:
-    """Another program holds all video memory but so much."""
+def vram_taken(leave_mib: int, card: int = 0) -> Iterator[None]:
+    """Another program holds all video memory of a card but so much."""
+    env = {**os.environ, "CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": str(card)}
     program = [sys.executable, str(Path(__file__).with_name("take_vram.py")), str(leave_mib)]
-    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as taker:
+    with subprocess.Popen(program, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as taker:
         assert taker.stdout is not None
         try:
             assert taker.stdout.readline() == "taken\n"
@@ -116,6 +140,12 @@ class Ended:
         return any(pattern(code).search(self.said) for code in codes)
 
 
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml(each)}" for key, each in value.items()) + "}"
+    return json.dumps(value)
+
+
 class Product:
     """The command line as a person would use it, in folders of its own."""
 
@@ -145,7 +175,7 @@ class Product:
             "port": PORT,
             **keys,
         }
-        text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
+        text = "".join(f"{key} = {_toml(value)}\n" for key, value in values.items())
         (profiles / "gpu-test.toml").write_text(text, encoding="utf-8")
 
     def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -175,7 +205,7 @@ class Product:
 
     def run(self, env: Mapping[str, str] | None = None) -> Ended:
         """A run that ends by itself; the address must never have been offered."""
-        before = vram_used()
+        before = vram_used_each()
         running = self.start(env)
         try:
             code = running.wait(READY_S)
@@ -186,7 +216,7 @@ class Product:
         assert ended.code == 1
         assert "ready" not in ended.states
         assert f"127.0.0.1:{PORT}/v1" not in ended.said
-        assert_vram_is_back(before)
+        assert_vram_is_back_on_each(before)
         return ended
 
     def state(self) -> dict[str, Any]:
@@ -194,10 +224,10 @@ class Product:
         runs = self.json("status")["runs"]
         return dict(runs[0]) if runs else {"state": "none"}
 
-    def ready(self, env: Mapping[str, str] | None = None) -> dict[str, Any]:
+    def ready(self, env: Mapping[str, str] | None = None, ready_s: float = READY_S) -> dict[str, Any]:
         """Start, and come to READY; its status."""
         running = self.start(env)
-        deadline = time.monotonic() + READY_S
+        deadline = time.monotonic() + ready_s
         seen: dict[str, Any] = {}
         while time.monotonic() < deadline:
             assert running.poll() is None, self.said
