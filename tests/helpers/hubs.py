@@ -26,7 +26,7 @@ GATED = HubModel(
 MODELS = (SAFETENSORS, GGUF, GATED)
 
 
-def user(home: Path, endpoint: str, *, client: bool = True, **more: str) -> dict[str, str]:
+def user(home: Path, endpoint: str, *, client: bool = True) -> dict[str, str]:
     """Environment of a Linux user; `client`: the real `hf` is where pipx puts it."""
     if client:
         place = home / ".local" / "bin"
@@ -34,7 +34,7 @@ def user(home: Path, endpoint: str, *, client: bool = True, **more: str) -> dict
         # What pipx leaves there: a link to a script whose first line names the Python that has the client.
         (place / "hf").write_text(f"#!{sys.executable}\n", encoding="utf-8")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "XDG_"))}
-    return {**kept, "HOME": str(home), "PATH": "/usr/bin:/bin", "HF_ENDPOINT": endpoint, **more}
+    return {**kept, "HOME": str(home), "PATH": "/usr/bin:/bin", "HF_ENDPOINT": endpoint}
 
 
 def target(environment: dict[str, str]) -> TargetModels:

@@ -34,7 +34,7 @@ class Client:
 
     def __init__(self, home: Path, hub: Hub, **more: str) -> None:
         self.home, self.hub = home, hub
-        self.environment = user(home, hub.address, **more)
+        self.environment = {**user(home, hub.address), **more}
         self.models = target(self.environment)
         self.said: list[FetchMessage] = []
         self.lines: list[str] = []
