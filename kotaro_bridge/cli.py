@@ -16,6 +16,7 @@ import typer
 
 from kotaro_bridge import __version__
 from kotaro_bridge.app import open_windows
+from kotaro_bridge.cli_models import models_cli
 from kotaro_bridge.cli_plan import plan_command
 from kotaro_bridge.cli_print import (
     RunPrinter,
@@ -44,6 +45,7 @@ cli = typer.Typer(name="kotaro-bridge", no_args_is_help=False, add_completion=Fa
 profiles_cli = typer.Typer(no_args_is_help=True, help="The profiles that can be started.")
 cli.add_typer(profiles_cli, name="profiles")
 cli.add_typer(wslconfig_cli, name="wslconfig")
+cli.add_typer(models_cli, name="models")
 cli.command()(remedy)
 cli.command()(verdict)
 cli.command("plan")(plan_command)
@@ -172,7 +174,7 @@ def run(profile: Annotated[str, typer.Argument(help="Id of a profile.")]) -> Non
     with product(owner=True) as made:
         actor = made.supervisor.actor(profile)
         ended = threading.Event()
-        printer = RunPrinter(texts, profile, ended)
+        printer = RunPrinter(texts, actor.profile, ended)
         made.bus.subscribe(printer)
         previous = {
             number: signal.signal(number, lambda *_: actor.stop()) for number in (signal.SIGINT, signal.SIGTERM)

@@ -98,17 +98,27 @@ def rank(entries: Iterable[CatalogueEntry], now: CardNow, use: Use = Use.ONE) ->
     pictures what sees them, then the larger model, then the finer quantization.
     """
     seen = now.for_use(use)
+    stages = _stages(seen)
     asked = (entry for entry in entries if use is not Use.IMAGES or entry.sees_images)
-    return tuple(sorted((ranked(entry, seen, use) for entry in asked), key=lambda each: _place(each, use)))
+    found = (_placed(entry, seen, stages, request_for(entry, use)) for entry in asked)
+    return tuple(sorted(found, key=lambda each: _place(each, use)))
 
 
 def ranked(entry: CatalogueEntry, now: CardNow, use: Use = Use.ONE, context: int = LEAST_CONTEXT) -> Ranked:
     """One entry on a card, with at least so many tokens. The card is taken as it is (`CardNow.for_use`)."""
-    request = request_for(entry, use, context)
+    return _placed(entry, now, _stages(now), request_for(entry, use, context))
+
+
+def _stages(now: CardNow) -> tuple[tuple[Fit, PlanCard], ...]:
+    """The card as it is, and as it could be."""
+    return ((Fit.NOW, now.card), *(((Fit.AFTER_CLOSING, now.closed),) if now.closable_bytes else ()))
+
+
+def _placed(
+    entry: CatalogueEntry, now: CardNow, stages: tuple[tuple[Fit, PlanCard], ...], request: PlanRequest
+) -> Ranked:
     speed = forecast(entry.engine, entry.read_bytes, now.bandwidth)
-    if entry.engine not in now.engines:
-        return Ranked(entry, Fit.NO, None, 0, speed)
-    for fit, card in ((Fit.NOW, now.card), *(((Fit.AFTER_CLOSING, now.closed),) if now.closable_bytes else ())):
+    for fit, card in stages if entry.engine in now.engines else ():
         # Weights that are too large alone need no plan; most entries are out by that on a small card.
         if entry.weights_bytes > card.usable:
             continue

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from kotaro_bridge.domain.arguments import forbidden_reasons
+from kotaro_bridge.domain.catalogue_rank import Use
 from kotaro_bridge.domain.errors import problem
 from kotaro_bridge.domain.gate import CheckId
 from kotaro_bridge.domain.placement import ReasonCode
@@ -52,6 +53,7 @@ MADE = (
     | {f"wslconfig.advice.{code}" for code in Advice}
     | {f"wslconfig.caveat.{caveat}" for caveat in Caveat}
     | {f"wslconfig.restart.{step}{end}" for step in FAILING for end in ("", "_runs")}
+    | {f"advice.{use}" for use in Use}
     | {f"wslconfig.effect.{why}" for why in ("ignored", "waits", "not_set", "differs", "not_told")}
 )
 
@@ -83,7 +85,7 @@ def test_problems_tell_what_to_do() -> None:
     """
     catalogue = load_catalogue("en")
     quiet = (".passed", ".skipped")
-    reasons = "wslconfig.recommend."
+    reasons = ("wslconfig.recommend.", "advice.")
     informing = {"gate.unasked.unknown", "stop.leftover_ended", "stop.orphan_gone"}
     codes = {code for code in codes_in_source() | MADE if not code.endswith(quiet)} - informing
     codes = {code for code in codes if not code.startswith(reasons)}

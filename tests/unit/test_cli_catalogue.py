@@ -1,0 +1,129 @@
+"""`models list`, `show` and `advise` as a person meets them, for a card that is only a number."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kotaro_bridge.cli import run_command_line
+from kotaro_bridge.host.catalogue_store import load_catalogue
+from tests.helpers.words import sentence
+
+TERMINAL = 80
+QWEN_7B = {
+    "model_type": "qwen2",
+    "num_hidden_layers": 28,
+    "hidden_size": 3584,
+    "intermediate_size": 18944,
+    "num_attention_heads": 28,
+    "num_key_value_heads": 4,
+    "vocab_size": 152064,
+    "max_position_embeddings": 32768,
+    "tie_word_embeddings": False,
+}
+
+
+def columns(line: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in line)
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
+    assert run_command_line([*arguments]) == code
+    return capsys.readouterr().out
+
+
+def document(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(call(capsys, *arguments, "--json", code=code))
+    return found
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+@pytest.mark.parametrize("vram", ["11GiB", "23GiB", "80GiB"])
+def test_tables_fit_a_terminal(capsys: pytest.CaptureFixture[str], language: str, vram: str) -> None:
+    out = call(capsys, "models", "list", "--all", "--vram", vram, "--lang", language)
+    assert [line for line in out.splitlines() if columns(line) > TERMINAL] == []
+    assert all(entry.id in out for entry in load_catalogue())
+
+
+def test_what_does_not_fit_is_counted_and_shown_when_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    out = call(capsys, "models", "list", "--vram", "11GiB")
+    assert "qwen2.5-14b-instruct-q4_k_m" in out
+    assert "qwen2.5-32b-instruct-q4_k_m" not in out
+    assert "qwen2.5-32b-instruct-q4_k_m" in call(capsys, "models", "list", "--vram", "11GiB", "--all")
+
+
+def test_the_list_as_a_document(capsys: pytest.CaptureFixture[str]) -> None:
+    found = document(capsys, "models", "list", "--vram", "10752MiB")
+    assert found["card"]["free"] == 10_752 << 20
+    assert found["card"]["name"] is None
+    assert len(found["models"]) == len(load_catalogue())
+    best = found["models"][0]
+    assert (best["id"], best["fit"], best["engine"]) == ("qwen2.5-14b-instruct-q4_k_m", "now", "llama-server")
+    assert best["max_context"] >= 8192
+    assert best["need"] < 10_752 << 20
+    assert best["tokens_per_s"] is None  # of a card that is a number no bandwidth is known
+    assert [file["name"] for file in best["files"]] == [
+        f"qwen2.5-14b-instruct-q4_k_m-{part:05}-of-00003.gguf" for part in (1, 2, 3)
+    ]
+    assert best["download"] == sum(file["bytes"] for file in best["files"])
+    last = found["models"][-1]
+    assert (last["fit"], last["max_context"], last["need"]) == ("no", None, None)
+    seeing = document(capsys, "models", "list", "--vram", "11GiB", "--use", "images")["models"]
+    assert {model["projector"]["name"] for model in seeing if model["engine"] == "llama-server"} == {
+        "mmproj-model-f16.gguf"
+    }
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_one_model_with_all_that_is_known(capsys: pytest.CaptureFixture[str], language: str) -> None:
+    out = call(capsys, "models", "show", "minicpm-v-2.6-q4_k_m", "--vram", "11GiB", "--lang", language)
+    for part in ("openbmb/MiniCPM-V-2_6-gguf", "mmproj-model-f16.gguf", "MiniCPM%20Model%20License", "llama-server"):
+        assert part in out
+    found = document(capsys, "models", "show", "qwen2.5-7b-instruct-fp16", "--vram", "11GiB")
+    assert (found["fit"], found["files"], found["licence"]) == ("no", [], "apache-2")
+
+
+def test_a_file_of_ones_own_is_shown_too(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    config = {**QWEN_7B, "architectures": ["Qwen2ForCausalLM"], "torch_dtype": "bfloat16"}
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    found = document(capsys, "models", "show", str(tmp_path), "--vram", "20GiB")
+    assert (found["fit"], found["engine"], found["licence"], found["repository"]) == ("now", "vllm", None, None)
+    out = call(capsys, "models", "show", str(tmp_path), "--vram", "20GiB")
+    assert out.splitlines()[0] == tmp_path.name
+    assert "vllm" in out
+
+
+def test_advice_without_and_with_a_model(capsys: pytest.CaptureFixture[str]) -> None:
+    found = document(capsys, "models", "advise", "--vram", "23GiB", "--use", "parallel")
+    assert found["engine"] == "vllm"
+    assert found["reasons"][0]["code"] == "advice.parallel"
+    assert all(offer["engine"] == "vllm" for offer in found["offers"])
+    fits = document(capsys, "models", "advise", "qwen2.5-7b-instruct-awq", "--vram", "23GiB", "--ctx", "8192")
+    assert [offer["id"] for offer in fits["offers"]] == ["qwen2.5-7b-instruct-awq"]
+    refused = document(
+        capsys, "models", "advise", "qwen2.5-7b-instruct-fp16", "--vram", "15GiB", "--ctx", "8192", code=1
+    )
+    assert refused["offers"] == []
+    (objection,) = refused["objections"]
+    assert objection["said"] is None
+    assert objection["instead"][0]["code"] == "advice.instead_same"
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_advice_in_words(capsys: pytest.CaptureFixture[str], language: str) -> None:
+    out = call(capsys, "models", "advise", "--vram", "12GiB", "--lang", language)
+    assert sentence("advice.one", language, engine="llama-server").what in out
+    assert "Qwen2.5 14B Instruct AWQ" in out
+    assert "8192" in out
+    assert "llama-server" in out
+
+
+def test_wrong_input(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command_line(["models", "list", "--vram", "much"]) == 2
+    assert run_command_line(["models", "list", "--use", "chess"]) == 2
+    assert run_command_line(["models", "show", "no-such-model", "--vram", "12GiB"]) == 1
+    assert "no-such-model" in capsys.readouterr().err
