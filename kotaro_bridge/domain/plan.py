@@ -96,7 +96,7 @@ def free_needed(found: Plan) -> int:
     """Bytes that have to be free for a start on one card: what the gate asks for."""
     if found.needed_budget is None:
         return found.total + RESERVE_BYTES
-    return max(budget_needs(found.needed_budget), found.total + RESERVE_BYTES)
+    return max(budget_needs(found.needed_budget), found.needed_budget + found.overrun + RESERVE_BYTES)
 
 
 def budget_needs(budget: int) -> int:

@@ -148,6 +148,7 @@ def vllm_plan(model: HfPlanned, request: PlanRequest, cards: Cards | None, learn
         utilization=None if budget is None or cards is None else _share_of(budget, cards),
         available_kv=available,
         max_concurrency=None if available is None else max(0, available) * request.parallel / needed,
+        overrun=costs.overrun,
         notes=_vllm_notes(model, request, costs, cards),
     )
 

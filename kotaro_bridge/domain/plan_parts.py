@@ -174,6 +174,7 @@ class Plan:
         budget: vLLM: bytes that the utilization stands for. needed_budget: the least that serves what is asked.
         utilization: vLLM: what to pass; available_kv: bytes that the budget leaves for KV; max_concurrency: how many
             requests of full length that holds. None for llama-server, or without a card.
+        overrun: vLLM: bytes that a start takes beyond its budget, negative where it stays below.
         notes: what a reader of the figures has to know, as codes.
     """
 
@@ -194,6 +195,7 @@ class Plan:
     utilization: float | None = None
     available_kv: int | None = None
     max_concurrency: float | None = None
+    overrun: int = 0
     notes: tuple[Problem, ...] = ()
 
     @property

@@ -65,31 +65,34 @@ def qwen2_shape(
     heads: int,
     kv_heads: int,
     more_values: Mapping[str, Value] | None = None,
+    *,
+    vocab: int = 152_064,
+    types: tuple[str, str] = ("Q4_K", "Q6_K"),
 ) -> bytes:
-    """Header of the random-weight models of the captures: Q4_K with some matrices in Q6_K, vocabulary 152,064."""
-    kv, vocab = hidden // heads * kv_heads, 152_064
-    tensors: list[Tensor] = [("token_embd.weight", (hidden, vocab), "Q4_K")]
+    """Header of the random-weight models of the captures. `types`: of most matrices, and of the finer ones."""
+    kv, (coarse, fine) = hidden // heads * kv_heads, types
+    tensors: list[Tensor] = [("token_embd.weight", (hidden, vocab), coarse)]
     for layer in range(layers):
         more = layer < layers // 8 or layer >= 7 * layers // 8 or (layer - layers // 8) % 3 == 2
-        finer = "Q6_K" if more else "Q4_K"
+        finer = fine if more else coarse
         tensors += [
             (f"blk.{layer}.{name}", dims, kind)
             for name, dims, kind in (
                 ("attn_norm.weight", (hidden,), "F32"),
                 ("ffn_norm.weight", (hidden,), "F32"),
-                ("attn_q.weight", (hidden, hidden), "Q4_K"),
+                ("attn_q.weight", (hidden, hidden), coarse),
                 ("attn_q.bias", (hidden,), "F32"),
-                ("attn_k.weight", (hidden, kv), "Q4_K"),
+                ("attn_k.weight", (hidden, kv), coarse),
                 ("attn_k.bias", (kv,), "F32"),
                 ("attn_v.weight", (hidden, kv), finer),
                 ("attn_v.bias", (kv,), "F32"),
-                ("attn_output.weight", (hidden, hidden), "Q4_K"),
-                ("ffn_gate.weight", (hidden, feed_forward), "Q4_K"),
-                ("ffn_up.weight", (hidden, feed_forward), "Q4_K"),
+                ("attn_output.weight", (hidden, hidden), coarse),
+                ("ffn_gate.weight", (hidden, feed_forward), coarse),
+                ("ffn_up.weight", (hidden, feed_forward), coarse),
                 ("ffn_down.weight", (feed_forward, hidden), finer),
             )
         ]
-    tensors += [("output_norm.weight", (hidden,), "F32"), ("output.weight", (hidden, vocab), "Q6_K")]
+    tensors += [("output_norm.weight", (hidden,), "F32"), ("output.weight", (hidden, vocab), fine)]
     values: dict[str, Value | bytes] = {
         "general.architecture": "qwen2",
         "general.name": f"random-{layers}L",
@@ -119,3 +122,4 @@ Q14 = (48, 5120, 13824, 40, 8)
 Q32 = (64, 5120, 27648, 40, 8)
 Q7 = (28, 3584, 18944, 28, 4)
 Q1 = (28, 1536, 8960, 12, 2)
+Q05 = (24, 896, 4864, 14, 2)

@@ -1,0 +1,136 @@
+"""What earlier starts may change in the next plan, and what not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.learned import STARTS, Learned, Start, model_key, raised
+from kotaro_bridge.domain.plan import Figure, GgufPlanned, Origin, Plan, PlannedModel, PlanRequest, free_needed, plan
+from kotaro_bridge.domain.plan_llama import OVERHEAD_BYTES
+from kotaro_bridge.domain.profile import KvType
+from kotaro_bridge.domain.units import GIB, MIB
+from tests.helpers.plan_rows import awq, gguf
+
+LLAMA = PlanRequest(Engine.LLAMA_SERVER, 8192)
+VLLM = PlanRequest(Engine.VLLM, 8192)
+SEVEN = GgufPlanned(gguf("q7"))
+
+
+def start(planned: PlannedModel, request: PlanRequest, found: Plan, *, beyond: int, more_compute: int = 0) -> Start:
+    """A start as it was planned, but for these."""
+    compute = found.compute.bytes + more_compute
+    weights, kv = found.weights.bytes, found.kv.bytes
+    return Start(model_key(planned), request, weights + kv + compute + beyond, weights, kv, compute)
+
+
+def learned(*, beyond: int = 600 * MIB, more_compute: int = 0, count: int = 1) -> Learned:
+    one = start(SEVEN, LLAMA, plan(SEVEN, LLAMA, None), beyond=beyond, more_compute=more_compute)
+    return Learned((one,) * count)
+
+
+def test_nothing_learned_changes_nothing() -> None:
+    assert plan(SEVEN, LLAMA, None, Learned()) == plan(SEVEN, LLAMA, None)
+
+
+def test_the_engines_own_compute_buffer_takes_the_formulas_place_up_and_down() -> None:
+    for difference in (300 * MIB, -20 * MIB):
+        logged = plan(SEVEN, LLAMA, None, learned(more_compute=difference)).compute
+        assert logged.origin is Origin.MEASURED
+        longer = replace(LLAMA, context=32_768)
+        grown = plan(SEVEN, longer, None, learned(more_compute=difference)).compute.bytes
+        assert grown - logged.bytes == 24 * MIB  # what the formula adds for the longer mask
+        assert abs(logged.bytes - plan(SEVEN, LLAMA, None).compute.bytes - difference) < 20 * MIB
+
+
+def test_another_graph_or_model_teaches_nothing_of_the_buffer() -> None:
+    known = learned(more_compute=300 * MIB)
+    for planned, request in (
+        (SEVEN, replace(LLAMA, ubatch=1024)),
+        (SEVEN, replace(LLAMA, kv_type=KvType.Q8_0)),
+        (GgufPlanned(gguf("q14")), LLAMA),
+        (GgufPlanned(gguf("q7"), 800 * MIB), LLAMA),
+    ):
+        assert plan(planned, request, None, known).compute == plan(planned, request, None).compute
+
+
+def test_an_overhead_seen_from_outside_is_only_raised() -> None:
+    """Programs that gave memory back while the model loaded must not make the next plan smaller."""
+    assert plan(SEVEN, LLAMA, None, learned(beyond=100 * MIB, count=9)).overhead == Figure(
+        OVERHEAD_BYTES, Origin.RECORDED
+    )
+    more = plan(GgufPlanned(gguf("q14")), LLAMA, None, learned(beyond=700 * MIB)).overhead
+    assert more == Figure(700 * MIB, Origin.MEASURED)
+
+
+def test_one_game_does_not_refuse_every_later_start() -> None:
+    recorded = Figure(600, Origin.RECORDED)
+    assert raised(recorded, [3 * GIB, 590, 580]) == recorded
+    assert raised(recorded, [3 * GIB]).bytes == 600 + 512 * MIB
+    assert raised(recorded, [*[500] * STARTS, *[900] * 20]) == recorded  # the newest count
+    assert raised(recorded, []) == recorded
+
+
+def test_several_cards_learn_nothing() -> None:
+    two = replace(LLAMA, cards=2)
+    assert plan(SEVEN, two, None, learned(beyond=900 * MIB)) == plan(SEVEN, two, None)
+
+
+def vllm_start(**changes: int | str | PlanRequest) -> Start:
+    weights, kv, graphs = round(9.30 * GIB), round(2.0 * GIB), 200 * MIB
+    return replace(
+        Start(model_key(awq("q14")), VLLM, weights + kv + graphs + 1000 * MIB, weights, kv, graphs, 13 * GIB), **changes
+    )
+
+
+def test_vllm_learns_weights_what_is_set_aside_and_graphs() -> None:
+    found = plan(awq("q14"), VLLM, None, Learned((vllm_start(),)))
+    assert found.weights == Figure(round(9.30 * GIB), Origin.MEASURED)
+    set_aside = 13 * GIB - round(9.30 * GIB) - round(2.0 * GIB)
+    assert found.needed_budget == round(9.30 * GIB) + set_aside + round(1.5 * GIB)
+    assert found.compute.origin is Origin.MEASURED
+    assert "plan.note.marlin" not in [note.code for note in found.notes]
+
+
+def test_vllm_with_other_limits_learns_the_weights_alone() -> None:
+    eager = replace(VLLM, eager=True)
+    found = plan(awq("q14"), eager, None, Learned((vllm_start(),)))
+    assert found.weights.origin is Origin.MEASURED
+    assert found.compute == plan(awq("q14"), eager, None).compute
+    assert plan(awq("q32"), VLLM, None, Learned((vllm_start(),))) == plan(awq("q32"), VLLM, None)
+    longer = replace(VLLM, context=4096, parallel=2)
+    assert plan(awq("q14"), longer, None, Learned((vllm_start(),))).compute.origin is Origin.MEASURED
+
+
+def test_a_vllm_start_without_its_budget_teaches_the_rest() -> None:
+    without = plan(awq("q14"), VLLM, None, Learned((replace(vllm_start(), budget=None),)))
+    assert without.needed_budget == plan(awq("q14"), VLLM, None).needed_budget + without.weights.bytes - (
+        plan(awq("q14"), VLLM, None).weights.bytes
+    )
+
+
+def test_vllm_that_took_more_than_it_named_is_believed() -> None:
+    found = plan(awq("q14"), VLLM, None, Learned((vllm_start(vram=round(9.3 * GIB) + 2 * GIB + 200 * MIB + 3 * GIB),)))
+    assert found.overhead.origin is Origin.MEASURED
+    assert found.overhead.bytes > plan(awq("q14"), VLLM, None).overhead.bytes
+
+
+def test_models_are_told_apart_by_what_they_are_made_of() -> None:
+    keys = [model_key(GgufPlanned(gguf(name))) for name in ("q7", "q14", "q15", "q05")]
+    keys += [model_key(awq("q7")), model_key(awq("q14")), model_key(GgufPlanned(gguf("q7"), 5))]
+    full = replace(awq("q7").model, quantization=None)
+    keys.append(model_key(replace(awq("q7"), model=full)))
+    assert len(set(keys)) == len(keys)
+    assert model_key(GgufPlanned(gguf("q7"), name="elsewhere")) == model_key(SEVEN)
+
+
+@given(st.lists(st.integers(-2 * GIB, 4 * GIB), max_size=12))
+def test_no_growth_whatever_lowers_what_a_gate_asks_for(beyond: list[int]) -> None:
+    base = plan(SEVEN, LLAMA, None)
+    weights, kv, compute = base.weights.bytes, base.kv.bytes, base.compute.bytes
+    starts = tuple(Start("another", LLAMA, weights + kv + compute + more, weights, kv, compute) for more in beyond)
+    found = plan(SEVEN, LLAMA, None, Learned(starts))
+    assert free_needed(base) <= free_needed(found) <= free_needed(base) + 512 * MIB
