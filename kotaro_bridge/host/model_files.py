@@ -119,9 +119,6 @@ class TargetModels:
     def receive(self, path: str, size: int, sha256: str, chunks: Iterable[bytes]) -> bool:
         """See `ModelTarget.receive`."""
         with self._launcher.piped(models_argv("receive", path, str(size), sha256)) as process:
-            room = _said(process).partition(" ")[2]
-            if room.isdecimal() and int(room) < size:
-                raise ProblemError(problem("models.copy_no_room", path=path, need_bytes=size, free_bytes=int(room)))
             said = _said(process)
             if said == "send":
                 _send(process, chunks)
@@ -129,7 +126,7 @@ class TargetModels:
             if said in ("done", "kept"):
                 return said == "done"
             err = process.stderr.read() if process.stderr and process.wait(_END_S) is not None else b""
-        raise ProblemError(_copy_problem(path, said, decode(err)))
+        raise ProblemError(_copy_problem(path, size, said, decode(err)))
 
 
 def _said(process: subprocess.Popen[bytes]) -> str:
@@ -145,10 +142,13 @@ def _send(process: subprocess.Popen[bytes], chunks: Iterable[bytes]) -> None:
                 pipe.write(chunk)
 
 
-def _copy_problem(path: str, said: str, err: str) -> Problem:
+def _copy_problem(path: str, size: int, said: str, err: str) -> Problem:
+    word, _, value = said.partition(" ")
+    free = int(value) if value.isdecimal() else 0
     known = {
         "exists": problem("models.copy_exists", path=path),
+        "full": problem("models.copy_no_room", path=path, need_bytes=size, free_bytes=free),
         "short": problem("models.copy_cut", path=path),
         "differs": problem("models.copy_differs", path=path),
     }
-    return known.get(said.partition(" ")[0]) or problem("models.copy_failed", *err.splitlines()[-5:], path=path)
+    return known.get(word) or problem("models.copy_failed", *err.splitlines()[-5:], path=path)

@@ -14,8 +14,8 @@
 # remove   takes paths relative to ROOT on stdin, a line each, and removes them and folders that are empty then. Ends with
 #          45 at a path that leads out of ROOT; nothing of it is removed then.
 # receive  takes a file on stdin: writes it beside PATH, compares size and checksum, then gives it its name. Tells
-#              room BYTES                           free on that disk
 #              kept | exists                        PATH is that file, or another one, already; nothing is read
+#              full BYTES                           no more is free on that disk; nothing is read
 #              send                                 now stdin is read
 #              done | short SIZE | differs SHA256
 
@@ -66,11 +66,12 @@ remove() {
 receive() {
     path=$(real "$1")
     mkdir -p "$(dirname "$path")" || exit 44
-    echo "room $(($(df -Pk "$(dirname "$path")" | awk 'NR == 2 { print $4 }') * 1024))"
+    room=$(($(df -Pk "$(dirname "$path")" | awk 'NR == 2 { print $4 }') * 1024))
     if [ -e "$path" ]; then
         if [ "$(stat -L -c %s "$path")" = "$2" ] && [ "$(sha256sum <"$path")" = "$3  -" ]; then echo kept; else echo exists; fi
         return 0
     fi
+    if [ "$room" -lt "$2" ]; then echo "full $room"; return 0; fi
     echo send
     part=$path.part
     cat >"$part" || exit 46
