@@ -5,14 +5,13 @@ Prints; what fits and what to advise is `domain/catalogue_rank` and `domain/advi
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
 
-from kotaro_bridge.cli_print import print_json
+from kotaro_bridge.cli_print import columns, padded, print_json
 from kotaro_bridge.cli_session import Json, product, session
 from kotaro_bridge.domain.advice import NAMES, Advice, Objection, advise, engine_limits, for_entry, objection
 from kotaro_bridge.domain.catalogue import CatalogueEntry, entry_of
@@ -20,10 +19,10 @@ from kotaro_bridge.domain.catalogue_rank import LEAST_CONTEXT, CardNow, Fit, Ran
 from kotaro_bridge.domain.closable import closable
 from kotaro_bridge.domain.engine_log import Engine
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
-from kotaro_bridge.domain.gpu import GpuSnapshot, card_at
+from kotaro_bridge.domain.gpu import card_at
 from kotaro_bridge.domain.holders import Holder
 from kotaro_bridge.domain.plan import free_needed
-from kotaro_bridge.domain.plan_parts import PlanCard, stated_card
+from kotaro_bridge.domain.plan_parts import planned_card, stated_card
 from kotaro_bridge.domain.speed_forecast import SpeedRange
 from kotaro_bridge.domain.units import format_gib, format_mib, parse_size
 from kotaro_bridge.host.catalogue_store import load_catalogue
@@ -90,10 +89,10 @@ def models_show(model: Model, vram: Vram = None, gpu: Gpu = 0, as_json: Json = F
         ("source", entry.source),
     ]
     labels = {key: text(f"catalogue.column.{key}") for key, _ in rows}
-    widest = max(_width(label) for label in labels.values())
+    widest = max(columns(label) for label in labels.values())
     for key, value in rows:
         for number, line in enumerate(value.splitlines()):
-            typer.echo(f"{_padded('' if number else labels[key], widest)}  {line}")
+            typer.echo(f"{padded('' if number else labels[key], widest)}  {line}")
     if not entry.shape_measured:
         typer.echo(text("catalogue.unmeasured"))
 
@@ -164,23 +163,13 @@ def _place(vram: str | None, gpu: int) -> _Place:
     card = card_at(report.gpus, gpu)
     if card is None or card.free is None:
         raise ProblemError(next((each.message for each in report.blocking), problem("catalogue.no_card", index=gpu)))
-    capability = _capability(card)
+    planned = planned_card(card)
     now = CardNow(
-        card=PlanCard(card.name, _engine_total(card), card.free, capability),
+        card=planned,
         closable_bytes=sum(each.bytes or 0 for each in closable(report.holders)),
         bandwidth=card.bandwidth(),
     )
-    return _Place(now, closable(report.holders), engine_limits(card.driver, capability))
-
-
-def _engine_total(card: GpuSnapshot) -> int:
-    """What an engine sees of the card: `total` counts what the driver keeps for itself, free and used do not."""
-    return card.total if card.free is None or card.used is None else min(card.total, card.free + card.used)
-
-
-def _capability(card: GpuSnapshot) -> tuple[int, int] | None:
-    major, _, minor = (card.compute_cap or "").partition(".")
-    return (int(major), int(minor)) if major.isdecimal() and minor.isdecimal() else None
+    return _Place(now, closable(report.holders), engine_limits(card.driver, planned.compute_cap))
 
 
 def _print_card(place: _Place) -> None:
@@ -210,10 +199,10 @@ def _print_table(places: Iterable[Ranked]) -> None:
     text = session.texts.text
     head = ("model", "engine", "context", "speed", "download")
     rows = [tuple(text(f"catalogue.head.{key}") for key in head), *(_row(each) for each in places)]
-    widths = [max(_width(row[column]) for row in rows) for column in range(len(head))]
+    widths = [max(columns(row[column]) for row in rows) for column in range(len(head))]
     for row in rows:
         cells = [
-            _padded(cell, width, right=column > 1) for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+            padded(cell, width, right=column > 1) for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         typer.echo("  ".join(cells).rstrip())
 
@@ -226,16 +215,6 @@ def _row(each: Ranked) -> tuple[str, ...]:
 
 def _range(speed: SpeedRange | None) -> str:
     return f"{speed.low:.0f}-{speed.high:.0f}" if speed else "?"
-
-
-def _width(text: str) -> int:
-    """Columns that a text takes in a terminal."""
-    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
-
-
-def _padded(text: str, width: int, *, right: bool = False) -> str:
-    gap = " " * (width - _width(text))
-    return gap + text if right else text + gap
 
 
 def _print_advice(found: Advice) -> None:

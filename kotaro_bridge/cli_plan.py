@@ -5,14 +5,13 @@ Prints; what fits is `domain/plan`'s business.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import typer
 
-from kotaro_bridge.cli_print import explain, print_json
+from kotaro_bridge.cli_print import columns, explain, padded, print_json
 from kotaro_bridge.cli_session import Json, product, session
 from kotaro_bridge.domain.engine_log import Engine
 from kotaro_bridge.domain.errors import ProblemError
@@ -188,9 +187,9 @@ def _print(asked: _Asked) -> None:
     ]
     band = text("plan.band", band=format_mib(found.band_bytes)) if found.band_bytes else ""
     rows.append((text("plan.part.total"), format_mib(found.total), band))
-    widest = max(_width(row[0]) for row in rows)
+    widest = max(columns(row[0]) for row in rows)
     for name, size, origin in rows:
-        typer.echo(f"  {name}{' ' * (widest - _width(name))}  {size:>12}  {origin}".rstrip())
+        typer.echo(f"  {padded(name, widest)}  {size:>12}  {origin}".rstrip())
     if len(found.per_card) > 1:
         typer.echo(text("plan.per_card", sizes=", ".join(format_mib(size) for size in found.per_card)))
     for line in (*_answer(asked), *_opinion(asked)):
@@ -252,8 +251,3 @@ def _opinion(asked: _Asked) -> Iterator[str]:
     more = opinion.more_than(asked.plan, projector)
     key = "plan.opinion.more" if more else "plan.opinion.agrees"
     yield text(key, weights=format_mib(opinion.weights), kv=format_mib(opinion.kv), more=format_mib(more))
-
-
-def _width(cell: str) -> int:
-    """Columns of a terminal: a Japanese character takes two."""
-    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in cell)

@@ -6,6 +6,7 @@ import contextlib
 import json
 import shlex
 import threading
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,6 +37,17 @@ def explain(texts: Texts, what: Problem) -> None:
 def print_json(document: dict[str, Any]) -> None:
     """One JSON document on stdout."""
     typer.echo(json.dumps(document, ensure_ascii=False, indent=2))
+
+
+def columns(text: str) -> int:
+    """Columns that a text takes in a terminal: a Japanese character takes two."""
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
+
+
+def padded(text: str, width: int, *, right: bool = False) -> str:
+    """A cell of a table, `width` columns wide."""
+    gap = " " * (width - columns(text))
+    return gap + text if right else text + gap
 
 
 def report_document(texts: Texts, report: GateReport, remedies: Sequence[Remedy]) -> dict[str, Any]:
