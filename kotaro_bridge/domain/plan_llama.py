@@ -153,8 +153,11 @@ def _same_graph(one: PlanRequest, other: PlanRequest) -> bool:
 
 
 def _attention_width(model: GgufModel) -> int:
-    """f32 elements per token: queries and their product, and two rows of the model's width (12.0 MiB for a 1.5B)."""
-    return 2 * model.head_count * max(model.key_length, model.value_length) + 2 * model.embedding_length
+    """f32 elements per token: queries and their product, and two rows of the model's width (12.0 MiB for a 1.5B). With
+    compressed keys the queries are there twice, before and after they are brought to that form.
+    """
+    copies = 3 if _largest(model, "attention.key_length_mla") else 2
+    return copies * model.head_count * max(model.key_length, model.value_length) + 2 * model.embedding_length
 
 
 def _scratch(model: GgufModel, ubatch: int, *, has_scores: bool) -> int:
@@ -168,14 +171,14 @@ def _forward_width(model: GgufModel) -> int:
     three of the model's.
 
     Held against the real engine for models of each kind (tests/e2e/test_compute_real.py). Of experts each one used has
-    a row of its own of both widths, which errs upwards; a recurrent block holds six rows of its inner width.
+    a row of its own of both widths, and a recurrent block eight of its inner width; both err upwards.
     """
     width = model.embedding_length
     dense = 3 * (_largest(model, "feed_forward_length") + width)
     used = _largest(model, "expert_used_count")
     expert = _largest(model, "expert_feed_forward_length") or _largest(model, "feed_forward_length")
     sparse = used * (3 * expert + 2 * width) + 3 * width if used else 0
-    recurrent = 6 * _largest(model, "ssm.inner_size") + width
+    recurrent = 8 * _largest(model, "ssm.inner_size") + 2 * width
     return max(dense, sparse, recurrent)
 
 
