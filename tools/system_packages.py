@@ -80,6 +80,17 @@ def ensure_screen_packages(pyside: Path) -> None:
             say(f"The windows may not open here: {refusal}")
 
 
+def ensure_ssh_server() -> None:
+    """Install sshd, which a test of SFTP starts by itself, where the machine serves tests alone (`CI` is set): on a
+    person's own machine the package would open a port for good.
+    """
+    if sys.platform != "linux" or not os.environ.get("CI") or shutil.which("sshd", path=os.defpath + ":/usr/sbin"):
+        return
+    refusal = install(["openssh-server"])
+    if refusal:
+        say(f"Tests over SFTP are skipped: {refusal}")
+
+
 def require(packages: Sequence[str], why: str) -> None:
     """Install `packages`. Raises Stop with the exact command when this is not possible."""
     refusal = install(packages)

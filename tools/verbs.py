@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tools import coverage_limits, environment, llama_server
+from tools import coverage_limits, environment, llama_server, system_packages
 from tools.console import BUILD, ROOT, WINDOWS, Stop, call, exit_code, own_command, say
 
 TOUR = BUILD / "tour"
@@ -53,6 +53,7 @@ def test(arguments: Sequence[str]) -> int:
     else:
         say("There is no C++ compiler here (Visual Studio Build Tools): tests of the real llama-server are skipped.")
         env[NO_LLAMA_SERVER] = "1"
+    system_packages.ensure_ssh_server()
     python = environment.program("python")
     if arguments:
         return exit_code([python, "-m", "pytest", *arguments], env)

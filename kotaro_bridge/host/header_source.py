@@ -7,14 +7,16 @@ and never reads more than it is asked for. Addresses on the network are `http_so
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.gguf_cursor import ReadAt
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +64,14 @@ def open_source(path: Path | str) -> Iterator[Source]:
     """
     try:
         file = open(path, "rb", buffering=0)  # noqa: SIM115 - closed below; errors of the caller must not be caught here
-        size = file.seek(0, 2)
     except OSError as error:
         raise _unreadable(path, error) from error
-
-    def read_at(offset: int, count: int) -> bytes:
-        try:
-            return _read_at(file, offset, min(count, max(0, size - offset)))
-        except OSError as error:
-            raise _unreadable(path, error) from error
-
     with file:
+
+        def read_at(offset: int, count: int) -> bytes:
+            return _told(lambda: _read_at(file, offset, min(count, max(0, size - offset))), path)
+
+        size = _told(lambda: file.seek(0, 2), path)
         yield Source(read_at, size)
 
 
@@ -97,7 +96,13 @@ def _read_at(file: Seekable, offset: int, count: int) -> bytes:
     return file.read(count) or b""
 
 
+def _told(action: Callable[[], _T], path: Path | str) -> _T:
+    try:
+        return action()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
 def _unreadable(path: Path | str, error: OSError) -> ProblemError:
-    missing = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EINVAL)  # EINVAL: a name that Windows cannot have
-    code = "model.missing" if missing else "model.unreadable"
+    code = "model.missing" if error.errno in (errno.ENOENT, errno.ENOTDIR) else "model.unreadable"
     return ProblemError(problem(code, str(error), path=str(path)))

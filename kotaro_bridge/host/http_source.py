@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import httpx
 
 _TRIES: Final = 3
-_DEADLINE_S: Final = 120.0
+_LIMIT_S: Final = 120.0
 _CONNECT_S, _READ_S = 10.0, 20.0
 _SKIP_BYTES: Final = 64 << 20  # the most that is thrown away of a server that sends everything from the start
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
@@ -64,10 +64,18 @@ class HttpSource:
         token: sent to the address's own host alone.
         block: least bytes of one request, so that a header of many small reads costs few.
         describe: what to say of failures.
+        limit_s: for all requests together, since a header is some MiB.
     """
 
     def __init__(
-        self, client: httpx.Client, url: str, describe: Describe, *, block: int, token: str | None = None
+        self,
+        client: httpx.Client,
+        url: str,
+        describe: Describe,
+        *,
+        block: int,
+        token: str | None = None,
+        limit_s: float = _LIMIT_S,
     ) -> None:
         self._client = client
         self._url = url
@@ -76,7 +84,8 @@ class HttpSource:
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._start = 0
         self._block = b""
-        self._deadline_s = time.monotonic() + _DEADLINE_S
+        self._deadline_s = time.monotonic() + limit_s
+        self._limit_s = limit_s
         self.size: int | None = None
 
     def begin(self) -> HttpSource:
@@ -103,6 +112,7 @@ class HttpSource:
 
         failure = ""
         for _ in range(_TRIES):
+            self._demand_time()
             received = bytearray()
             try:
                 return self._ask(offset, size, received)
@@ -127,8 +137,7 @@ class HttpSource:
                 received += left
                 if len(received) >= size:
                     break
-                if time.monotonic() > self._deadline_s:
-                    self._fail(FetchError("network", detail=f"{_DEADLINE_S:.0f} s"))
+                self._demand_time()
         return bytes(received[:size])
 
     def _skip(self, response: httpx.Response, offset: int) -> int | None:
@@ -158,6 +167,10 @@ class HttpSource:
                 response.headers.get("x-error-message", ""),
             )
         )
+
+    def _demand_time(self) -> None:
+        if time.monotonic() > self._deadline_s:
+            self._fail(FetchError("network", detail=f"{self._limit_s:.0f} s"))
 
     def _learn_size(self, size: int | None) -> None:
         if size is None:

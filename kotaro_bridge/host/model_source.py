@@ -147,7 +147,8 @@ def resolve_model(argument: str, hub: Hub | None = None) -> PlannedModel:
     path = Path(argument).expanduser()
     if path.is_dir():
         return _in_folder(path)
-    if path.exists() or path.suffix.lower() in _FILES or not _ID.fullmatch(argument):
+    is_id = _ID.fullmatch(argument) is not None and (":" in argument or path.suffix.lower() not in _FILES)
+    if path.exists() or not is_id:
         if path.name == CONFIG or path.suffix == ".safetensors":
             return _hf(_folder(path.parent))
         return _gguf(_folder(path.parent, listed=False), path.name)

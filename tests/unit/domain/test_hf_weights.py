@@ -183,6 +183,7 @@ def test_the_output_layer_may_be_packed_too() -> None:
 def test_matrices_that_stay_as_they_are() -> None:
     assert set(parts(AWQ | {"modules_to_not_convert": ["layers.1.mlp"]}, UP)) == {"weight"}
     assert set(parts(AWQ | {"modules_to_not_convert": ["", "visual"]}, UP)) == {"qweight", "qzeros", "scales"}
+    assert set(parts(AWQ | {"zero_point": False}, UP)) == {"qweight", "scales"}
     four: Config = {"num_bits": 4, "group_size": 128, "symmetric": True}
     named = compressed("pack-quantized", four, ignore=["re:(", "re:.*mlp[.]up_proj$"])
     assert set(parts(named, UP)) == {"weight"}
