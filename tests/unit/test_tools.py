@@ -88,15 +88,15 @@ def test_without_apt_the_packages_are_named(monkeypatch: pytest.MonkeyPatch, tmp
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Debian packages")
 def test_sshd_is_installed_where_the_machine_serves_tests_alone(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("shutil.which", lambda *_, **__: None)  # neither sshd nor apt-get
     monkeypatch.delenv("CI", raising=False)
     system_packages.ensure_ssh_server()
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr().err == ""
     monkeypatch.setenv("CI", "true")
     system_packages.ensure_ssh_server()
-    assert "openssh-server" in capsys.readouterr().out
+    assert "openssh-server" in capsys.readouterr().err
 
 
 def _report(folder: Path, percent: float, total: float) -> Path:
