@@ -327,3 +327,27 @@ def test_all_lines_of_stderr_are_taken_before_the_end_is_told(engine: Engine) ->
         engine.process = engine.launcher.launch(f"{RUN}-{number}", command, engine._line, on_event)
         engine.end()
         assert taken == [50000]
+
+
+def test_a_line_that_is_told_comes_to_the_program_and_stands_nowhere(engine: Engine) -> None:
+    secret = "hf_" + "s" * 5000  # longer than what a pipe takes at once
+    script = 'IFS= read -r line; echo "${#line}"; read -r more || echo end; sleep 300'
+    command = EngineCommand(("/bin/sh", "-c", script), {}, (), ())
+    engine.process = engine.launcher.launch_told(RUN, command, secret, engine._line, engine.events.put)
+    engine.hears(str(len(secret)))
+    engine.hears("end")
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            told = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+        except OSError:
+            continue
+        assert secret.encode() not in told
+    assert not any(secret in line.text for line in engine.lines)
+    engine.process.stop(5)
+    assert Cleaned(()) in engine.end()
+
+
+def test_a_program_under_run_still_has_nothing_on_its_stdin(engine: Engine) -> None:
+    engine.start("readlink /proc/self/fd/0; ls /proc/self/fd | wc -l")
+    engine.hears("/dev/null")
+    engine.end()
