@@ -29,6 +29,7 @@ from kotaro_bridge.host.catalogue_store import load_catalogue
 
 Vram = Annotated[str | None, typer.Option(help="VRAM that is free for us, such as 12GiB, in place of this PC's card.")]
 For = Annotated[Use, typer.Option("--use", help="What the model is for.")]
+Context = Annotated[int, typer.Option("--ctx", min=256, help="Tokens that a request has to hold.")]
 Gpu = Annotated[int, typer.Option(min=0, help="Index of the card.")]
 _MODEL_HELP = "An id that `models list` shows, a file, a folder, or an id of Hugging Face."
 Model = Annotated[str, typer.Argument(metavar="MODEL", help=_MODEL_HELP)]
@@ -50,6 +51,7 @@ class _Place:
 
 def models_list(
     use: For = Use.ONE,
+    context: Context = LEAST_CONTEXT,
     vram: Vram = None,
     gpu: Gpu = 0,
     every: Annotated[bool, typer.Option("--all", help="Also what does not fit.")] = False,
@@ -57,7 +59,7 @@ def models_list(
 ) -> None:
     """Models that are worth a look, the best for this card first."""
     place = _place(vram, gpu)
-    found = rank(load_catalogue(), place.able, use)
+    found = rank(load_catalogue(), place.able, use, context)
     if as_json:
         print_json({"card": _card_document(place), "use": use.value, "models": [_document(each) for each in found]})
         return
@@ -111,7 +113,7 @@ def _catalogue_rows(entry: CatalogueEntry) -> Iterator[tuple[str, str]]:
 def models_advise(
     model: Annotated[str | None, typer.Argument(metavar="[MODEL]", help=_MODEL_HELP)] = None,
     use: For = Use.ONE,
-    context: Annotated[int, typer.Option("--ctx", min=256, help="Tokens that a request has to hold.")] = LEAST_CONTEXT,
+    context: Context = LEAST_CONTEXT,
     vram: Vram = None,
     gpu: Gpu = 0,
     as_json: Json = False,
@@ -121,7 +123,7 @@ def models_advise(
     entry = _entry(model) if model is not None else None
     place = _place(vram, gpu)
     if entry is None:
-        found = advise(entries, place.now, use, place.limits)
+        found = advise(entries, place.now, use, place.limits, context)
     else:
         against = objection(entries, entry, context, place.able, use)
         limit = place.limits.get(entry.engine)

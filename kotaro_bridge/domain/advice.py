@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from kotaro_bridge.domain.catalogue import CatalogueEntry
-from kotaro_bridge.domain.catalogue_rank import CardNow, Fit, Ranked, Use, rank, ranked, request_for
+from kotaro_bridge.domain.catalogue_rank import LEAST_CONTEXT, CardNow, Fit, Ranked, Use, rank, ranked, request_for
 from kotaro_bridge.domain.engine_devices import CUDA_NEEDS, VLLM_CAPABILITY
 from kotaro_bridge.domain.engine_log import Engine
 from kotaro_bridge.domain.errors import Param, Problem, problem
@@ -80,16 +80,21 @@ def engine_limits(driver: str | None, compute_cap: tuple[int, int] | None) -> di
 
 
 def advise(
-    entries: Sequence[CatalogueEntry], now: CardNow, use: Use, limits: dict[Engine, Problem] | None = None
+    entries: Sequence[CatalogueEntry],
+    now: CardNow,
+    use: Use,
+    limits: dict[Engine, Problem] | None = None,
+    context: int = LEAST_CONTEXT,
 ) -> Advice:
     """Which engine for this use on this card.
 
     Args:
         limits: as `engine_limits` says.
+        context: tokens that a request has to hold.
     """
     limits = limits or {}
     able = replace(now, engines=now.engines - limits.keys())
-    places = rank(entries, able, use)
+    places = rank(entries, able, use, context)
     fitting = [each for each in places if each.fit is Fit.NOW] or [e for e in places if e.fit is Fit.AFTER_CLOSING]
     engine, reasons = _engine(use, able, fitting)
     offers = _best([each for each in fitting if each.entry.engine is engine])
@@ -164,7 +169,7 @@ def _emptied(card: PlanCard) -> PlanCard:
 def _instead(
     entries: Iterable[CatalogueEntry], entry: CatalogueEntry, context: int, now: CardNow, use: Use
 ) -> Iterator[Problem]:
-    holding = [each for each in rank(entries, now, use) if each.fit is Fit.NOW and each.max_context >= context]
+    holding = [each for each in rank(entries, now, use, context) if each.fit is Fit.NOW]
     suits = [each for each in holding if set(entry.good_at) <= set(each.entry.good_at)]
     same = [each for each in suits if each.entry.model == entry.model]
     if best := next(iter(same or suits), None):

@@ -93,14 +93,19 @@ class Ranked:
     speed: SpeedRange | None
 
 
-def rank(entries: Iterable[CatalogueEntry], now: CardNow, use: Use = Use.ONE) -> tuple[Ranked, ...]:
+def rank(
+    entries: Iterable[CatalogueEntry], now: CardNow, use: Use = Use.ONE, context: int = LEAST_CONTEXT
+) -> tuple[Ranked, ...]:
     """All entries that suit the use, the best first: what fits now before what fits after closing something, then for
-    pictures what sees them, then the larger model, then the finer quantization.
+    several requests at once what vLLM runs, then the larger model, then the finer quantization.
+
+    Args:
+        context: tokens that a request has to hold.
     """
     seen = now.for_use(use)
     stages = _stages(seen)
     asked = (entry for entry in entries if use is not Use.IMAGES or entry.sees_images)
-    found = (_placed(entry, seen, stages, request_for(entry, use)) for entry in asked)
+    found = (_placed(entry, seen, stages, request_for(entry, use, context)) for entry in asked)
     return tuple(sorted(found, key=lambda each: _place(each, use)))
 
 

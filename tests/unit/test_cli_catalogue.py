@@ -127,3 +127,14 @@ def test_wrong_input(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command_line(["models", "list", "--use", "chess"]) == 2
     assert run_command_line(["models", "show", "no-such-model", "--vram", "12GiB"]) == 1
     assert "no-such-model" in capsys.readouterr().err
+
+
+def test_a_longer_context_leaves_fewer_models(capsys: pytest.CaptureFixture[str]) -> None:
+    fits = [
+        {model["id"] for model in document(capsys, *words, "--vram", "11GiB")["models"] if model["fit"] == "now"}
+        for words in (("models", "list"), ("models", "list", "--ctx", "16384"))
+    ]
+    assert fits[1] < fits[0]
+    assert "qwen2.5-14b-instruct-q4_k_m" in fits[0] - fits[1]
+    offers = document(capsys, "models", "advise", "--ctx", "16384", "--vram", "11GiB")["offers"]
+    assert all(offer["max_context"] >= 16_384 for offer in offers)
