@@ -67,6 +67,7 @@ def _sum(tensors: tuple[StoredTensor, ...]) -> WeightBytes:
 
 
 _LAYER = re.compile(r"(?:^|\.)layers\.(\d+)\.")
+_OUTPUT = re.compile(r"(?:^|\.)lm_head\.")
 _NO_BIAS = re.compile(r"\.(?:o_proj|mlp\..*)\.bias$")
 _VISION_PARTS = ("visual.", "vpm.", "vision_tower.", "vision_model.", "resampler.")
 
@@ -75,7 +76,7 @@ def _loaded(model: HfModel, stored: tuple[StoredTensor, ...]) -> Iterator[Stored
     for tensor in stored:
         name = tensor.name
         layer = _LAYER.search(name)
-        if name.endswith("rotary_emb.inv_freq") or (model.tied_embeddings and name.startswith("lm_head.")):
+        if name.endswith("rotary_emb.inv_freq") or (model.tied_embeddings and _OUTPUT.search(name)):
             continue
         if model.quantization is not None and model.quantization.method == "gptq" and _NO_BIAS.search(name):
             continue

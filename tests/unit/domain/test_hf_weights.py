@@ -103,6 +103,7 @@ def test_what_is_stored_and_not_loaded() -> None:
     tensors = qwen2_tensors(24, 896, 4864, 14, 2, 151_936, tied=True)
     more: list[Stored] = [
         ("lm_head.weight", "BF16", (151_936, 896)),
+        ("language_model.lm_head.weight", "BF16", (151_936, 896)),
         ("model.layers.0.self_attn.rotary_emb.inv_freq", "F32", (32,)),
         ("model.layers.24.mlp.up_proj.weight", "BF16", (4864, 896)),
     ]
