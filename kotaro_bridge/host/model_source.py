@@ -19,13 +19,13 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import msgspec
 
-from kotaro_bridge.domain.errors import ProblemError, problem
+from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.gguf import read_gguf, read_projector
 from kotaro_bridge.domain.gguf_cursor import BLOCK_BYTES, ReadAt
 from kotaro_bridge.domain.gguf_split import join_parts, part_names, read_gguf_part
 from kotaro_bridge.domain.hf_config import decode_hf_config
 from kotaro_bridge.domain.hf_fields import MAX_CONFIG_BYTES
-from kotaro_bridge.domain.hub import PAGE, HubFile, HubListing, checked_id, choose, fetch_problem
+from kotaro_bridge.domain.hub import PAGE, FetchError, HubFile, HubListing, checked_id, choose, fetch_problem
 from kotaro_bridge.domain.model_files import is_projector, shard_of
 from kotaro_bridge.domain.plan import GgufPlanned, HfPlanned, PlannedModel
 from kotaro_bridge.domain.safetensors import MAX_INDEX_BYTES, read_index, read_safetensors
@@ -44,6 +44,7 @@ _AT_ONCE: Final = 8  # files whose headers are read side by side
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(:.+)?", re.ASCII)
 _PAGE_FILE = re.compile(r"/([^/]+/[^/]+)/(?:blob|resolve)/([^/]+)/(.+)")
 _QUANTIZATION = re.compile(r"\w+", re.ASCII)  # such as Q4_K_M, in place of a file's name
+_OF_THE_MODEL: Final = (401, 403, 404)
 _FILES: Final = (".gguf", ".json", ".safetensors")
 # What the places call a file that is not there.
 _ABSENT: Final = ("model.missing", "model.url_not_found", "download.no_file", "download.not_found")
@@ -94,12 +95,16 @@ class Hub:
         self._token = token
 
     def listing(self, client: httpx.Client, repo: str) -> HubListing:
-        """The files of a model. Raises ProblemError `download.*`."""
+        """The files of a model.
+
+        Raises:
+            ProblemError: `download.*` (not there, not for this user), `model.url_*`, `model.hub_answer`.
+        """
         source = self._source(client, repo, f"{self._endpoint}/api/models/{repo}", _SMALL_BLOCK)
         try:
             found = msgspec.json.decode(_all_of(source.read_at, _MAX_LISTING_BYTES), type=_Answer)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise ProblemError(problem("download.failed", str(error), id=repo)) from None
+            raise ProblemError(problem("model.hub_answer", str(error), id=repo)) from None
         return HubListing(found.sha or "main", tuple(HubFile(file.rfilename) for file in found.siblings))
 
     def place(self, client: httpx.Client, repo: str, revision: str, names: tuple[str, ...] | None) -> _Place:
@@ -115,7 +120,13 @@ class Hub:
         return url.removeprefix(self._endpoint).partition("?")[0] if is_ours else None
 
     def _source(self, client: httpx.Client, repo: str, url: str, block: int) -> Source:
-        describe = partial(fetch_problem, repo, token=self._token is not None)
+
+        def describe(error: FetchError) -> Problem:
+            """Who may see what is said as for a download, all else as for any address: nothing is downloaded here."""
+            if error.kind == "http" and error.status in _OF_THE_MODEL:
+                return fetch_problem(repo, error, token=self._token is not None)
+            return url_problem(url, error)
+
         found = HttpSource(client, url, describe, block=block, token=self._token).begin()
         return Source(found.read_at, found.size)
 
@@ -138,7 +149,7 @@ def resolve_model(argument: str, hub: Hub | None = None) -> PlannedModel:
 
     Raises:
         ProblemError: `model.*` of the readers; `model.missing`, `model.unreadable`, `model.no_model`,
-            `model.several_gguf`, `model.part_missing`; `model.url_*` and `download.*` of the network.
+            `model.several_gguf`, `model.part_missing`; of the network `model.url_*`, `model.hub_answer`, `download.*`.
     """
     hub = hub or Hub()
     if argument.lower().startswith(("http://", "https://")):

@@ -296,12 +296,12 @@ def test_an_id_with_a_split_model_in_a_folder(server: RangeServer) -> None:
         (Served(status=401, headers={"X-Error-Code": "GatedRepo"}), "download.gated"),
         (Served(status=401), "download.token_refused"),
         (Served(status=404, headers={"X-Error-Code": "RepoNotFound"}), "download.not_found"),
-        (Served(status=429, headers={"Retry-After": "3"}), "download.too_many"),
-        (Served(status=503), "download.hub_down"),
-        (Served(b"<html>"), "download.failed"),
-        (Served(b"[" * 1_000_000), "download.failed"),
+        (Served(status=429, headers={"Retry-After": "3"}), "model.url_busy"),
+        (Served(status=503), "model.url_busy"),
+        (Served(b"<html>"), "model.hub_answer"),
+        (Served(b"[" * 1_000_000), "model.hub_answer"),
         (Served(b'{"siblings": []}'), "download.no_model"),
-        (Served(b"", Manner.CUT_AT_ONCE, size=5), "download.no_network"),
+        (Served(b"", Manner.CUT_AT_ONCE, size=5), "model.url_unreachable"),
     ],
 )
 def test_what_the_hub_refuses(server: RangeServer, served: Served, code: str) -> None:
