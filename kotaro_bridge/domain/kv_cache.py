@@ -228,7 +228,10 @@ def estimated_rows(model: GgufModel, kv_type: KvType) -> CacheRows:
 
 def _summed(known: _Layers, kv_type: KvType) -> CacheRows:
     full, windowed, state, largest = 0, 0, 0, 0
-    for layer, count in Counter(known.layers).items():  # most layers are alike, and a plan is made 200 times at once
+    # Most layers are one and the same, and 200 models are planned at once.
+    counts = Counter(map(id, known.layers))
+    for layer in {id(layer): layer for layer in known.layers}.values():
+        count = counts[id(layer)]
         row = (kv_row_bytes(layer.keys, kv_type) + kv_row_bytes(layer.values, kv_type)) * count
         full, windowed = (full, windowed + row) if layer.window else (full + row, windowed)
         state += layer.state * count
@@ -274,7 +277,7 @@ def _attention(model: GgufModel, spec: _Window | None) -> _Layers | None:
         owners = min(owners, model.block_count - _number(model, "attention.shared_kv_layers"))
     alike = tuple(zip(model.head_count_kv[:owners], pattern[:owners], strict=True))
     made = {key: _heads_layer(model, *key) for key in set(alike)}
-    return _Layers(tuple(made[key] for key in alike), window)
+    return _Layers(tuple(map(made.__getitem__, alike)), window)
 
 
 def _kv_layer(model: GgufModel, index: int, window: bool) -> _Layer:
