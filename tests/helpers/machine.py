@@ -225,6 +225,9 @@ class Target(Scripted):
         }
         self.header = HEADER
         self.projector = PROJECTOR_HEADER
+        self.files: dict[str, bytes] = {}
+        self.said: Completed | Problem = Completed(127, "", "")
+        self.ran: list[tuple[str, ...]] = []
         self.smi: tuple[GpuSnapshot, ...] | Problem | None = None
         self.smi_asked = 0
         self.failure: Problem | Exception | None = None
@@ -238,12 +241,15 @@ class Target(Scripted):
         self.reaped: list[tuple[str, float]] = []
 
     def run(self, argv: Sequence[str], *, timeout_s: float, stdin: bytes | None = None) -> Completed:
-        raise NotImplementedError
+        self.ran.append(tuple(argv))
+        return self.answer(self.said)
 
     def probe(self, engine: Engine, question: EngineCommand, model: str, projector: str, port: int) -> TargetFacts:
         return replace(self.answer(self.facts), devices=self.devices[engine])
 
     def read_at(self, path: str, offset: int, size: int, *, timeout_s: float = 30.0) -> bytes:
+        if path in self.files:
+            return self.files[path][offset : offset + size]
         if path == PROJECTOR:
             return reader(self.projector)(offset, size)
         return reader(self.header, MODEL_BYTES)(offset, size)

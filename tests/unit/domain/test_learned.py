@@ -79,11 +79,11 @@ def test_several_cards_learn_nothing() -> None:
     assert plan(SEVEN, two, None, learned(beyond=900 * MIB)) == plan(SEVEN, two, None)
 
 
-def vllm_start(**changes: int | str | PlanRequest) -> Start:
+def vllm_start(more: int = 1000 * MIB) -> Start:
+    """A start of the 14B; `more`: bytes that its log does not name."""
     weights, kv, graphs = round(9.30 * GIB), round(2.0 * GIB), 200 * MIB
-    return replace(
-        Start(model_key(awq("q14")), VLLM, weights + kv + graphs + 1000 * MIB, weights, kv, graphs, 13 * GIB), **changes
-    )
+    taken = weights + kv + graphs + more
+    return Start(model_key(awq("q14")), VLLM, taken, weights, kv, graphs, 13 * GIB)
 
 
 def test_vllm_learns_weights_what_is_set_aside_and_graphs() -> None:
@@ -106,14 +106,14 @@ def test_vllm_with_other_limits_learns_the_weights_alone() -> None:
 
 
 def test_a_vllm_start_without_its_budget_teaches_the_rest() -> None:
+    base = plan(awq("q14"), VLLM, None)
     without = plan(awq("q14"), VLLM, None, Learned((replace(vllm_start(), budget=None),)))
-    assert without.needed_budget == plan(awq("q14"), VLLM, None).needed_budget + without.weights.bytes - (
-        plan(awq("q14"), VLLM, None).weights.bytes
-    )
+    assert base.needed_budget is not None
+    assert without.needed_budget == base.needed_budget + without.weights.bytes - base.weights.bytes
 
 
 def test_vllm_that_took_more_than_it_named_is_believed() -> None:
-    found = plan(awq("q14"), VLLM, None, Learned((vllm_start(vram=round(9.3 * GIB) + 2 * GIB + 200 * MIB + 3 * GIB),)))
+    found = plan(awq("q14"), VLLM, None, Learned((vllm_start(more=3 * GIB),)))
     assert found.overhead.origin is Origin.MEASURED
     assert found.overhead.bytes > plan(awq("q14"), VLLM, None).overhead.bytes
 
