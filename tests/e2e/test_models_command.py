@@ -126,8 +126,8 @@ def test_the_licence_the_token_and_nowhere_a_trace_of_it(person: Person) -> None
     refused = person.call("download", "org/gated", "--lang", "ja")
     assert refused.code == 1
     assert "ライセンス" in refused.err
-    script = f"printf '%s\\n' {TOKEN} | {' '.join(person.line.argv('models', 'token', 'set'))}"
-    assert os.spawnvpe(os.P_WAIT, "sh", ["sh", "-c", script], {**person.line.env, **person.env}) == 0
+    argv, environment = person.line.argv("models", "token", "set"), {**person.line.env, **person.env}
+    subprocess.run(argv, input=f"{TOKEN}\n".encode(), env=environment, check=True, capture_output=True)
     done = person.call("download", "org/gated", "--json")
     assert done.code == 0, done.err
     assert (person.models / "gated" / "model.safetensors").exists()
