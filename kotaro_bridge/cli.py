@@ -27,6 +27,7 @@ from kotaro_bridge.cli_print import (
     print_run,
     report_document,
 )
+from kotaro_bridge.cli_profiles import profiles_cli
 from kotaro_bridge.cli_remedy import remedy
 from kotaro_bridge.cli_session import Json, product, raise_if_error, session
 from kotaro_bridge.cli_verdict import verdict
@@ -42,7 +43,6 @@ from kotaro_bridge.texts import LANGUAGES
 DEFAULT_SCENARIO = "rtx4070-12gb"
 
 cli = typer.Typer(name="kotaro-bridge", no_args_is_help=False, add_completion=False, pretty_exceptions_enable=False)
-profiles_cli = typer.Typer(no_args_is_help=True, help="The profiles that can be started.")
 cli.add_typer(profiles_cli, name="profiles")
 cli.add_typer(wslconfig_cli, name="wslconfig")
 cli.add_typer(models_cli, name="models")
@@ -282,37 +282,3 @@ def verify_script() -> None:
     """
     # As bytes: Windows would end the lines of a text in a way that no sh understands.
     typer.echo(resource("guardian/verify_gpu.sh").read_text(encoding="utf-8").encode(), nl=False)
-
-
-@profiles_cli.command("list")
-def profiles_list(as_json: Json = False) -> None:
-    """All profiles. Broken files are named on stderr; exit code 1 if there are any."""
-    with product() as made:
-        found, broken = made.supervisor.profiles(), made.supervisor.profile_problems()
-    if as_json:
-        keys = ("id", "title", "engine", "target", "model", "context", "port", "builtin")
-        print_json({"profiles": [{key: getattr(p, key) for key in keys} for p in found]})
-    else:
-        for p in found:
-            typer.echo(f"{p.id:24} {p.engine.value:13} {p.title}")
-    for one in broken:
-        explain(session.texts, one)
-    raise typer.Exit(1 if broken else 0)
-
-
-@profiles_cli.command("show")
-def profiles_show(profile: Annotated[str, typer.Argument(help="Id of a profile.")], as_json: Json = False) -> None:
-    """One profile with the command that it runs."""
-    import msgspec
-
-    from kotaro_bridge.domain.command import build_command
-
-    with product() as made:
-        found = made.supervisor.profile(profile)
-    command = build_command(found)
-    document = {**msgspec.to_builtins(found), "command": list(command.argv), "environment": dict(command.env)}
-    if as_json:
-        print_json(document)
-        return
-    for key, value in document.items():
-        typer.echo(f"{key:12} {' '.join(value) if key == 'command' else value}")

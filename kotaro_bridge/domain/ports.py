@@ -11,6 +11,7 @@ from kotaro_bridge.domain.engine_log import Engine, LogLine
 from kotaro_bridge.domain.gpu import GpuCounters, GpuSnapshot
 from kotaro_bridge.domain.learned import Learned, Start
 from kotaro_bridge.domain.profile import Profile
+from kotaro_bridge.domain.profile_edit import Changes
 
 
 class GpuProbe(Protocol):
@@ -222,7 +223,7 @@ class ProfileStore(Protocol):
             ProblemError: the file is gone, unreadable or no profile.
         """
 
-    def change(self, profile_id: str, changes: Mapping[str, str | int | None]) -> Profile:
+    def change(self, profile_id: str, changes: Changes) -> Profile:
         """Set keys of the user's file, None to take one out; a built-in profile is copied to the user first.
 
         Returns:

@@ -18,6 +18,9 @@ from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.units import MIB
 
 PROFILE_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
+# What a terminal obeys instead of showing it, and what shows a text in another order than it is run in.
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
 MOST_CARDS = 8
 """More cards than one board carries; llama-server takes 15 at most (llama.cpp common/arg.cpp, `--tensor-split`)."""
 
@@ -147,7 +150,7 @@ def decode_profile(text: str, *, file: str, profile_id: str, builtin: bool = Fal
         raise ProblemError(problem("profile.id", file=file, id=profile_id))
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, a list in 5,000 lists
         raise ProblemError(
             problem("profile.syntax", file=file, line=_syntax_line(str(error), text), detail=str(error))
         ) from None
@@ -188,6 +191,10 @@ def _check_together(profile: Profile, data: dict[str, Any], text: str, file: str
     for key in ("title", "executable", "model", "served_name"):
         if not str(getattr(profile, key)).strip() or "\n" in str(getattr(profile, key)):
             refuse(key, "profile.empty")
+    for key, value in data.items():
+        texts = value if isinstance(value, list) else value.values() if isinstance(value, dict) else (value,)
+        if any(isinstance(each, str) and _UNSEEN.search(each) for each in texts):
+            raise ProblemError(problem("profile.control", file=file, line=line_of(text, (key,)), key=key))
 
 
 def _validation_problem(message: str, text: str, file: str) -> Problem:

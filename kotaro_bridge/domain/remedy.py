@@ -19,6 +19,7 @@ from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.gate import CheckId, GateReport, Status
 from kotaro_bridge.domain.holders import Holder, HolderKind
 from kotaro_bridge.domain.profile import KV_TYPES, KvType, Profile
+from kotaro_bridge.domain.profile_edit import Value
 
 OFFERED = 4
 _STEP = 256  # llama-server rounds the context up to it (reference llama-server §7)
@@ -99,7 +100,7 @@ def parse(word: str, profile: Profile) -> Remedy:
     return remedy
 
 
-def changes(profile: Profile, remedy: Remedy) -> dict[str, str | int | None]:
+def changes(profile: Profile, remedy: Remedy) -> dict[str, Value | None]:
     """What changes in the profile's file: keys with their new values, None for one that goes.
 
     A stated need goes with the values that it was measured at: for a GGUF model the header tells. vLLM's is the budget
@@ -111,7 +112,7 @@ def changes(profile: Profile, remedy: Remedy) -> dict[str, str | int | None]:
     if not remedy.changes_profile:
         return {}
     value = remedy.value if remedy.kind is RemedyKind.KV_TYPE else int(remedy.value)
-    found: dict[str, str | int | None] = {remedy.kind.value: value}
+    found: dict[str, Value | None] = {remedy.kind.value: value}
     return found | {"need": None} if profile.engine is Engine.LLAMA_SERVER and profile.need else found
 
 

@@ -16,7 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
-from kotaro_bridge.domain.profile import Profile, decode_profile
+from kotaro_bridge.domain.profile import PROFILE_ID, Profile, decode_profile
+from kotaro_bridge.domain.profile_edit import Changes, Value
 from kotaro_bridge.resources import resource
 
 _MAX_BYTES = 1 << 20
@@ -60,19 +61,77 @@ class ProfileFolder:
         file, builtin = self._find(profile_id)
         return _load(file, builtin)
 
-    def change(self, profile_id: str, changes: Mapping[str, str | int | None]) -> Profile:
+    def change(self, profile_id: str, changes: Changes) -> Profile:
         """See `ProfileStore.change`. Comments, order and spacing of the file stay."""
-        source, _ = self._find(profile_id)
-        old = _text(source)
-        new = _changed(old, changes)
+        new = self.changed_text(profile_id, changes)
         target = self._folder / f"{profile_id}.toml"
         profile = _decode(new, target, builtin=False)
         # A link stays one: what it leads to is replaced.
         _replace(Path(os.path.realpath(target)), new.encode())
         return profile
 
+    def text(self, profile_id: str) -> str:
+        """The file of a profile as it is, with its comments. Raises ProblemError as `read`."""
+        _load(*self._find(profile_id))
+        return _text(self._find(profile_id)[0]).removeprefix(_MARK).replace("\r\n", "\n")
+
+    def changed_text(self, profile_id: str, changes: Changes) -> str:
+        """What `change` would write. Raises ProblemError if the file cannot be read."""
+        return _changed(_text(self._find(profile_id)[0]), changes)
+
+    def file(self, profile_id: str) -> Path:
+        """Where the user's file of a profile is, or would be."""
+        return self._folder / f"{profile_id}.toml"
+
+    def has(self, profile_id: str) -> bool:
+        """True if there is a file for it, of the user or built in. Raises ProblemError for what is no id."""
+        return os.path.lexists(self._find(profile_id)[0])
+
+    def is_own(self, profile_id: str) -> bool:
+        """True if there is a file of the user for it, broken ones too."""
+        return os.path.lexists(self._folder / f"{profile_id}.toml")
+
+    def create(self, profile_id: str, text: str, *, replace: bool = False) -> Profile:
+        """Write a profile of the user.
+
+        Args:
+            replace: also over one that is there, or in the place of a built-in one.
+
+        Raises:
+            ProblemError: `profile.id`, `profile.exists`, or the text is no profile, or it cannot be written. Nothing is
+                changed then.
+        """
+        target = self._folder / f"{profile_id}.toml"
+        if self._find(profile_id)[0].exists() and not replace:
+            raise ProblemError(problem("profile.exists", id=profile_id))
+        profile = _decode(text, target, builtin=False)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ProblemError(problem("profile.not_saved", file=str(target), detail=str(error))) from error
+        _replace(Path(os.path.realpath(target)), text.encode())
+        return profile
+
+    def remove(self, profile_id: str) -> None:
+        """Delete a profile of the user, broken ones too; a built-in one of that name is there again then.
+
+        Raises:
+            ProblemError: `profile.builtin_stays`, `profile.unknown`, `profile.not_removed`.
+        """
+        file, builtin = self._find(profile_id)
+        if builtin:
+            known = ", ".join(sorted(path.stem for path in self._folder.glob("*.toml")))
+            code = "profile.builtin_stays" if file.exists() else "profile.unknown"
+            raise ProblemError(problem(code, id=profile_id, known=known or "-"))
+        try:
+            file.unlink()
+        except OSError as error:
+            raise ProblemError(problem("profile.not_removed", file=str(file), detail=str(error))) from error
+
     def _find(self, profile_id: str) -> tuple[Path, bool]:
-        """The file that counts, and whether it is a built-in one. Raises ProblemError."""
+        """The file that counts, and whether it is a built-in one. Raises ProblemError for what is no id."""
+        if not PROFILE_ID.match(profile_id):
+            raise ProblemError(problem("profile.id", file=f"{profile_id}.toml", id=profile_id))
         own = self._folder / f"{profile_id}.toml"
         if os.path.lexists(own):
             return own, False
@@ -98,8 +157,13 @@ def _text(file: Path) -> str:
         raise ProblemError(problem("profile.unreadable", file=str(file), detail=str(error))) from error
 
 
-def _changed(text: str, changes: Mapping[str, str | int | None]) -> str:
-    """TOML text with these top-level keys set, or taken out for None. Text that is no TOML stays: decoding says why."""
+def new_text(keys: Mapping[str, Value]) -> str:
+    """A profile's file with these keys, and nothing else."""
+    return _changed("", keys)
+
+
+def _changed(text: str, changes: Changes) -> str:
+    """TOML text with these keys set, or taken out for None. Text that is no TOML stays: decoding says why."""
     import tomlkit
     import tomlkit.exceptions
 
@@ -108,11 +172,16 @@ def _changed(text: str, changes: Mapping[str, str | int | None]) -> str:
         document = tomlkit.parse(text.removeprefix(_MARK))
     except tomlkit.exceptions.ParseError:
         return text
-    for key, value in changes.items():
+    # Keys first: one that is written behind a table would belong to it.
+    for key, value in sorted(changes.items(), key=lambda each: "." in each[0]):
+        table, _, name = key.rpartition(".")
+        if table and value is not None and table not in document:
+            document[table] = tomlkit.table()
+        place = document.get(table, {}) if table else document
         if value is not None:
-            document[key] = value
-        elif key in document:
-            document.remove(key)
+            place[name] = list(value) if isinstance(value, tuple) else value
+        elif name in place:
+            place.remove(name)
     made = tomlkit.dumps(document)
     if "\r\n" in text and not re.search(r"(?<!\r)\n", text):
         made = re.sub(r"(?<!\r)\n", "\r\n", made)  # a new key comes with a bare line feed

@@ -58,6 +58,8 @@ class OwnerDesk:
                 return report_document(self._wslconfig.restart())
             if verb == "reload":
                 self._supervisor.reload(str(request.get("profile")))
+            if verb == "forget":
+                self._supervisor.forget(str(request.get("profile")))
             if verb == "open":
                 self._on_open()
             return {}

@@ -94,7 +94,7 @@ class Supervisor:
             if profile.id == profile_id:
                 return profile
         for broken in self._problems:
-            if PurePath(str(broken.params.get("file", ""))).stem == profile_id:
+            if _id_of(broken) == profile_id:
                 raise ProblemError(broken)
         known = ", ".join(profile.id for profile in self._profiles)
         raise ProblemError(problem("profile.unknown", id=profile_id, known=known))
@@ -175,12 +175,28 @@ class Supervisor:
             raise ProblemError(problem("remedy.still_there", title=other.profile.title))
 
     def reload(self, profile_id: str) -> None:
-        """Take over a profile whose file was changed; a run under way goes on as it is. Raises ProblemError."""
-        self._adopt(self._store.read(self.profile(profile_id).id))
+        """Take over a profile whose file is new or was changed; a run under way goes on. Raises ProblemError."""
+        self._adopt(self._store.read(profile_id))
+
+    def forget(self, profile_id: str) -> None:
+        """Let go of a profile whose file the user removed; a built-in one of that name is there again.
+
+        Raises:
+            ProblemError: `profile.running`.
+        """
+        if self.view(profile_id).phase not in rs.RESTING:
+            raise ProblemError(problem("profile.running", id=profile_id))
+        try:
+            self._adopt(self._store.read(profile_id))
+        except ProblemError:
+            with self._lock:
+                self._profiles = tuple(profile for profile in self._profiles if profile.id != profile_id)
 
     def _adopt(self, changed: Profile) -> None:
         with self._lock:
-            self._profiles = tuple(changed if profile.id == changed.id else profile for profile in self._profiles)
+            known = {profile.id: profile for profile in self._profiles}
+            self._profiles = tuple((known | {changed.id: changed}).values())
+            self._problems = tuple(broken for broken in self._problems if _id_of(broken) != changed.id)
 
     def _current(self, profile_id: str) -> RunActor:
         """The actor of the profile as it is now: another one if it was changed, and the run of the old one rests."""
@@ -277,3 +293,8 @@ class Supervisor:
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._gate_pool.shutdown(wait=True, cancel_futures=True)
         return clean
+
+
+def _id_of(broken: Problem) -> str:
+    """The profile that a problem of a file is about."""
+    return PurePath(str(broken.params.get("file", ""))).stem

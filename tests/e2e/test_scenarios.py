@@ -89,6 +89,8 @@ CASES = [
     case("vulkan-build", LLAMA, "engine.other_backend", NO_CUDA, path=f"~/{LLAMA_SERVER}", devices=VULKAN),
     case("old-build", LLAMA, "engine.too_old", NO_CUDA, path=f"~/{LLAMA_SERVER}"),
     case("torch-cpu", VLLM, "engine.package_for_cpu", NO_CUDA, package="torch 2.11.0+cpu"),
+    case("two-cards", LLAMA, "ready"),  # of one card; of both: test_two_cards
+    case("two-cards", VLLM, "ready"),
 ]
 EVIDENCE = {
     "proof.out_of_gpu_memory": "out of memory",
