@@ -21,7 +21,6 @@ from kotaro_bridge.domain.engine_log import Engine
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.gpu import card_at
 from kotaro_bridge.domain.holders import Holder
-from kotaro_bridge.domain.plan import free_needed
 from kotaro_bridge.domain.plan_parts import planned_card, stated_card
 from kotaro_bridge.domain.speed_forecast import SpeedRange
 from kotaro_bridge.domain.units import format_gib, format_mib, parse_size
@@ -86,7 +85,7 @@ def models_show(model: Model, vram: Vram = None, gpu: Gpu = 0, as_json: Json = F
         ("engine", entry.engine.value),
         ("fit", text(f"catalogue.fit.{found.fit.value}")),
         ("context", f"{found.max_context:,}" if found.found else "-"),
-        ("need", format_mib(free_needed(found.found)) if found.found else "-"),
+        ("need", format_mib(found.need_bytes) if found.found else "-"),
         ("speed", _range(found.speed)),
         ("source", entry.source),
     ]
@@ -111,7 +110,7 @@ def _catalogue_rows(entry: CatalogueEntry) -> Iterator[tuple[str, str]]:
 
 
 def models_advise(
-    model: Annotated[str | None, typer.Argument(metavar="[MODEL]", help=_MODEL_HELP)] = None,
+    model: Annotated[str | None, typer.Argument(metavar="MODEL", help=_MODEL_HELP)] = None,
     use: For = Use.ONE,
     context: Context = LEAST_CONTEXT,
     vram: Vram = None,
@@ -263,7 +262,7 @@ def _card_document(place: _Place) -> dict[str, Any]:
 
 
 def _document(each: Ranked) -> dict[str, Any]:
-    entry, found = each.entry, each.found
+    entry = each.entry
     return {
         "id": entry.id,
         "title": entry.title,
@@ -271,7 +270,7 @@ def _document(each: Ranked) -> dict[str, Any]:
         "engine": entry.engine.value,
         "fit": each.fit.value,
         "max_context": each.max_context or None,
-        "need": free_needed(found) if found else None,
+        "need": each.need_bytes or None,
         "tokens_per_s": [round(each.speed.low, 1), round(each.speed.high, 1)] if each.speed else None,
         "download": entry.download_bytes,
         "download_origin": entry.origin.value,

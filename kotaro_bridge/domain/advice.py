@@ -12,11 +12,21 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from kotaro_bridge.domain.catalogue import CatalogueEntry
-from kotaro_bridge.domain.catalogue_rank import LEAST_CONTEXT, CardNow, Fit, Ranked, Use, rank, ranked, request_for
+from kotaro_bridge.domain.catalogue_rank import (
+    LEAST_CONTEXT,
+    CardNow,
+    Fit,
+    Ranked,
+    Use,
+    needed_on,
+    rank,
+    ranked,
+    request_for,
+)
 from kotaro_bridge.domain.engine_devices import CUDA_NEEDS, VLLM_CAPABILITY
 from kotaro_bridge.domain.engine_log import Engine
 from kotaro_bridge.domain.errors import Param, Problem, problem
-from kotaro_bridge.domain.plan import free_needed, plan
+from kotaro_bridge.domain.plan import plan
 from kotaro_bridge.domain.plan_parts import PlanCard
 
 _VLLM_CUDA = 13  # of its wheels since 0.25 (reference vllm §7)
@@ -148,7 +158,7 @@ def objection(
         "name": entry.name,
         "engine": NAMES[entry.engine],
         "context": context,
-        "need_bytes": free_needed(found),
+        "need_bytes": needed_on(card, found),
         "free_bytes": card.free,
         "total_bytes": card.total,
     }
@@ -173,14 +183,13 @@ def _instead(
     suits = [each for each in holding if set(entry.good_at) <= set(each.entry.good_at)]
     same = [each for each in suits if each.entry.model == entry.model]
     if best := next(iter(same or suits), None):
-        needed = free_needed(plan(best.entry.planned, request_for(best.entry, use, context), now.for_use(use).card))
         yield problem(
             "advice.instead_same" if same else "advice.instead_other",
             name=best.entry.name,
             engine=NAMES[best.entry.engine],
             context=context,
             longest=best.max_context,
-            need_bytes=needed,
+            need_bytes=best.need_bytes,
         )
     here = ranked(entry, now.for_use(use), use, _LEAST_SHORTER)
     if here.fit is Fit.NOW:

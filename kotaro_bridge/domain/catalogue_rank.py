@@ -82,13 +82,14 @@ class Ranked:
 
     Args:
         found: the plan with the context asked for, on the card now or, AFTER_CLOSING, on the closed one; None for NO.
-        max_context: the longest context of a request there; 0 for NO.
+        need_bytes: what has to be free there for it; 0 for NO. max_context: the longest context of a request; 0 for NO.
         speed: None where it cannot be told.
     """
 
     entry: CatalogueEntry
     fit: Fit
     found: Plan | None
+    need_bytes: int
     max_context: int
     speed: SpeedRange | None
 
@@ -129,8 +130,13 @@ def _placed(
             continue
         found = plan(entry.planned, request, card)
         if found.fits:
-            return Ranked(entry, fit, found, found.max_context or 0, speed)
-    return Ranked(entry, Fit.NO, None, 0, speed)
+            return Ranked(entry, fit, found, needed_on(card, found), found.max_context or 0, speed)
+    return Ranked(entry, Fit.NO, None, 0, 0, speed)
+
+
+def needed_on(card: PlanCard, found: Plan) -> int:
+    """Bytes that have to be free on this card for a plan that was made for it, whatever of it is kept back."""
+    return card.free - (found.margin or 0)
 
 
 def request_for(entry: CatalogueEntry, use: Use, context: int = LEAST_CONTEXT) -> PlanRequest:

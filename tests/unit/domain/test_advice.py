@@ -12,7 +12,7 @@ from kotaro_bridge.domain.catalogue_rank import CardNow, Fit, Use, request_for
 from kotaro_bridge.domain.engine_log import Engine
 from kotaro_bridge.domain.errors import Problem
 from kotaro_bridge.domain.plan import plan
-from kotaro_bridge.domain.plan_parts import PlanCard
+from kotaro_bridge.domain.plan_parts import PlanCard, stated_card
 from kotaro_bridge.domain.units import GIB, MIB
 from kotaro_bridge.host.catalogue_store import load_catalogue
 from kotaro_bridge.texts import Texts
@@ -165,6 +165,15 @@ def test_what_sees_is_not_replaced_by_what_does_not() -> None:
     found = against(objection(load_catalogue(), entry("minicpm-v-2.6-fp16"), 8192, RTX_4070))
     assert found.instead[0].code == "advice.instead_same"
     assert str(found.instead[0].params["name"]).startswith("MiniCPM-V 2.6")
+
+
+@pytest.mark.parametrize("now", [RTX_4070, RTX_4080, CardNow(stated_card(12 * GIB))])
+def test_what_is_offered_needs_less_than_is_free(now: CardNow) -> None:
+    """Also on a card that is ours to the last byte, where a plan keeps nothing back."""
+    found = against(objection(load_catalogue(), entry("qwen2.5-14b-instruct-q8_0"), 4096, now))
+    assert figure(found.why, "need_bytes") > now.card.free
+    assert found.instead
+    assert figure(found.instead[0], "need_bytes") <= now.card.free
 
 
 def test_files_decide_the_engine() -> None:
