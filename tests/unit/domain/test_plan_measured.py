@@ -9,6 +9,7 @@ import pytest
 from kotaro_bridge.domain.engine_log import Engine
 from kotaro_bridge.domain.plan import GgufPlanned, PlanCard, PlanRequest, budget_needs, plan, planned_card, stated_card
 from kotaro_bridge.domain.units import GIB, MIB
+from tests.bench.plan import BEGIN, END, README, markdown_table
 from tests.helpers.plan_rows import TOTAL, LlamaRow, VllmRow, awq, gguf, lines, llama_rows, percent, vllm_rows
 
 
@@ -95,6 +96,12 @@ def test_the_table_has_every_row() -> None:
     table = list(lines())
     assert len(table) == len(llama_rows()) + 6 * 2 + 5 + 3
     assert all(len(line) == 4 for line in table)
+
+
+def test_the_readme_has_it_as_it_is_now() -> None:
+    """`dev.py bench --only plan` writes it."""
+    text = README.read_text(encoding="utf-8")
+    assert f"{BEGIN}\n\n{markdown_table()}\n\n{END}" in text
 
 
 def test_a_card_as_the_driver_shows_it(h100: PlanCard) -> None:
