@@ -2,7 +2,8 @@
 
 Owns names and types of the fields. Must not know what they mean for a model (`hf_config`).
 
-Source of the names: configuration_*.py of transformers 5.23, and the `config.json` of the models themselves.
+Source of the names: configuration_*.py of transformers 5.23; `version`, `query_num` and
+`slice_config` are those of MiniCPM-V.
 """
 
 from __future__ import annotations

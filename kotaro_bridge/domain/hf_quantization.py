@@ -2,8 +2,7 @@
 
 Owns the meaning of `quantization_config`. Must not know a model's matrices (`hf_weights`).
 
-Source: docs of the methods in transformers 5.23 (utils/quantization_config.py), compressed-tensors 0.12
-(quantization/quant_args.py), and the files of the models.
+Source: AutoAWQ 0.2.9, AutoGPTQ 0.7.1 and compressed-tensors 0.20 (what they write; CompressionFormat in config/base.py).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Owns its matrices and the tokens of a picture. Must not know the text part but for its width.
 
-Source: modeling_*.py of transformers 5.23 for the families, modeling_navit_siglip.py and resampler.py of MiniCPM-V 2.6.
+Source: modeling_*.py of transformers 5.23 (SigLIP for Gemma 3 and MiniCPM-V); BaseResampler in vllm, models/minicpmv.py.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def _minicpmv(fields: ConfigFields, text_hidden: int) -> VisionTower:
     )
 
 
-_MINICPMV_SLICES, _MINICPMV_IMAGE = 9, 448  # defaults of configuration_minicpm.py
+_MINICPMV_SLICES, _MINICPMV_IMAGE = 9, 448  # those of 2.6, whose own file has both (reference vllm §8)
 
 
 def _gemma3(fields: ConfigFields, text_hidden: int) -> VisionTower | None:

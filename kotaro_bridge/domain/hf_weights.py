@@ -2,8 +2,8 @@
 
 Owns the matrices of each family and how a packed one is stored. Must not read files.
 
-Source: modeling_*.py of transformers 5.23; packed forms: AutoAWQ (WQLinear_GEMM), AutoGPTQ (QuantLinear),
-compressed-tensors 0.12 (compressors/), DeepSeek-V3 (fp8, blocks of 128).
+Source: modeling_*.py of transformers 5.23; packed forms: AutoAWQ 0.2.9 (modules/linear/gemm.py), AutoGPTQ
+0.7.1 (qlinear_cuda.py), compressed-tensors 0.20 (compressors/). Not from a source at hand: the names of fp8's scales.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def stored_bytes(model: HfModel, stored: tuple[StoredTensor, ...]) -> WeightByte
 
     Not loaded are rotary tables, an output layer that is the embedding, layers that predict further tokens (stored
     behind the last layer), and biases that AutoGPTQ stores for matrices that have none; 32-bit weights become 16-bit
-    ones, scales do not (vllm 0.33, load_weights of the models).
+    ones, scales do not. (How vllm loads; reference vllm §2 for the 16 bits, the rest was not read in its source.)
     """
     return _sum(tuple(_loaded(model, stored)))
 

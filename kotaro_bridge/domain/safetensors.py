@@ -25,7 +25,7 @@ _MAX_ENTRY_BYTES = 1024
 _MAX_DIMENSIONS = 8
 _MAX_DATA_BYTES = 1 << 50
 
-# Bits of an element. Source: enum Dtype in safetensors/src/tensor.rs, 0.7.
+# Bits of an element. Source: enum Dtype in safetensors/src/tensor.rs.
 _BITS: Final = {
     "BOOL": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8,
     "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32, "F32": 32,

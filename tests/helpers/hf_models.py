@@ -112,7 +112,8 @@ GEMMA3_4: Config = {  # what is as in the library's defaults is not in the file
     "vision_config": _SIGLIP | {"image_size": 896},
 }  # fmt: skip
 
-# Parameters as the models' pages at the hub count them in the safetensors files.
+# Parameters as the models' pages at the hub count them in the safetensors files: written down beforehand, not computed
+# and not fetched anew.
 PUBLISHED: dict[str, tuple[Config, int]] = {
     "Qwen2.5-0.5B": (QWEN_SMALL, 494_032_768),
     "Qwen2.5-7B": (QWEN7, 7_615_616_512),
