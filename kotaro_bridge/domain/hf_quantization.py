@@ -2,7 +2,7 @@
 
 Owns the meaning of `quantization_config`. Must not know a model's matrices (`hf_weights`).
 
-Source: AutoAWQ 0.2.9, AutoGPTQ 0.7.1 and compressed-tensors 0.20 (what they write; CompressionFormat in config/base.py).
+Source: what AutoAWQ 0.2.9, AutoGPTQ 0.7.1 and compressed-tensors 0.20 write (config/base.py of the latter).
 """
 
 from __future__ import annotations

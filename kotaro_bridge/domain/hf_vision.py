@@ -2,7 +2,7 @@
 
 Owns its matrices and the tokens of a picture. Must not know the text part but for its width.
 
-Source: modeling_*.py of transformers 5.23 (SigLIP for Gemma 3 and MiniCPM-V); BaseResampler in vllm, models/minicpmv.py.
+Source: modeling_*.py of transformers 5.23 (SigLIP for Gemma 3 and MiniCPM-V); BaseResampler in vllm's minicpmv.py.
 """
 
 from __future__ import annotations
