@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeAlias
+
+Registered: TypeAlias = tuple[str, Sequence[tuple[str, str, str]]]
 
 _LXSS = r"Software\Microsoft\Windows\CurrentVersion\Lxss"
 
@@ -17,26 +21,38 @@ def free_beneath(folder: Path) -> int | None:
         return None
 
 
-def distro_folder(distro: str | None) -> Path | None:
+def distro_folder(distro: str | None, registered: Callable[[], Registered | None] | None = None) -> Path | None:
     """The folder of a distro's `ext4.vhdx`, the default distro's for None; None where Windows does not tell.
 
-    From the registry, as WSL itself registers it (microsoft/WSL, `src/windows/service/exe/LxssUserSession.cpp`):
-    `HKCU\\...\\Lxss\\{GUID}` with `DistributionName` and `BasePath`.
+    Args:
+        registered: what the registry says; this user's own without it.
     """
+    found = (registered or _registered)()
+    if found is None:
+        return None
+    default, distros = found
+    for key, name, base in distros:
+        if (key == default) if distro is None else (name.lower() == distro.lower()):
+            return Path(base.removeprefix("\\\\?\\"))
+    return None
+
+
+def _registered() -> Registered | None:
+    """The default distro's key, and key, name and folder of each, as WSL registers them: `HKCU\\...\\Lxss\\{GUID}` with
+    `DistributionName` and `BasePath` (microsoft/WSL, `src/windows/service/exe/DistributionRegistration.h`)."""
     if sys.platform != "win32":
         return None
     import winreg
 
+    distros = []
     try:
         with winreg.OpenKey(winreg.HKEY_CURRENT_USER, _LXSS) as lxss:
             default, _ = winreg.QueryValueEx(lxss, "DefaultDistribution")
             for number in range(winreg.QueryInfoKey(lxss)[0]):
                 name = winreg.EnumKey(lxss, number)
                 with winreg.OpenKey(lxss, name) as key:
-                    distribution, _ = winreg.QueryValueEx(key, "DistributionName")
-                    base, _ = winreg.QueryValueEx(key, "BasePath")
-                if (name == default) if distro is None else (distribution.lower() == distro.lower()):
-                    return Path(base.removeprefix("\\\\?\\"))
+                    words = (winreg.QueryValueEx(key, word)[0] for word in ("DistributionName", "BasePath"))
+                    distros.append((name, *words))
     except OSError:
         return None
-    return None
+    return default, distros

@@ -25,6 +25,7 @@ NO_DEVICE = "no CUDA-capable device is detected"
 LLAMA_SERVER = next(iter(ENGINES))
 LINKED_OTHERWISE = ("cpu-build", "vulkan-build", "cuda-missing")
 CLIENT = "huggingface_hub"
+NO_CLIENT = b'@fetch {"error": {"kind": "no_client"}}\n'
 REAL_LDD = "/usr/bin/ldd"
 NO_SUCH_FILE = "cannot open shared object file: No such file or directory"
 
@@ -131,11 +132,14 @@ def main(arguments: list[str]) -> int:
 
 def _client(state: State, code: str) -> int:
     """Run code that wants the official Hugging Face client, which comes with vLLM: the one of this Python, against the
-    simulated hub; does not return. 1 where this Python has none.
+    simulated hub; does not return. Where this Python has none it is missing in the distro as well: a simulated PC never
+    asks the real hub.
     """
+    only_asks = code.startswith("import ")
     if importlib.util.find_spec(CLIENT) is None:
-        return 1
-    if "HF_ENDPOINT" not in os.environ and not code.startswith("import "):
+        os.write(1, b"" if only_asks else NO_CLIENT)
+        return 0 if only_asks else 3
+    if "HF_ENDPOINT" not in os.environ and not only_asks:
         from kotaro_bridge.simulator import hub  # a server's imports are nothing for the question before each start
 
         os.environ["HF_ENDPOINT"] = hub.start(state)

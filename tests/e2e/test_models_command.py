@@ -82,13 +82,22 @@ def test_download_look_and_delete(person: Person) -> None:
     assert not (person.models / "m-q4_k_m.gguf").exists()
 
 
+def test_a_simulated_pc_has_a_hub_of_its_own(person: Person) -> None:
+    refused = person.line.call("models", "download", "openbmb/MiniCPM-V-2_6")
+    assert refused.code == 1
+    assert "https://huggingface.co/openbmb/MiniCPM-V-2_6" in refused.err
+    assert person.hub.asked == []
+    several = person.line.call("models", "download", "Qwen/Qwen2.5-7B-Instruct-GGUF")
+    assert "qwen2.5-7b-instruct-q4_k_m.gguf" in several.err
+
+
 def test_ctrl_c_pauses_and_the_same_command_goes_on(person: Person) -> None:
     person.hub.trouble.rate = 3 * MIB
     running = person.line.start("models", "download", "org/gguf", "*q4*", env=person.env)
     until(lambda: person.parts() > MIB, what="it transfers", deadline_s=40)
     ended = running.end(signal.SIGINT)
     assert ended.code == 130, ended.err
-    assert not [line for line in person.line.left() if "simulator.hub" not in line]
+    assert person.line.left() == []
     kept, sent = person.parts(), person.hub.sent
     assert kept > 0
     assert person.files()["~/models/m-q4_k_m.gguf"] == "partial"

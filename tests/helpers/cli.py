@@ -180,12 +180,12 @@ class CommandLine:
             pc.close()
 
     def assert_quiet(self, deadline_s: float = 10.0) -> None:
-        """Only the simulated PC's own VM and Ollama run; no VRAM is claimed, no owner is there, no run is on file."""
+        """Only the VM, Ollama and hub of the simulated PC run; no VRAM is claimed, no owner is there, no run on file."""
         until(lambda: not self.left(), what=f"nothing is left of {self.left()}", deadline_s=deadline_s)
 
     def left(self) -> list[str]:
         """What a finished command should not have left behind."""
-        own = ("kotaro_bridge.simulator.vm", "kotaro_bridge.simulator.ollama")
+        own = tuple(f"kotaro_bridge.simulator.{module}" for module in ("vm", "ollama", "hub"))
         found = [line for line in processes_of(self.folder) if not any(module in line for module in own)]
         pc = self.root / "pc"
         if (pc / "gpu" / "claims").exists():
