@@ -22,6 +22,7 @@ from kotaro_bridge.domain.run_state import Phase
 from kotaro_bridge.domain.run_view import Notice, PhaseChanged, RunView, Sample
 from kotaro_bridge.domain.speed import slow_notice
 from kotaro_bridge.domain.units import format_gib
+from kotaro_bridge.service.bus import Message
 from kotaro_bridge.service.owner_desk import gpu_document, remedy_document
 from kotaro_bridge.texts import Texts
 
@@ -121,14 +122,14 @@ class RunPrinter:
         self._gpus = profile.gpus
         self._ended = ended
 
-    def __call__(self, message: PhaseChanged | Sample | Notice) -> None:
+    def __call__(self, message: Message) -> None:
         if isinstance(message, Sample):
             with contextlib.suppress(BrokenPipeError):  # `run | head`: nobody reads any more, and the run goes on
                 self._print_sample(message)
         elif isinstance(message, Notice):
             with contextlib.suppress(BrokenPipeError):
                 explain(self._texts, message.problem)
-        elif message.view.profile_id == self._profile_id:
+        elif isinstance(message, PhaseChanged) and message.view.profile_id == self._profile_id:
             with contextlib.suppress(BrokenPipeError):
                 self._print_phase(message.view)
             if message.view.phase in (*rs.RESTING, Phase.ORPHANED):

@@ -180,7 +180,7 @@ class CommandLine:
             pc.close()
 
     def assert_quiet(self, deadline_s: float = 10.0) -> None:
-        """Only the VM, Ollama and hub of the simulated PC run; no VRAM is claimed, no owner is there, no run on file."""
+        """Only the simulated VM, Ollama and hub run; no VRAM is claimed, no owner is there, no run is on file."""
         until(lambda: not self.left(), what=f"nothing is left of {self.left()}", deadline_s=deadline_s)
 
     def left(self) -> list[str]:
