@@ -25,7 +25,6 @@ from kotaro_bridge.host.profile_store import ProfileFolder, load_profiles, new_t
 profiles_cli = typer.Typer(no_args_is_help=True, help="The profiles that can be started, and your own.")
 
 _MOST_BYTES = 1 << 16
-_CONTEXT = 8192
 Id = Annotated[str, typer.Argument(metavar="ID", help="Id of a profile.")]
 NewId = Annotated[str, typer.Argument(metavar="ID", help="Id of the new profile: a-z, 0-9, dot, dash, underscore.")]
 Replace = Annotated[bool, typer.Option("--replace", help="Also over one that is there.")]
@@ -90,25 +89,14 @@ def profiles_new(
 
 def _from_catalogue(name: str) -> dict[str, Value]:
     """What the catalogue says of a model, as keys. Raises ProblemError `profile.not_in_catalogue`."""
+    from kotaro_bridge.domain.profile_form import keys_of_entry
     from kotaro_bridge.host.catalogue_store import load_catalogue
 
     entries = {entry.id: entry for entry in load_catalogue()}
     entry = entries.get(name.lower())
     if entry is None:
         raise ProblemError(problem("profile.not_in_catalogue", name=name, known=", ".join(entries)))
-    folder = f"~/models/{entry.repository.rpartition('/')[2]}"
-    keys: dict[str, Value] = {
-        "engine": entry.engine.value,
-        "title": entry.name,
-        "served_name": entry.model,
-        "context": _CONTEXT,
-        "model": f"{folder}/{entry.files[0].name}" if entry.files else folder,
-    }
-    if entry.projector is not None:
-        keys["projector"] = f"{folder}/{entry.projector.name}"
-    elif entry.engine is Engine.VLLM and entry.sees_images:
-        keys["vllm.images"] = True
-    return keys
+    return keys_of_entry(entry)
 
 
 @profiles_cli.command("edit")

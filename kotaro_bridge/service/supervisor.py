@@ -12,6 +12,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePath
 
+import msgspec
+
 from kotaro_bridge.domain import run_state as rs
 from kotaro_bridge.domain.download import RUN_PREFIX
 from kotaro_bridge.domain.engine_log import Engine
@@ -37,6 +39,8 @@ _POOL = 4
 _VLLM_LOAD_S = 600.0  # the first start compiles; 112 s measured on an H100 (captures q14)
 _CLOSE_S = 30.0
 _START_SEEN_S = 5.0
+TRIAL = "~try"
+"""Id of the run that tries a profile; no file can have it (`PROFILE_ID`)."""
 
 
 def default_limits(profile: Profile) -> rs.Limits:
@@ -101,6 +105,9 @@ class Supervisor:
 
     def actor(self, profile_id: str) -> RunActor:
         """The actor of a profile, made on first use. Raises ProblemError for an unknown id."""
+        with self._lock:
+            if profile_id in self._actors:
+                return self._actors[profile_id]
         profile = self.profile(profile_id)
         with self._lock:
             if profile_id not in self._actors:
@@ -117,6 +124,31 @@ class Supervisor:
         with self._lock:
             actor = self._actors.get(profile_id)
         return actor.view if actor else RunView(self.profile(profile_id).id, Phase.IDLE, 0, 0.0)
+
+    def begin_trial(self, profile: Profile) -> RunActor:
+        """The actor for a try of a profile that need not be stored, under `TRIAL`: one at a time, stopped like any run.
+
+        Raises:
+            ProblemError: `editor.trial_running`.
+        """
+        with self._lock:
+            before = self._actors.get(TRIAL)
+            if self._closing or (before is not None and before.view.phase not in rs.RESTING):
+                raise ProblemError(problem("editor.trial_running"))
+            tried = msgspec.structs.replace(profile, id=TRIAL)
+            made = self._actors[TRIAL] = RunActor(tried, self._context)
+        if before is not None:  # what was left over of the last one has ended since
+            before.close(_CLOSE_S)
+        return made
+
+    def end_trial(self, actor: RunActor) -> None:
+        """Let go of a try that rests. What could not be ended keeps its place, and can be stopped again."""
+        if actor.view.phase not in rs.RESTING:
+            return
+        with self._lock:
+            if self._actors.get(TRIAL) is actor:
+                del self._actors[TRIAL]
+        actor.close(_CLOSE_S)
 
     def start(self, profile_id: str) -> None:
         """Ask for a start; what comes of it arrives on the bus."""
@@ -178,14 +210,18 @@ class Supervisor:
         """Take over a profile whose file is new or was changed; a run under way goes on. Raises ProblemError."""
         self._adopt(self._store.read(profile_id))
 
+    def check_resting(self, profile_id: str) -> None:
+        """Raises ProblemError `profile.running` while the profile's run is not at rest."""
+        if self.view(profile_id).phase not in rs.RESTING:
+            raise ProblemError(problem("profile.running", id=profile_id))
+
     def forget(self, profile_id: str) -> None:
         """Let go of a profile whose file the user removed; a built-in one of that name is there again.
 
         Raises:
             ProblemError: `profile.running`.
         """
-        if self.view(profile_id).phase not in rs.RESTING:
-            raise ProblemError(problem("profile.running", id=profile_id))
+        self.check_resting(profile_id)
         try:
             self._adopt(self._store.read(profile_id))
         except ProblemError:
