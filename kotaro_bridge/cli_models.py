@@ -15,12 +15,12 @@ from typing import Annotated, Any
 import typer
 
 from kotaro_bridge.cli_catalogue import models_advise, models_list, models_show
-from kotaro_bridge.cli_print import explain, print_json
+from kotaro_bridge.cli_print import columns, explain, print_json
 from kotaro_bridge.cli_session import Json, product, session
 from kotaro_bridge.domain.download import RESTING, DownloadRequest, DownloadState, DownloadView
 from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.model_files import Condition, StoredModel
-from kotaro_bridge.domain.units import format_gib
+from kotaro_bridge.domain.units import GIB, format_gib, format_mib
 from kotaro_bridge.service.bus import Message
 from kotaro_bridge.service.model_shelf import MODELS, OnMachine
 from kotaro_bridge.service.owner_desk import problem_document
@@ -36,6 +36,11 @@ Target = Annotated[str | None, typer.Option(help="wsl:NAME of a distro, or local
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 _PAUSED = 130
 """Exit code of a shell for what Ctrl-C ended; here the download waits for the same command."""
+
+
+def _size(size_bytes: int) -> str:
+    """Bytes for people; what is small in MiB."""
+    return format_gib(size_bytes) if size_bytes >= GIB else format_mib(size_bytes)
 
 
 @models_cli.command("files")
@@ -90,7 +95,7 @@ def _print_files(found: OnMachine) -> None:
         if where != shown:
             typer.echo(f"{'' if shown is None else chr(10)}{where}")
             shown = where
-        typer.echo(f"  {format_gib(model.bytes):>10}  {model.id}{_remarks(model)}")
+        typer.echo(f"  {_size(model.bytes):>10}  {model.id}{_remarks(model)}")
     if not found.models:
         typer.echo(text("cli.models.none"))
     for name in found.not_running:
@@ -102,7 +107,7 @@ def _remarks(model: StoredModel) -> str:
     if model.condition is not Condition.WHOLE:
         words.append(text(f"models.condition.{model.condition.value}"))
     elif model.unfinished_bytes:
-        words.append(text("models.unfinished", size=format_gib(model.unfinished_bytes)))
+        words.append(text("models.unfinished", size=_size(model.unfinished_bytes)))
     words += [text("models.used_by", profiles=", ".join(model.used_by))] if model.used_by else []
     return f"  ({'; '.join(words)})" if words else ""
 
@@ -133,7 +138,7 @@ def download(
     if view.problem is not None:
         raise ProblemError(view.problem)
     if view.state is DownloadState.PAUSED:
-        typer.echo(session.texts.text("cli.models.paused", size=format_gib(view.bytes)), err=True)
+        typer.echo(session.texts.text("cli.models.paused", size=_size(view.bytes)), err=True)
         raise typer.Exit(_PAUSED)
     if not as_json:
         typer.echo(session.texts.text("cli.models.downloaded", folder=view.folder))
@@ -174,8 +179,9 @@ class _Line:
             return
         self._state = state
         if self._terminal:
-            typer.echo("\r" + words.ljust(self._width), nl=False, err=True)
-            self._width = len(words)
+            shown = columns(words)
+            typer.echo("\r" + words + " " * (self._width - shown), nl=False, err=True)
+            self._width = shown
         else:
             typer.echo(words, err=True)
 
@@ -190,7 +196,7 @@ def download_line(text: Callable[..., str], view: DownloadView) -> str:
     """A download in one line."""
     words = [text(f"download.state.{view.state.value}")]
     if view.total:
-        words.append(f"{view.bytes * 100 // view.total:3} %  {format_gib(view.bytes)} / {format_gib(view.total)}")
+        words.append(f"{view.bytes * 100 // view.total:3} %  {_size(view.bytes)} / {_size(view.total)}")
     if view.speed is not None:
         words.append(f"{view.speed / 1e6:.1f} MB/s")
     if view.eta is not None:
@@ -229,7 +235,7 @@ def remove(
     with product() as made:
         planned = made.shelf.plan_removal(model, revision)
         freed = planned.removal.freed_bytes
-        words = {"name": planned.model.id, "target": planned.model.target, "size": format_gib(freed)}
+        words = {"name": planned.model.id, "target": planned.model.target, "size": _size(freed)}
         typer.echo(texts.text("cli.models.would_free", **words), err=True)
         if planned.model.used_by:
             broken = ", ".join(planned.model.used_by)
@@ -268,7 +274,7 @@ def import_ollama(
             if as_json:
                 print_json({"models": [{"name": model, "size": size} for model, size in sizes.items()]})
             for model, size in {} if as_json else sizes.items():
-                typer.echo(f"{format_gib(size):>10}  {model}")
+                typer.echo(f"{_size(size):>10}  {model}")
             if not sizes and not as_json:
                 typer.echo(text("cli.models.no_ollama"))
             return

@@ -27,8 +27,9 @@ try() {
 
 code=$1
 shift
-# A person asks for a download: what keeps engines from the network does not count here. Xet keeps no partial files.
-unset HF_HUB_OFFLINE TRANSFORMERS_OFFLINE
+# A person asks for a download: what keeps engines from the network does not count here. Xet and hf_transfer keep no
+# partial files.
+unset HF_HUB_OFFLINE TRANSFORMERS_OFFLINE HF_HUB_ENABLE_HF_TRANSFER
 export HF_HUB_DISABLE_XET=1 HF_HUB_DISABLE_PROGRESS_BARS=1 HF_HUB_DISABLE_TELEMETRY=1 HF_HUB_DISABLE_UPDATE_CHECK=1
 export PYTHONUNBUFFERED=1 PYTHONIOENCODING=utf-8
 for program in "$@"; do try "$(python_of "$(real "$program")")"; done
