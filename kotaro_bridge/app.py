@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING, Any
 from kotaro_bridge import __version__
 from kotaro_bridge.domain.engine_log import Engine
 from kotaro_bridge.domain.errors import ProblemError, problem
+from kotaro_bridge.domain.plan_parts import PlannedModel
 from kotaro_bridge.domain.ports import Launcher
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.run_state import RESTING, SERVING
 from kotaro_bridge.domain.wsl_vm import WslVm
 from kotaro_bridge.domain.wslconfig_recommend import HostFacts
+from kotaro_bridge.host.catalogue_store import load_catalogue
 from kotaro_bridge.host.control import ControlServer, OwnerLock, ask
 from kotaro_bridge.host.disk import distro_folder, free_beneath
 from kotaro_bridge.host.history import SqliteSpeedHistory, SqliteStartHistory
@@ -36,7 +38,7 @@ from kotaro_bridge.host.model_files import TargetModels
 from kotaro_bridge.host.nvml import NvmlProbe
 from kotaro_bridge.host.ollama import HttpOllama, ollama_address
 from kotaro_bridge.host.paths import Paths
-from kotaro_bridge.host.profile_store import ProfileFolder, load_profiles
+from kotaro_bridge.host.profile_store import ProfileFolder, load_profiles, new_text
 from kotaro_bridge.host.secrets import HUGGING_FACE, KeyringToken
 from kotaro_bridge.host.win_counters import WindowsCounters
 from kotaro_bridge.host.windows_models import Stores
@@ -45,11 +47,14 @@ from kotaro_bridge.host.wsl_vm import WslExeVm
 from kotaro_bridge.host.wslconfig_file import WslConfigFile
 from kotaro_bridge.service.bus import Bus
 from kotaro_bridge.service.connect import Connect
+from kotaro_bridge.service.copies import Copies
 from kotaro_bridge.service.downloads import Downloads
 from kotaro_bridge.service.machine import Machine
+from kotaro_bridge.service.model_desk import ModelDesk, ModelSources
 from kotaro_bridge.service.model_ports import LOCAL, ModelPorts
 from kotaro_bridge.service.model_shelf import Shelf
 from kotaro_bridge.service.owner_desk import OwnerDesk
+from kotaro_bridge.service.profile_desk import ProfileDesk
 from kotaro_bridge.service.supervisor import Supervisor
 from kotaro_bridge.service.telemetry import Telemetry
 from kotaro_bridge.service.wslconfig_edit import Editor
@@ -70,7 +75,7 @@ class Setting:
         simulated: name of the scenario; None on the real PC.
         wslconfig: this user's `.wslconfig`, which may not exist; host_facts: what its advice is measured by.
         vm: WSL as a whole.
-        models: model files.
+        models: model files; hub: address of the Hugging Face hub, "" for the usual one.
     """
 
     machine: Machine
@@ -81,6 +86,7 @@ class Setting:
     host_facts: Callable[[], HostFacts]
     vm: WslVm
     models: ModelPorts
+    hub: Callable[[], str] = lambda: ""
 
 
 def real_setting() -> Setting:
@@ -179,7 +185,7 @@ def simulated_setting(scenario: str) -> Setting:
         installed=windows.installed,
         running=windows.running,
     )
-    return Setting(machine, paths, scenario, pc.close, pc.wslconfig_path, pc.host_facts, vm, models)
+    return Setting(machine, paths, scenario, pc.close, pc.wslconfig_path, pc.host_facts, vm, models, pc.hub_address)
 
 
 def setting_for(scenario: str | None) -> Setting:
@@ -238,6 +244,20 @@ class Product:
         self.wslconfig = WslConfigDesk(wslconfig_store(setting), setting.vm, self.supervisor, setting.host_facts)
         self.downloads = Downloads(setting.models, self.bus.publish, self._client_programs)
         self.shelf = Shelf(setting.models, self.supervisor.profiles, self._busy_profiles, self.downloads.busy_folders)
+        self.copies = Copies(self.shelf, self.bus.publish)
+        sources = ModelSources(load_catalogue, self._resolve)
+        self.models = ModelDesk(
+            setting.machine, self.supervisor, setting.models, self.shelf, self.downloads, self.copies, sources
+        )
+        self.profiles = ProfileDesk(
+            setting.machine,
+            self.supervisor,
+            ProfileFolder(paths.profiles),
+            new_text,
+            load_catalogue,
+            lambda: self.shelf.files().models,
+            setting.models.default_target,
+        )
         self._lock = OwnerLock(paths.state)
         self._control: ControlServer | None = None
 
@@ -255,6 +275,11 @@ class Product:
         desk = OwnerDesk(self.supervisor, self.telemetry, self.wslconfig, on_open)
         self._control = ControlServer(self.setting.paths.state, desk.handle)
         self.telemetry.start()
+
+    def _resolve(self, name: str, token: str | None) -> PlannedModel:
+        from kotaro_bridge.host.model_source import Hub, resolve_model
+
+        return resolve_model(name, Hub(self.setting.hub(), token))
 
     def _runs_elsewhere(self) -> tuple[tuple[str, int | None], ...]:
         """Runs that serve and that another process of this user owns: profile id, bytes of VRAM taken."""
@@ -284,6 +309,7 @@ class Product:
     def close(self) -> bool:
         """Stop every run, end every thread; True if nothing is left."""
         self.downloads.close()
+        self.copies.close()
         clean = self.supervisor.close()
         self.telemetry.close()
         if self._control is not None:
@@ -329,6 +355,8 @@ def open_windows(
         telemetry=product.telemetry,
         connect=product.connect,
         wslconfig=product.wslconfig,
+        models=product.models,
+        profiles=product.profiles,
         bus=product.bus,
         submit=product.supervisor.submit,
         texts=product.texts,

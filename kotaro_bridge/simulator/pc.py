@@ -25,6 +25,7 @@ from kotaro_bridge.domain.wslconfig_values import read_value
 from kotaro_bridge.simulator import (
     card,
     engine_question,
+    hub,
     loopback,
     models,
     ollama,
@@ -110,6 +111,10 @@ class SimulatedPC:
     def ollama_address(self) -> str | None:
         """Base URL of Ollama on the simulated Windows; None where it does not run."""
         return ollama.address(self._state)
+
+    def hub_address(self) -> str:
+        """Base URL of the stand-in of the Hugging Face hub, started if it does not run."""
+        return hub.start(self._state)
 
     @property
     def wslconfig_path(self) -> Path:

@@ -1,6 +1,7 @@
 """The one way from other threads into the windows.
 
-Owns a locked queue and one queued signal. All state changes are delivered, in order; of telemetry the newest.
+Owns a locked queue and one queued signal. All state changes are delivered, in order; of telemetry, and of each
+download, the newest.
 Nothing else below `ui/` touches a QObject.
 """
 
@@ -13,6 +14,7 @@ from collections.abc import Callable
 
 from PySide6.QtCore import QObject, Qt, Signal, Slot
 
+from kotaro_bridge.domain.download import DownloadView
 from kotaro_bridge.domain.run_view import PhaseChanged, Sample
 from kotaro_bridge.service.bus import Bus, Message
 
@@ -25,6 +27,7 @@ class Bridge(QObject):
     phase_changed = Signal(object)
     sampled = Signal(object)
     noticed = Signal(object)
+    transferred = Signal(object)
     _wake = Signal()
 
     def __init__(self, bus: Bus, parent: QObject | None = None) -> None:
@@ -32,6 +35,7 @@ class Bridge(QObject):
         self._lock = threading.Lock()
         self._calls: deque[Callable[[], None]] = deque()
         self._sample: Sample | None = None
+        self._transfers: dict[str, DownloadView] = {}
         self._awake = False
         self._closed = False
         self._wake.connect(self._drain, Qt.ConnectionType.QueuedConnection)
@@ -51,12 +55,18 @@ class Bridge(QObject):
             self._closed = True
             self._calls.clear()
             self._sample = None
+            self._transfers.clear()
 
     def _hear(self, message: Message) -> None:
         if isinstance(message, Sample):
             with self._lock:
                 if not self._closed:
                     self._sample = message
+                    self._wake_once()
+        elif isinstance(message, DownloadView):
+            with self._lock:
+                if not self._closed:
+                    self._transfers[message.id] = message
                     self._wake_once()
         elif isinstance(message, PhaseChanged):
             self.post(lambda: self.phase_changed.emit(message))
@@ -74,6 +84,7 @@ class Bridge(QObject):
         with self._lock:
             calls, self._calls = self._calls, deque()
             sample, self._sample = self._sample, None
+            transfers, self._transfers = self._transfers, {}
             self._awake = False
         for call in calls:
             try:
@@ -81,5 +92,7 @@ class Bridge(QObject):
             except Exception:
                 # One view that fails must not keep the others from hearing of a state change.
                 log.exception("a call into the windows failed")
+        for transfer in transfers.values():
+            self.transferred.emit(transfer)
         if sample is not None:
             self.sampled.emit(sample)

@@ -10,13 +10,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kotaro_bridge.domain.catalogue import CatalogueEntry
+    from kotaro_bridge.domain.download import DownloadRequest, DownloadView
     from kotaro_bridge.domain.errors import Problem
+    from kotaro_bridge.domain.gpu import GpuSnapshot
+    from kotaro_bridge.domain.model_files import StoredModel
     from kotaro_bridge.domain.profile import Profile
+    from kotaro_bridge.domain.profile_edit import Changes
     from kotaro_bridge.domain.remedy import Remedy
     from kotaro_bridge.domain.run_view import Endpoint, RunView, Sample
     from kotaro_bridge.domain.wslconfig_effect import Affected, EffectReport
     from kotaro_bridge.service.bus import Bus
+    from kotaro_bridge.service.card_sight import CardSight
     from kotaro_bridge.service.log_ring import LogRing
+    from kotaro_bridge.service.model_shelf import OnMachine, PlannedRemoval
+    from kotaro_bridge.service.profile_desk import Choices, Opened, Shape
+    from kotaro_bridge.service.trial import TrialResult
     from kotaro_bridge.service.wslconfig_edit import Editor
     from kotaro_bridge.texts import Texts
 
@@ -134,6 +145,115 @@ class WslConfigPort(Protocol):
         """True if the file was changed and WSL still runs with what it said before. Does not block."""
 
 
+class ModelsPort(Protocol):
+    """Models: what fits, what is on the machine, what is on its way. All blocks but for what says otherwise."""
+
+    def entries(self) -> tuple[CatalogueEntry, ...]:
+        """The catalogue. Raises ProblemError."""
+
+    def card(self, index: int = 0) -> CardSight:
+        """A card now, with who could make room on it. Raises ProblemError where no card answers."""
+
+    def resolve(self, name: str) -> CatalogueEntry:
+        """Any model: an id of Hugging Face, a file, a folder or an address. Raises ProblemError."""
+
+    def files(self, *, start: bool = False) -> OnMachine:
+        """The models on the machine; `start`: look into the default distro even if that starts it."""
+
+    def plan_removal(self, model: StoredModel) -> PlannedRemoval:
+        """What deleting a model would do. Raises ProblemError for what runs or is not ours."""
+
+    def remove(self, agreed: PlannedRemoval) -> int:
+        """Delete what was agreed to; bytes freed. Raises ProblemError."""
+
+    def has_token(self) -> bool:
+        """True if a Hugging Face token is kept. Raises ProblemError for a keyring that cannot be used."""
+
+    def keep_token(self, token: str) -> None:
+        """Keep a token. Raises ProblemError."""
+
+    def forget_token(self) -> bool:
+        """Forget it; False if there was none. Raises ProblemError."""
+
+    @property
+    def default_target(self) -> str:
+        """Where a model goes. Does not block."""
+
+    def download(self, request: DownloadRequest) -> str:
+        """Ask for a download; what comes of it arrives on the bus. Raises ProblemError."""
+
+    def import_ollama(self, name: str) -> str:
+        """Copy one of Ollama's models; what comes of it arrives on the bus. Does not block."""
+
+    def transfers(self) -> tuple[DownloadView, ...]:
+        """All downloads and copies. Does not block."""
+
+    def busy(self) -> bool:
+        """True if something is on its way. Does not block."""
+
+    def pause(self, name: str) -> None:
+        """Pause a download, or end a copy, of which nothing stays."""
+
+    def resume(self, name: str) -> None:
+        """Go on with a download. Does not block."""
+
+    def drop(self, name: str) -> None:
+        """Show a transfer that rests no longer. Does not block."""
+
+    def cancel(self, name: str) -> int:
+        """End a download and delete what is there of it; bytes freed. Raises ProblemError."""
+
+
+class TrialPort(Protocol):
+    """One try of a profile."""
+
+    def run(self) -> TrialResult:
+        """Start, prove, measure and stop. Blocks until nothing of it runs any more, or is reported as left over."""
+
+    def cancel(self) -> None:
+        """Stop it wherever it is. Returns at once; any thread."""
+
+
+class ProfilesPort(Protocol):
+    """Profiles as a person edits them. Every method blocks; all but `shape` may raise ProblemError."""
+
+    def opened(self, profile_id: str) -> Opened:
+        """A profile as its file is now."""
+
+    def blank(self) -> Opened:
+        """A profile that is not stored yet, with what is usual."""
+
+    def copied(self, profile_id: str, title: str) -> Opened:
+        """A profile that is not stored yet, with everything as in another one but its title."""
+
+    def imported(self, path: Path) -> Opened:
+        """Somebody's file as a profile that is not stored yet."""
+
+    def shape(self, profile: Profile, *, wake: bool = False) -> Shape:
+        """What a plan of the profile is made from; `wake`: even if that starts a distro."""
+
+    def choices(self, card: GpuSnapshot | None) -> Choices:
+        """Models to choose from, for this card."""
+
+    def targets(self) -> tuple[str, ...]:
+        """Where engines can run on this PC, as a profile names it."""
+
+    def save(self, opened: Opened, changes: Changes) -> Opened | None:
+        """Write the changes into the profile's file; None if it is not as it was read."""
+
+    def create(self, profile: Profile) -> Opened:
+        """Store a new profile under an id of its own."""
+
+    def remove(self, profile_id: str) -> None:
+        """Delete a profile of the user's own."""
+
+    def export(self, profile_id: str, path: Path) -> None:
+        """Write a profile's file where a person wants it."""
+
+    def trial(self, profile: Profile) -> TrialPort:
+        """A try of a profile, stored or not."""
+
+
 @dataclass(frozen=True, slots=True)
 class Desk:
     """Everything the windows work with.
@@ -153,3 +273,5 @@ class Desk:
     simulated: str | None
     version: str
     wslconfig: WslConfigPort
+    models: ModelsPort
+    profiles: ProfilesPort

@@ -1,0 +1,162 @@
+"""Models as a window works with them: what fits, what is here, what is on its way.
+
+Owns that one front end needs one object, and nothing that the use cases behind it own. Everything blocks but for what
+says that it does not: it is asked from a worker thread.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from kotaro_bridge.domain.catalogue import CatalogueEntry, ModelFile, entry_of
+from kotaro_bridge.domain.catalogue_files import download_named, unfinished_of
+from kotaro_bridge.domain.download import RESTING, DownloadRequest, DownloadView
+from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.errors import ProblemError, problem
+from kotaro_bridge.domain.model_files import StoredModel
+from kotaro_bridge.domain.plan_parts import PlannedModel
+from kotaro_bridge.service.card_sight import CardSight, look_at_card
+from kotaro_bridge.service.copies import PREFIX, Copies
+from kotaro_bridge.service.downloads import Downloads
+from kotaro_bridge.service.machine import Machine
+from kotaro_bridge.service.model_ports import ModelPorts
+from kotaro_bridge.service.model_shelf import OnMachine, PlannedRemoval, Shelf
+from kotaro_bridge.service.supervisor import Supervisor
+
+_TOKEN = re.compile(r"hf_[\x21-\x7e]+\Z")
+_PAUSE_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSources:
+    """What the composition root hands in.
+
+    Args:
+        catalogue: all entries; resolve: any other model by what a person calls it, with the token.
+    """
+
+    catalogue: Callable[[], tuple[CatalogueEntry, ...]]
+    resolve: Callable[[str, str | None], PlannedModel]
+
+
+class ModelDesk:
+    """Implements `ui.desk.ModelsPort`."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        supervisor: Supervisor,
+        ports: ModelPorts,
+        shelf: Shelf,
+        downloads: Downloads,
+        copies: Copies,
+        sources: ModelSources,
+    ) -> None:
+        self._machine = machine
+        self._supervisor = supervisor
+        self._ports = ports
+        self._shelf = shelf
+        self._downloads = downloads
+        self._copies = copies
+        self._sources = sources
+
+    def entries(self) -> tuple[CatalogueEntry, ...]:
+        """The catalogue. Raises ProblemError `catalogue.broken`."""
+        return self._sources.catalogue()
+
+    def card(self, index: int = 0) -> CardSight:
+        """A card now. Raises ProblemError as `look_at_card`."""
+        return look_at_card(self._machine.gpu.snapshot, lambda need: self._supervisor.check(need=need).report, index)
+
+    def resolve(self, name: str) -> CatalogueEntry:
+        """Any model by an id of Hugging Face, a file, a folder or an address. Raises ProblemError."""
+        try:
+            token = self._ports.token.get()
+        except ProblemError:
+            token = None  # most models want none, and the others say so
+        entry = entry_of(self._sources.resolve(name, token), name)
+        request = download_named(name, "")
+        if request is None:
+            return entry
+        files = tuple(ModelFile(file, entry.download_bytes) for file in request.files)
+        return replace(entry, repository=request.repo, files=files if entry.engine is Engine.LLAMA_SERVER else ())
+
+    def files(self, *, start: bool = False) -> OnMachine:
+        """What is on the machine; `start`: look into the default distro even if that starts it."""
+        return self._shelf.files(start=start)
+
+    def plan_removal(self, model: StoredModel) -> PlannedRemoval:
+        """What deleting it would do. Raises ProblemError as `Shelf.plan_removal`."""
+        return self._shelf.plan_removal(model.id)
+
+    def remove(self, agreed: PlannedRemoval) -> int:
+        """Delete what was agreed to; bytes freed. Raises ProblemError as `Shelf.remove`."""
+        return self._shelf.remove(agreed)
+
+    def has_token(self) -> bool:
+        """True if a token is kept. Raises ProblemError `token.keyring`."""
+        return self._ports.token.get() is not None
+
+    def keep_token(self, token: str) -> None:
+        """Keep a token. Raises ProblemError `token.no_token` or `token.keyring`."""
+        if not _TOKEN.match(token.strip()):
+            raise ProblemError(problem("token.no_token"))
+        self._ports.token.set(token.strip())
+
+    def forget_token(self) -> bool:
+        """Forget it; False if there was none. Raises ProblemError `token.keyring`."""
+        return self._ports.token.forget()
+
+    # --- what is on its way ---------------------------------------------------------------------------------------
+
+    @property
+    def default_target(self) -> str:
+        """Where a model goes. Does not block."""
+        return self._ports.default_target
+
+    def download(self, request: DownloadRequest) -> str:
+        """Ask for a download; what comes of it arrives on the bus. Raises ProblemError."""
+        return self._downloads.start(request)
+
+    def import_ollama(self, name: str) -> str:
+        """Copy one of Ollama's models into the default target; what comes of it arrives on the bus."""
+        return self._copies.start(name, self.default_target)
+
+    def transfers(self) -> tuple[DownloadView, ...]:
+        """All downloads and copies. Does not block."""
+        return (*self._downloads.views(), *self._copies.views())
+
+    def busy(self) -> bool:
+        """True if something is on its way. Does not block."""
+        return any(view.state not in RESTING for view in self.transfers())
+
+    def pause(self, name: str) -> None:
+        """Pause a download, or end a copy, of which nothing stays."""
+        if name.startswith(PREFIX):
+            self._copies.end(name)
+        else:
+            self._downloads.pause(name)
+
+    def resume(self, name: str) -> None:
+        """Go on with a download. Does not block."""
+        self._downloads.resume(name)
+
+    def drop(self, name: str) -> None:
+        """Show a transfer that rests no longer. Does not block."""
+        self._downloads.forget(name)
+        self._copies.forget(name)
+
+    def cancel(self, name: str) -> int:
+        """Pause a download, delete what is there of it, and forget it; bytes freed.
+
+        Raises:
+            ProblemError: what is there cannot be found or deleted; the download is paused then.
+        """
+        self._downloads.pause(name)
+        view = self._downloads.wait(name, _PAUSE_S)
+        left = unfinished_of(view, self._shelf.files(start=True).models)
+        freed = self._shelf.remove(self._shelf.plan_removal(left.id)) if left is not None else 0
+        self._downloads.forget(name)
+        return freed
