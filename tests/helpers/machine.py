@@ -110,7 +110,7 @@ class Scripted:
 
 
 class Gpu(Scripted):
-    """NVML with one card of 32 GiB; `used` may be changed at any time."""
+    """NVML with one card of 32 GiB; `used` may be changed at any time. `more`: further cards."""
 
     def __init__(self) -> None:
         self.total = 32 * 1024 * MIB
@@ -118,6 +118,7 @@ class Gpu(Scripted):
         self.utilization: float | None = 0.1
         self.failure: Problem | Exception | None = None
         self.asked = 0
+        self.more: tuple[GpuSnapshot, ...] = ()
 
     @property
     def card(self) -> GpuSnapshot:
@@ -127,7 +128,7 @@ class Gpu(Scripted):
 
     def snapshot(self) -> tuple[GpuSnapshot, ...]:
         self.asked += 1
-        return self.answer(self.failure or (self.card,))
+        return self.answer(self.failure or (self.card, *self.more))
 
 
 class Counters:
@@ -285,7 +286,7 @@ class Target(Scripted):
 
     def nvidia_smi(self) -> tuple[GpuSnapshot, ...]:
         self.smi_asked += 1
-        return self.answer((self._gpu.card,) if self.smi is None else self.smi)
+        return self.answer((self._gpu.card, *self._gpu.more) if self.smi is None else self.smi)
 
 
 class Http(Scripted):

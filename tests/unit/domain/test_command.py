@@ -132,3 +132,25 @@ def test_llama_server_is_kept_from_the_users_config_file() -> None:
     """Nothing can be below a device file, so nothing is found there."""
     assert build_command(LLAMA).env["XDG_CONFIG_HOME"] == "/dev/null"
     assert "XDG_CONFIG_HOME" not in build_command(VLLM).env
+
+
+BOTH = msgspec.structs.replace(LLAMA, gpus=(2, 0))
+
+
+def test_layers_go_to_the_cards_that_were_chosen() -> None:
+    command = build_command(BOTH, layers=(20, 29))
+    assert command.env["CUDA_VISIBLE_DEVICES"] == "2,0"
+    assert value_of(command.argv, "--device") == "CUDA0,CUDA1"
+    assert value_of(command.argv, "-sm") == "layer"
+    assert value_of(command.argv, "-ts") == "20,29"
+    assert value_of(command.argv, "-ngl") == "all"
+    assert value_of(command.argv, "--fit") == "off"
+    assert "-mg" not in command.argv
+    assert "-ts" not in build_command(BOTH).argv
+
+
+def test_vllm_takes_a_part_of_each_layer_to_each_card() -> None:
+    command = build_command(msgspec.structs.replace(VLLM, gpus=(0, 1)), utilization=0.5)
+    assert value_of(command.argv, "--tensor-parallel-size") == "2"
+    assert command.env["CUDA_VISIBLE_DEVICES"] == "0,1"
+    assert "--tensor-parallel-size" not in build_command(VLLM).argv

@@ -207,3 +207,33 @@ def test_no_line_of_the_probe_can_be_missing(lost: set[str]) -> None:
 def test_newer_cuda_needs_newer_drivers_and_cards() -> None:
     needs = [CUDA_NEEDS[major] for major in sorted(CUDA_NEEDS)]
     assert [(each.driver, each.capability) for each in needs] == sorted((n.driver, n.capability) for n in needs)
+
+
+TWO = ("Available devices:", "  CUDA0: RTX (1 MiB, 1 MiB free)", "  CUDA1: GTX (1 MiB, 1 MiB free)")
+
+
+def test_all_cards_of_the_profile_have_to_be_listed() -> None:
+    def asked(said: tuple[str, ...], wanted: int) -> str | Problem:
+        return judge_devices(Engine.LLAMA_SERVER, DeviceAnswer(0, said, ()), (CARD, CARD), wanted, PATH)
+
+    assert asked(TWO, 2) == "RTX, GTX"
+    assert asked(TWO, 1) == "RTX"
+    missing = asked(TWO, 3)
+    assert isinstance(missing, Problem)
+    assert missing.code == "engine.devices_missing"
+    assert (missing.params["found"], missing.params["wanted"], missing.params["names"]) == (2, 3, "RTX, GTX")
+
+
+def test_each_card_has_to_be_new_enough_for_vllm() -> None:
+    said = ("vllm 0.25.0", "torch 2.11.0", "cuda 13.0", "library ok", "driver ok", "init 0", "driver_cuda 13000")
+
+    def asked(*devices: str) -> str | Problem:
+        return judge_devices(Engine.VLLM, DeviceAnswer(0, (*said, "count 2", *devices)), (CARD, CARD), 2, "vllm")
+
+    assert asked("device 8.9 RTX", "device 9.0 H100") == "RTX, H100"
+    old = asked("device 8.9 RTX", "device 7.0 V100")
+    assert isinstance(old, Problem)
+    assert (old.code, old.params["name"]) == ("engine.card_too_old_for_vllm", "V100")
+    one = asked("device 8.9 RTX")
+    assert isinstance(one, Problem)
+    assert one.code == "engine.devices_missing"

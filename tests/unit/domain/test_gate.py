@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kotaro_bridge.domain.errors import Problem, problem
-from kotaro_bridge.domain.gate import UNASKED, Check, CheckId, GateFacts, GateReport, Need, Status, judge
+from kotaro_bridge.domain.gate import UNASKED, Check, CheckId, GateFacts, GateReport, Need, Status, free_per_card, judge
 from kotaro_bridge.domain.gpu import GpuSnapshot
 from kotaro_bridge.domain.holders import Holder, HolderKind
 from kotaro_bridge.domain.ports import ConfigFile
@@ -218,3 +218,51 @@ def test_an_unknown_need_refuses() -> None:
 def test_gpus_come_from_the_target_where_the_driver_does_not_answer() -> None:
     assert judge(replace(GOOD, driver_late=FAILED)).gpus == (SEEN_INSIDE,)
     assert judge(GateFacts(driver=FAILED)).gpus == ()
+
+
+SECOND = replace(CARD, index=1, uuid="GPU-2", name="RTX 3090", total=24 * GIB, free=20 * GIB)
+GAME = Holder(HolderKind.PROCESS, "game.exe", 4 * GIB)
+BOTH = replace(
+    GOOD,
+    gpus=(0, 1),
+    driver=(CARD, SECOND),
+    driver_late=(CARD, SECOND),
+    target=(CARD, SECOND),
+    need=Need(22 * GIB, "header", (8 * GIB, 14 * GIB)),
+)
+
+
+def test_each_card_has_to_have_its_part() -> None:
+    report = judge(BOTH)
+    assert report.ok
+    assert report.free == (CARD.free, 20 * GIB)
+    driver = check(report, CheckId.DRIVER).message
+    assert driver.params["name"] == f"{CARD.name}, RTX 3090"
+    vram = check(report, CheckId.VRAM).message
+    assert (vram.code, vram.params["card"]) == ("gate.vram.card_passed", f"0 ({CARD.name})"), "the tightest is told"
+
+
+@pytest.mark.parametrize(
+    ("parts", "holders", "code", "card"),
+    [
+        ((8 * GIB, 21 * GIB), (), "gate.vram.card_failed", "1 (RTX 3090)"),
+        ((8 * GIB, 21 * GIB), (GAME,), "gate.vram.card_held", "1 (RTX 3090)"),
+        ((8 * GIB, 25 * GIB), (), "gate.vram.card_too_small", "1 (RTX 3090)"),
+        ((13 * GIB, 14 * GIB), (), "gate.vram.card_too_small", f"0 ({CARD.name})"),
+    ],
+)
+def test_the_card_that_lacks_most_is_named(
+    parts: tuple[int, ...], holders: tuple[Holder, ...], code: str, card: str
+) -> None:
+    vram = check(judge(replace(BOTH, need=Need(sum(parts), "", parts), holders=holders)), CheckId.VRAM)
+    assert (vram.status, vram.message.code, vram.message.params["card"]) == (Status.FAILED, code, card)
+
+
+def test_a_second_card_that_is_not_there_or_another_one() -> None:
+    alone = check(judge(replace(BOTH, target=(CARD,))), CheckId.GPU_IN_TARGET).message
+    assert (alone.code, alone.params["index"]) == ("gate.no_such_gpu", 1)
+    for target in ((CARD,), (CARD, replace(SECOND, uuid="GPU-3")), (CARD, replace(SECOND, free=None))):
+        report = judge(replace(BOTH, target=target))
+        assert check(report, CheckId.VRAM).status is Status.UNKNOWN
+        assert report.free == ()
+    assert free_per_card(replace(BOTH, driver_late=None)) == (CARD.free, 20 * GIB)

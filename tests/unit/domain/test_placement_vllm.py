@@ -6,7 +6,7 @@ import pytest
 
 from kotaro_bridge.domain.engine_log import Engine, LogLine, Stream
 from kotaro_bridge.domain.log_judge import judge_log
-from kotaro_bridge.domain.placement import Judgement, PlacementWatch, ReasonCode, Verdict
+from kotaro_bridge.domain.placement import Expectation, Judgement, PlacementWatch, ReasonCode, Verdict
 from kotaro_bridge.domain.units import GIB
 from tests.helpers.captures import split_log, vllm_text
 
@@ -225,3 +225,68 @@ def test_an_error_of_a_request_is_no_failed_start() -> None:
     watch.feed(LogLine(Stream.STDERR, 1, READY))
     watch.feed(LogLine(Stream.STDOUT, 1, late))
     assert watch.failure is None
+
+
+TWO = Expectation(devices=("CUDA0", "CUDA1"))
+WORKERS = """\
+(EngineCore pid=1) INFO 11-21 19:19:48 [core.py:1] Initializing a V1 LLM engine (v0.25.0) with config: \
+device_config=cuda, tensor_parallel_size={cards}, max_seq_len=8192
+(Worker_TP0 pid=2) INFO 11-21 19:19:48 [model_runner.py:1] Model loading took 4.80 GiB and 2.3 seconds
+(Worker_TP1 pid=3) INFO 11-21 19:19:48 [model_runner.py:1] Model loading took 4.81 GiB and 2.3 seconds
+(Worker_TP0 pid=2) INFO 11-21 19:19:48 [gpu_worker.py:1] Available KV cache memory: 3.5 GiB
+(Worker_TP1 pid=3) INFO 11-21 19:19:48 [gpu_worker.py:1] Available KV cache memory: 3.25 GiB
+(EngineCore pid=1) INFO 11-21 19:19:48 [kv_cache_utils.py:1] GPU KV cache size: 30,000 tokens
+(Worker_TP0 pid=2) INFO 11-21 19:19:48 [model_runner.py:1] Graph capturing finished in 2 secs, took 0.13 GiB
+INFO:     Application startup complete.
+"""
+
+
+def spread(text: str, expectation: Expectation | None = TWO) -> Judgement:
+    watch = PlacementWatch(Engine.VLLM, expectation)
+    for line in split_log(text, Stream.STDOUT):
+        watch.feed(line)
+    return watch.judge(ended=False)
+
+
+def test_each_worker_tells_of_its_card() -> None:
+    found = spread(WORKERS.format(cards=2))
+    assert (found.verdict, found.reasons) == (Verdict.GPU, ())
+    first, second = (found.facts.devices[name] for name in TWO.devices)
+    assert (first.model, second.model) == (round(4.80 * GIB), round(4.81 * GIB))
+    assert (first.kv, second.kv) == (round(3.5 * GIB), round(3.25 * GIB))
+    assert (first.compute, second.compute) == (round(0.13 * GIB), None)
+    assert found.facts.weights == second.model, "the larger"
+    assert found.facts.available_kv == second.kv, "as much as the fullest card has"
+
+
+def test_a_version_that_lets_only_the_first_worker_speak() -> None:
+    text = "\n".join(row for row in WORKERS.format(cards=2).split("\n") if "TP1" not in row)
+    found = spread(text)
+    assert found.verdict is Verdict.GPU
+    assert found.facts.weights == round(4.80 * GIB)
+
+
+@pytest.mark.parametrize("cards", [1, 4])
+def test_fewer_cards_than_asked_for_are_not_enough(cards: int) -> None:
+    """More are not what was planned either."""
+    found = spread(WORKERS.format(cards=cards))
+    assert found.verdict is Verdict.UNKNOWN
+    assert [(reason.code, reason.params) for reason in found.reasons] == [
+        (C.CARDS_UNUSED, {"wanted": 2, "found": cards})
+    ]
+    assert "tensor_parallel_size" in (found.reasons[0].line or "")
+
+
+def test_a_configuration_that_does_not_tell_is_no_proof_for_several() -> None:
+    text = WORKERS.replace(", tensor_parallel_size={cards}", "")
+    assert [reason.params.get("missing") for reason in spread(text).reasons] == ["cards"]
+    assert spread(text, Expectation()).verdict is Verdict.GPU
+
+
+def test_heads_that_cannot_be_divided() -> None:
+    said = "Total number of attention heads (28) must be divisible by tensor parallel size (3)."
+    row = f"(APIServer pid=1)   Value error, {said}"
+    watch = PlacementWatch(Engine.VLLM, TWO)
+    watch.feed(LogLine(Stream.STDERR, 1, row))
+    judged = watch.judge(ended=True)
+    assert (judged.reasons[0].code, judged.reasons[0].params) == (C.HEADS_NOT_DIVISIBLE, {"heads": 28, "cards": 3})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -112,3 +114,43 @@ def test_line_of_finds_keys_and_tables() -> None:
 def test_any_text_is_a_profile_or_a_problem(text: str) -> None:
     with pytest.raises(ProblemError):
         decode_profile(text, file="f.toml", profile_id="f")
+
+
+def test_several_cards() -> None:
+    both = decode_profile(GOOD.replace("port =", "gpus = [0, 2]\nport ="), file="f", profile_id="q")
+    assert (both.gpus, both.devices) == ((0, 2), ("CUDA0", "CUDA1"))
+    other = decode_profile(GOOD.replace("port =", "gpus = [2]\nport ="), file="f", profile_id="q")
+    plain = decode_profile(GOOD, file="f", profile_id="q")
+    assert (both.shares_card(other), both.shares_card(plain), other.shares_card(plain)) == (True, True, False)
+    twice = refused(GOOD.replace("port =", "gpus = [1, 1]\nport ="))
+    assert (twice.code, twice.params["line"]) == ("profile.card_twice", 7)
+    for wrong in ("[]", "[-1]", "[64]", "1", "[0, 1, 2, 3, 4, 5, 6, 7, 8]"):
+        assert refused(GOOD.replace("port =", f"gpus = {wrong}\nport =")).code == "profile.value"
+
+
+def test_the_key_of_the_days_with_one_card_names_the_new_one() -> None:
+    found = refused(GOOD.replace("port =", "gpu = 1\nport ="))
+    assert found.code == "profile.gpu_key"
+    assert (found.params["line"], found.params["value"]) == (7, "1")
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 5000 + "]" * 5000])
+def test_what_no_parser_takes_is_a_syntax_error(value: str) -> None:
+    assert refused(GOOD.replace("8192", value)).code == "profile.syntax"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'title = "a\\u001b[2J"',
+        'version = "\\u202exe.txt"',
+        'extra_args = ["--temp", "\\u0000"]',
+        'need.source = "\\u0007"',
+    ],
+)
+def test_characters_that_are_obeyed_and_not_shown_are_refused(line: str) -> None:
+    key = line.partition(" ")[0].partition(".")[0]
+    kept = GOOD[: GOOD.index("[need]")] if key == "need" else GOOD
+    text = re.sub(rf"^{key} =.*\n", "", kept, flags=re.M)
+    found = refused(f"{line}\n{'need.vram_mib = 1' if key == 'need' else ''}\n{text}")
+    assert (found.code, found.params["key"]) == ("profile.control", key)

@@ -8,13 +8,14 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from kotaro_bridge.domain.engine_log import Engine, LogFacts
+from kotaro_bridge.domain.engine_log import DeviceFacts, Engine, LogFacts
 from kotaro_bridge.domain.gguf import GgufModel, read_gguf
 from kotaro_bridge.domain.gpu import GpuSnapshot
 from kotaro_bridge.domain.profile import KvType, Profile, VllmOptions
 from kotaro_bridge.domain.run_view import Speed
 from kotaro_bridge.domain.speed import (
     DROP,
+    EXCHANGE_S,
     Mode,
     Yardstick,
     gguf_read_bytes,
@@ -313,3 +314,47 @@ def test_without_a_part_of_the_key_there_is_none() -> None:
     assert speed_key(LLAMA, Q14_MODEL, FACTS, ()) is None
     assert speed_key(LLAMA, Q14_MODEL, FACTS, (replace(H100, driver=None),)) is None
     assert speed_key(LLAMA, Q14_MODEL, FACTS, (replace(H100, uuid=""),)) is None
+
+
+# --- several cards ----------------------------------------------------------------------------------------------------
+
+SLOW = replace(H100, index=1, uuid="GPU-2", bus_width_bits=(H100.bus_width_bits or 0) // 2)
+BOTH = msgspec.structs.replace(LLAMA, gpus=(0, 1))
+PARTS = LogFacts(devices={"CUDA0": DeviceFacts(model=3 * GIB), "CUDA1": DeviceFacts(model=1 * GIB)})
+
+
+def test_cards_with_layers_of_their_own_are_waited_for_in_turn() -> None:
+    """3 GiB at the whole bandwidth, then 1 GiB at half of it: as 4 GiB at 4/5."""
+    alone = yardstick_of(LLAMA, Q14_MODEL, LogFacts(), None, (H100,))
+    found = yardstick_of(BOTH, Q14_MODEL, PARTS, None, (H100, SLOW))
+    assert alone is not None
+    assert found is not None
+    assert found.bandwidth == pytest.approx(alone.bandwidth * 4 / 5)
+    assert (found.read_bytes, found.launch_s) == (alone.read_bytes, alone.launch_s)
+    untold = yardstick_of(BOTH, Q14_MODEL, LogFacts(), None, (H100, H100))
+    assert untold is not None
+    assert untold.bandwidth == pytest.approx(alone.bandwidth)
+
+
+def test_cards_with_a_part_of_each_layer_read_at_once_and_the_slowest_counts() -> None:
+    both = msgspec.structs.replace(VLLM, gpus=(0, 1))
+    half = LogFacts(weights=AWQ14 // 2)
+    found = yardstick_of(both, None, half, json.dumps(CONFIG), (H100, SLOW))
+    alone = yardstick_of(VLLM, None, LogFacts(weights=AWQ14), json.dumps(CONFIG), (H100,))
+    assert found is not None
+    assert alone is not None
+    assert found.read_bytes == pytest.approx(alone.read_bytes / 2, abs=2)
+    assert found.bandwidth == pytest.approx(alone.bandwidth / 2)
+    assert found.launch_s == alone.launch_s + EXCHANGE_S
+
+
+def test_a_card_of_unknown_bandwidth_leaves_the_limit_unknown() -> None:
+    assert yardstick_of(BOTH, Q14_MODEL, PARTS, None, (H100, replace(H100, bus_width_bits=None))) is None
+
+
+def test_speeds_of_other_cards_are_not_compared() -> None:
+    alone = speed_key(LLAMA, Q14_MODEL, FACTS, (H100,))
+    both = speed_key(BOTH, Q14_MODEL, FACTS, (H100, SLOW))
+    assert both is not None
+    assert both != alone
+    assert speed_key(BOTH, Q14_MODEL, FACTS, (H100, replace(SLOW, uuid=""))) is None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
-from kotaro_bridge.domain.gpu import GpuSnapshot
+from kotaro_bridge.domain.gpu import GpuSnapshot, cards_at, together
 from kotaro_bridge.domain.units import GIB, MIB, format_gib, format_mib, parse_size
 
 
@@ -42,3 +43,24 @@ def test_bandwidth_is_width_times_clock_times_two() -> None:
     assert card.bandwidth() == pytest.approx(504e9, rel=0.001)  # the data sheet's 504 GB/s
     assert GpuSnapshot(0, "", "x", 1).bandwidth() is None
     assert GpuSnapshot(0, "", "x", 1, memory_clock_max_mhz=1).bandwidth() is None
+
+
+ONE = GpuSnapshot(0, "GPU-1", "RTX", 12, 9, 3, "580", "8.9", 0.5, 50, 100.0)
+TWO = GpuSnapshot(1, "GPU-2", "RTX", 24, 20, 4, "580", "8.6", 0.1, 60, 50.0)
+
+
+def test_cards_in_the_order_asked_for_or_none() -> None:
+    assert cards_at((ONE, TWO), (1, 0)) == (TWO, ONE)
+    assert cards_at((ONE,), (0, 1)) == ()
+
+
+def test_several_cards_are_shown_as_one() -> None:
+    found = together((ONE, TWO))
+    assert found is not None
+    assert (found.name, found.total, found.free, found.used) == ("2 × RTX", 36, 29, 7)
+    assert (found.utilization, found.temperature_c, found.power_w) == (0.3, 60, 150.0)
+    assert together((ONE,)) is ONE
+    assert together(()) is None
+    other = together((ONE, replace(TWO, name="GTX", used=None, utilization=None, temperature_c=None)))
+    assert other is not None
+    assert (other.name, other.used, other.utilization, other.temperature_c) == ("RTX + GTX", None, None, 50)

@@ -13,8 +13,9 @@ from kotaro_bridge.domain.command import build_command
 from kotaro_bridge.domain.engine_log import Engine
 from kotaro_bridge.domain.errors import ProblemError
 from kotaro_bridge.domain.profile import Profile
+from kotaro_bridge.domain.profile_edit import Value
 from kotaro_bridge.domain.units import GIB, MIB
-from kotaro_bridge.host.profile_store import ProfileFolder, load_profiles
+from kotaro_bridge.host.profile_store import ProfileFolder, load_profiles, new_text
 from kotaro_bridge.resources import resource
 
 MINE = """title = "Mine"
@@ -292,3 +293,96 @@ def test_what_would_be_no_profile_is_not_written(
 
 def test_a_profile_that_is_gone(tmp_path: Path) -> None:
     assert refused(tmp_path, {"context": 6144}, "nobody") == "profile.unreadable"
+
+
+# --- made, taken over, removed ----------------------------------------------------------------------------------------
+
+
+def not_made(store: ProfileFolder, profile_id: str, text: str = MINE, *, replace: bool = False) -> str:
+    with pytest.raises(ProblemError) as caught:
+        store.create(profile_id, text, replace=replace)
+    return caught.value.problem.code
+
+
+def test_a_profile_is_made_once(tmp_path: Path) -> None:
+    store = ProfileFolder(tmp_path / "profiles")
+    assert not store.has("mine")
+    assert store.create("mine", MINE).title == "Mine"
+    assert store.is_own("mine")
+    assert store.has("mine")
+    assert store.text("mine") == MINE
+    assert not_made(store, "mine") == "profile.exists"
+    assert store.create("mine", MINE.replace("Mine", "Other"), replace=True).title == "Other"
+    assert [path.name for path in (tmp_path / "profiles").iterdir()] == ["mine.toml"]
+
+
+def test_a_built_in_profile_gives_way_only_when_asked_to(tmp_path: Path) -> None:
+    store = ProfileFolder(tmp_path)
+    assert store.has("qwen2.5-7b-awq")
+    assert not store.is_own("qwen2.5-7b-awq")
+    assert not_made(store, "qwen2.5-7b-awq") == "profile.exists"
+    assert not store.create("qwen2.5-7b-awq", MINE, replace=True).builtin
+    store.remove("qwen2.5-7b-awq")
+    assert store.read("qwen2.5-7b-awq").builtin
+
+
+@pytest.mark.parametrize("wrong", ["../mine", "a/b", "", "A", "mine.toml/..", ".hidden", "a" * 65])
+def test_an_id_is_no_path(tmp_path: Path, wrong: str) -> None:
+    store = ProfileFolder(tmp_path / "profiles")
+    (tmp_path / "mine.toml").write_text(MINE)
+    for act in (store.read, store.text, store.remove, store.has):
+        with pytest.raises(ProblemError) as caught:
+            act(wrong)
+        assert caught.value.problem.code == "profile.id"
+    assert not_made(store, wrong, replace=True) == "profile.id"
+    assert (tmp_path / "mine.toml").read_text() == MINE
+
+
+def test_what_is_no_profile_is_not_written(tmp_path: Path) -> None:
+    store = ProfileFolder(tmp_path)
+    store.create("mine", MINE)
+    assert not_made(store, "mine", "title = 3", replace=True) == "profile.value"
+    assert store.text("mine") == MINE
+    assert not_made(store, "new", "no toml") == "profile.syntax"
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.toml"]
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert not_made(ProfileFolder(tmp_path / "file"), "mine") == "profile.not_saved"
+
+
+def test_only_own_profiles_are_removed_broken_ones_too(tmp_path: Path) -> None:
+    store = ProfileFolder(tmp_path)
+    (tmp_path / "broken.toml").write_text("no toml")
+    store.remove("broken")
+    for profile_id, code in (("broken", "profile.unknown"), ("qwen2.5-7b-awq", "profile.builtin_stays")):
+        with pytest.raises(ProblemError) as caught:
+            store.remove(profile_id)
+        assert caught.value.problem.code == code
+    (tmp_path / "folder.toml").mkdir()
+    with pytest.raises(ProblemError) as caught:
+        store.remove("folder")
+    assert caught.value.problem.code == "profile.not_removed"
+
+
+def test_keys_of_tables_and_lists_are_changed_in_their_place(tmp_path: Path) -> None:
+    store = ProfileFolder(tmp_path)
+    text = MINE.replace("llama-server", "vllm") + "\n[vllm] # of vLLM alone\nmax_num_seqs = 4\n"
+    store.create("mine", text)
+    changed = store.change("mine", {"vllm.images": True, "gpus": (0, 1), "need.vram_mib": 9, "need.source": "here"})
+    assert (changed.gpus, changed.stated_need) == ((0, 1), 9 * MIB)
+    assert changed.vllm is not None
+    assert (changed.vllm.images, changed.vllm.max_num_seqs) == (True, 4)
+    assert "# of vLLM alone" in store.text("mine")
+    less = store.change("mine", {"need": None, "vllm.max_num_seqs": None, "gpus": None, "vllm.nothing": None})
+    assert (less.need, less.gpus, less.vllm and less.vllm.max_num_seqs) == (None, (0,), 16)
+
+
+def test_a_new_file_has_its_keys_before_its_tables(tmp_path: Path) -> None:
+    keys: dict[str, Value] = {"vllm.images": True, "title": "T", "engine": "vllm", "executable": "v", "model": "m"}
+    text = new_text(keys | {"served_name": "s", "context": 512, "port": 8000, "extra_args": ("--seed", "1")})
+    made = ProfileFolder(tmp_path).create("new", text)
+    assert made.vllm is not None
+    assert made.vllm.images
+    assert made.extra_args == ("--seed", "1")
