@@ -13,14 +13,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Final, TypeAlias
 
+from kotaro_bridge.domain.context_shape import ContextShape, padded
 from kotaro_bridge.domain.gguf import GgufModel
-from kotaro_bridge.domain.profile import KvType, Profile
+from kotaro_bridge.domain.profile import KvType
 
-_CELLS = 256  # caches are padded to this many tokens (llama-context.cpp, llama-kv-cache-iswa.cpp)
-_BATCH, _UBATCH = 2048, 512  # defaults of -b and -ub (reference llama-server §2)
 # Elements and bytes of a block (reference llama-server §7). AUTO is the engine's own default, f16.
 _BLOCKS = {
     KvType.AUTO: (1, 2),
@@ -31,63 +29,6 @@ _BLOCKS = {
     KvType.FP8: (1, 1),
 }
 _STATE_BYTES = 4  # recurrent state is f32 whatever the KV type is
-
-
-@dataclass(frozen=True, slots=True)
-class ContextShape:
-    """What is asked of the context, as the command line says it.
-
-    Args:
-        context: tokens of one request; parallel: requests at once, each with a cache of its own.
-        ubatch: tokens of one computation, which a sliding window's cache has to hold too.
-        swa_full: sliding-window layers keep the whole context.
-        unified: all requests share one cache of `context` tokens.
-    """
-
-    context: int
-    parallel: int = 1
-    kv_type: KvType = KvType.AUTO
-    ubatch: int = _UBATCH
-    swa_full: bool = False
-    unified: bool = False
-
-    @property
-    def cells(self) -> int:
-        """Tokens that one cache holds."""
-        return _padded(self.context)
-
-    @property
-    def streams(self) -> int:
-        """Caches there are."""
-        return 1 if self.unified else self.parallel
-
-
-def context_shape(profile: Profile) -> ContextShape:
-    """The shape that a profile's command asks for. An argument that is no number is the engine's to refuse."""
-    batch = _last_number(profile.extra_args, ("-b", "--batch-size"))
-    ubatch = _last_number(profile.extra_args, ("-ub", "--ubatch-size"))
-    return ContextShape(
-        context=profile.context,
-        parallel=profile.parallel,
-        kv_type=profile.kv_type,
-        ubatch=min(ubatch or _UBATCH, batch or _BATCH),
-        swa_full="--swa-full" in profile.extra_args,
-    )
-
-
-def _last_number(arguments: tuple[str, ...], names: tuple[str, ...]) -> int | None:
-    """Value of an argument, as `--name 5` or `--name=5`; the last one counts."""
-    found = None
-    for name, after in pairwise((*arguments, "")):
-        key, _, joined = name.partition("=")
-        value = joined or after
-        if key in names and value.isdecimal():
-            found = int(value)
-    return found
-
-
-def _padded(tokens: int) -> int:
-    return -(-tokens // _CELLS) * _CELLS
 
 
 def kv_row_bytes(elements: int, kv_type: KvType) -> int:
@@ -137,7 +78,7 @@ class CacheRows:
     def window_cells(self, shape: ContextShape) -> int:
         """Tokens that one cache holds of the layers with a window."""
         window = self.window * (shape.parallel if shape.unified else 1)
-        return shape.cells if shape.swa_full else _padded(min(shape.cells, window + shape.ubatch))
+        return shape.cells if shape.swa_full else padded(min(shape.cells, window + shape.ubatch))
 
 
 @dataclass(frozen=True, slots=True)

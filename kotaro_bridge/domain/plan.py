@@ -6,9 +6,9 @@ Pure, and quick enough to be asked while a slider moves (below 1 ms). The parts 
 
 from __future__ import annotations
 
+from kotaro_bridge.domain.context_shape import context_shape
 from kotaro_bridge.domain.engine_log import Engine
 from kotaro_bridge.domain.errors import ProblemError, problem
-from kotaro_bridge.domain.kv_cache import context_shape
 from kotaro_bridge.domain.learned import Learned
 from kotaro_bridge.domain.plan_fit import llama_plan, vllm_plan, vllm_utilization
 from kotaro_bridge.domain.plan_llama import CUDA_CONTEXT_BYTES

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from kotaro_bridge.domain.context_shape import ContextShape
 from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.gguf import GgufModel
-from kotaro_bridge.domain.kv_cache import CacheRows, ContextShape, cache_rows, estimated_rows
+from kotaro_bridge.domain.kv_cache import CacheRows, cache_rows, estimated_rows
 from kotaro_bridge.domain.learned import Learned, model_key, raised
 from kotaro_bridge.domain.plan_parts import NOTHING, Figure, GgufPlanned, Origin, PlanRequest
 from kotaro_bridge.domain.profile import KvType

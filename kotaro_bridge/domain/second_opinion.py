@@ -45,7 +45,7 @@ def question(profile: Profile) -> tuple[str, ...] | None:
     if name not in (_SERVER, f"{_SERVER}.exe"):
         return None
     request = request_of(profile)
-    types = ()
+    types: tuple[str, ...] = ()
     if request.kv_type is not KvType.AUTO:
         types = ("-ctk", request.kv_type.value, "-ctv", request.kv_type.value)
     return (

@@ -12,10 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from kotaro_bridge.domain.context_shape import context_shape
 from kotaro_bridge.domain.engine_log import DeviceFacts, Engine, LogFacts
 from kotaro_bridge.domain.errors import Param, Problem, ProblemError, problem
 from kotaro_bridge.domain.gpu import GpuSnapshot, cards_at
-from kotaro_bridge.domain.kv_cache import cache_bytes, context_shape
+from kotaro_bridge.domain.kv_cache import cache_bytes
 from kotaro_bridge.domain.other_programs import explained
 from kotaro_bridge.domain.ports_http import EngineHttp
 from kotaro_bridge.domain.profile import Profile

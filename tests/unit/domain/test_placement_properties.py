@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kotaro_bridge.domain.context_shape import ContextShape
 from kotaro_bridge.domain.engine_log import Engine, LogLine, Stream
 from kotaro_bridge.domain.gguf import read_gguf
-from kotaro_bridge.domain.kv_cache import ContextShape, cache_bytes
+from kotaro_bridge.domain.kv_cache import cache_bytes
 from kotaro_bridge.domain.log_judge import judge_rows
 from kotaro_bridge.domain.placement import Expectation, Judgement, PlacementWatch, Verdict
 from tests.helpers.captures import llama_text, vllm_text
