@@ -212,7 +212,7 @@ class Supervisor:
 
     def check_resting(self, profile_id: str) -> None:
         """Raises ProblemError `profile.running` while the profile's run is not at rest."""
-        if self.view(profile_id).phase not in rs.RESTING:
+        if any(actor.profile.id == profile_id and actor.view.phase not in rs.RESTING for actor in self.actors()):
             raise ProblemError(problem("profile.running", id=profile_id))
 
     def forget(self, profile_id: str) -> None:
@@ -227,6 +227,7 @@ class Supervisor:
         except ProblemError:
             with self._lock:
                 self._profiles = tuple(profile for profile in self._profiles if profile.id != profile_id)
+                self._problems = tuple(broken for broken in self._problems if _id_of(broken) != profile_id)
 
     def _adopt(self, changed: Profile) -> None:
         with self._lock:

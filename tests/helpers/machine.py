@@ -6,7 +6,7 @@ For every branch of `service` without processes, files or waiting: what an engin
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,7 +16,7 @@ import msgspec
 
 from kotaro_bridge.domain.engine_devices import DeviceAnswer
 from kotaro_bridge.domain.engine_log import Engine, LogLine, Stream
-from kotaro_bridge.domain.errors import Problem, ProblemError
+from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.gguf import read_gguf
 from kotaro_bridge.domain.gpu import GpuCounters, GpuProcess, GpuSnapshot
 from kotaro_bridge.domain.learned import Learned, Start
@@ -36,6 +36,7 @@ from kotaro_bridge.domain.ports import (
 )
 from kotaro_bridge.domain.ports_http import ChatPiece, EngineProps, WarmUp
 from kotaro_bridge.domain.profile import Profile, VramNeed
+from kotaro_bridge.domain.profile_edit import Changes, Value
 from kotaro_bridge.domain.run_state import Limits, Phase
 from kotaro_bridge.domain.run_view import PhaseChanged, RunView, Sample
 from kotaro_bridge.domain.units import MIB
@@ -383,13 +384,15 @@ class ProfileFiles(Scripted):
     def __init__(self, profiles: Sequence[Profile]) -> None:
         self.profiles = {profile.id: profile for profile in profiles}
         self.failure: Problem | None = None
-        self.changes: list[tuple[str, dict[str, str | int | None]]] = []
+        self.changes: list[tuple[str, dict[str, Value | None]]] = []
 
     def read(self, profile_id: str) -> Profile:
         self.answer(self.failure)
+        if profile_id not in self.profiles:
+            raise ProblemError(problem("profile.unreadable", file=f"{profile_id}.toml", detail="gone"))
         return self.profiles[profile_id]
 
-    def change(self, profile_id: str, changes: Mapping[str, str | int | None]) -> Profile:
+    def change(self, profile_id: str, changes: Changes) -> Profile:
         self.answer(self.failure)
         self.changes.append((profile_id, dict(changes)))
         whole = msgspec.to_builtins(self.profiles[profile_id]) | dict(changes)

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import threading
 
+import msgspec
 import pytest
 
 from kotaro_bridge.cli_print import RunPrinter, explain, print_run
 from kotaro_bridge.domain.errors import problem
+from kotaro_bridge.domain.gpu import GpuSnapshot
 from kotaro_bridge.domain.run_state import Phase
-from kotaro_bridge.domain.run_view import Endpoint, Notice, PhaseChanged, RunView, Speed
+from kotaro_bridge.domain.run_view import Endpoint, Notice, PhaseChanged, RunView, Sample, Speed, Throughput
+from kotaro_bridge.domain.units import GIB
 from kotaro_bridge.service.owner_desk import view_document
 from kotaro_bridge.texts import Texts
+from tests.helpers.machine import LLAMA
 
+PROFILE = msgspec.structs.replace(LLAMA, id="p", gpus=(0, 1))
+CARDS = (
+    GpuSnapshot(0, "GPU-1", "RTX", 12 * GIB, used=10 * GIB),
+    GpuSnapshot(1, "GPU-2", "RTX", 12 * GIB, used=9 * GIB),
+)
 ADDRESS = Endpoint("http://127.0.0.1:8080/v1", "q14", None, False)
 
 
 def printed(speed: Speed, capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
     view = RunView("p", Phase.READY, 1, 0.0, endpoint=ADDRESS, speed=speed)
-    RunPrinter(Texts("en"), "p", threading.Event())(PhaseChanged(Phase.PROVING, view))
+    RunPrinter(Texts("en"), PROFILE, threading.Event())(PhaseChanged(Phase.PROVING, view))
     out, err = capsys.readouterr()
     return out, err
 
@@ -45,7 +54,7 @@ def test_the_usual_speed_stands_beside_that_of_this_start(capsys: pytest.Capture
 
 def test_a_run_that_is_warned_of_is_not_called_ready(capsys: pytest.CaptureFixture[str]) -> None:
     warned = RunView("p", Phase.READY, 1, 0.0, endpoint=ADDRESS, warning=problem("watch.driver_lost"))
-    RunPrinter(Texts("en"), "p", threading.Event())(PhaseChanged(Phase.READY, warned))
+    RunPrinter(Texts("en"), PROFILE, threading.Event())(PhaseChanged(Phase.READY, warned))
     assert capsys.readouterr().out.splitlines() == ["Not proved"]
 
 
@@ -54,9 +63,19 @@ def test_a_row_of_the_proof_that_says_nothing_is_left_out(capsys: pytest.Capture
     assert capsys.readouterr().err.splitlines()[1:-1] == ["  last words"]
 
 
+def test_the_memory_beside_a_speed_is_that_of_all_cards_of_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+    def said(cards: tuple[GpuSnapshot, ...]) -> str:
+        sample = Sample(0.0, 0.0, cards, None, (Throughput("p", 38.0, 0.0, 1),))
+        RunPrinter(Texts("en"), PROFILE, threading.Event())(sample)
+        return capsys.readouterr().out
+
+    assert "19.0 GiB / 24.0 GiB" in said(CARDS)
+    assert "?" in said(CARDS[:1])
+
+
 def test_a_notice_is_told_and_ends_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     ended = threading.Event()
-    RunPrinter(Texts("en"), "p", ended)(Notice(problem("stop.leftover_ended", run="q-1")))
+    RunPrinter(Texts("en"), PROFILE, ended)(Notice(problem("stop.leftover_ended", run="q-1")))
     assert "q-1" in capsys.readouterr().err
     assert not ended.is_set()
 

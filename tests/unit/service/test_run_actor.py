@@ -598,10 +598,10 @@ class Looks:
         self.count = 0
         used = run.context.prover.used
 
-        def look(index: int) -> int | None:
+        def look(indices: tuple[int, ...]) -> tuple[int, ...]:
             self.count += 1
             on_look(self.count)
-            return used(index)
+            return used(indices)
 
         run.context.prover.used = look  # type: ignore[method-assign]
 

@@ -6,7 +6,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import PurePath
 
+import msgspec
 import pytest
 
 from kotaro_bridge.domain.errors import ProblemError, problem
@@ -470,3 +472,48 @@ def test_one_model_is_loaded_at_a_time() -> None:
         supervisor.start("vllm")
         judged = supervisor.actor("vllm").wait(lambda view: view.generation == 2 and view.gate is not None, DEADLINE_S)
         assert judged.gate is not None  # its turn came; whether it fits is the gate's business
+
+
+# --- files of profiles that come and go -------------------------------------------------------------------------------
+
+
+def test_a_new_profile_can_be_started_at_once() -> None:
+    with house() as all_runs:
+        made = msgspec.structs.replace(LLAMA, id="made")
+        all_runs.store.profiles["made"] = made
+        assert all_runs.desk.handle({"verb": "reload", "profile": "made"}) == {}
+        assert all_runs.supervisor.profile("made") == made
+        assert [profile.id for profile in all_runs.supervisor.profiles()][:-1] == [profile.id for profile in PROFILES]
+
+
+def test_a_file_that_was_repaired_is_no_problem_any_more() -> None:
+    with house() as all_runs:
+        broken = PurePath(str(BROKEN[0].params["file"])).stem
+        all_runs.store.profiles[broken] = msgspec.structs.replace(LLAMA, id=broken)
+        all_runs.supervisor.reload(broken)
+        assert all_runs.supervisor.profile_problems() == BROKEN[1:]
+
+
+def test_a_removed_profile_is_gone_and_one_that_runs_stays() -> None:
+    with house() as all_runs:
+        all_runs.serves()
+        del all_runs.store.profiles["vllm"]
+        assert all_runs.desk.handle({"verb": "forget", "profile": "vllm"}) == {}
+        assert "vllm" not in [profile.id for profile in all_runs.supervisor.profiles()]
+        answer = all_runs.desk.handle({"verb": "forget", "profile": "llama"})
+        assert answer["error"]["code"] == "profile.running"
+        assert "llama" in [profile.id for profile in all_runs.supervisor.profiles()]
+
+
+def test_a_built_in_profile_is_there_again() -> None:
+    with house() as all_runs:
+        all_runs.store.profiles["vllm"] = msgspec.structs.replace(all_runs.store.profiles["vllm"], builtin=True)
+        all_runs.supervisor.forget("vllm")
+        assert all_runs.supervisor.profile("vllm").builtin
+
+
+def test_a_broken_file_that_was_removed_is_forgotten() -> None:
+    with house() as all_runs:
+        all_runs.supervisor.forget(PurePath(str(BROKEN[0].params["file"])).stem)
+        assert all_runs.supervisor.profile_problems() == BROKEN[1:]
+        assert all_runs.supervisor.profiles() == PROFILES

@@ -299,7 +299,7 @@ def test_after_a_new_proof_a_warning_may_come_again() -> None:
 
 # --- terms ------------------------------------------------------------------------------------------------------------
 
-CLEARANCE = Clearance(EngineCommand(("engine",), {}, (), ()), None, BEFORE, MODEL, counters_before=QUIET)
+CLEARANCE = Clearance(EngineCommand(("engine",), {}, (), ()), (), BEFORE, MODEL, counters_before=QUIET)
 VIEW = RunView(
     "llama",
     Phase.READY,
