@@ -344,7 +344,7 @@ def removal(model: StoredModel, listing: FolderListing, revision: str | None = N
     left = {entry.identity for entry in listing.entries if entry not in gone and not _names_only(entry)}
     freed = {entry.identity: entry.size or 0 for entry in gone if entry.link is None and entry.identity not in left}
     # A hard link from outside the folder keeps the bytes as well.
-    names = defaultdict(int)
+    names: dict[str, int] = defaultdict(int)
     for entry in gone:
         names[entry.identity] += entry.link is None
     kept = {entry.identity for entry in gone if entry.link is None and entry.links > names[entry.identity]}
