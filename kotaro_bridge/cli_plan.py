@@ -5,6 +5,7 @@ Prints; what fits is `domain/plan`'s business.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
@@ -15,6 +16,7 @@ from kotaro_bridge.cli_print import columns, explain, padded, print_json
 from kotaro_bridge.cli_session import Json, product, session
 from kotaro_bridge.domain.engine_log import Engine
 from kotaro_bridge.domain.errors import ProblemError
+from kotaro_bridge.domain.learned import Learned
 from kotaro_bridge.domain.plan import (
     GgufPlanned,
     Plan,
@@ -134,8 +136,8 @@ def _of_model(
     made_for = planned.model.context_length
     context = ctx or min(_CONTEXT, made_for or _CONTEXT)
     request = PlanRequest(wanted, context, parallel or 1, kv_type, cards=cards, max_num_seqs=max(16, parallel or 1))
-    room = _cards(vram, cards)
-    return _Asked(title, planned, plan(planned, request, room), room)
+    room, learned = _cards(wanted, vram, cards)
+    return _Asked(title, planned, plan(planned, request, room, learned), room)
 
 
 def _model(name: str) -> tuple[str, PlannedModel]:
@@ -155,20 +157,25 @@ def _check_kv_type(engine: Engine, kv_type: KvType) -> None:
         raise typer.BadParameter(f"--kv-type {kv_type}: {engine} has {allowed}.")
 
 
-def _cards(vram: str | None, count: int) -> tuple[PlanCard, ...] | None:
-    """The cards to plan for; None where the machine has none that answers, which is told."""
+def _cards(engine: Engine, vram: str | None, count: int) -> tuple[tuple[PlanCard, ...] | None, Learned]:
+    """The cards to plan for, and what starts on the first one taught; None where the machine has none that answers,
+    which is told.
+    """
     if vram is not None:
         try:
-            return (stated_card(parse_size(vram)),) * count
+            return (stated_card(parse_size(vram)),) * count, Learned()
         except ValueError:
             raise typer.BadParameter(f"{vram!r} is not a size such as 12GiB.") from None
     with product() as made:
+        planning = Planning(made.setting.machine)
         try:
-            found = Planning(made.setting.machine).cards(tuple(range(count)))
+            found = planning.cards(tuple(range(count)))
         except ProblemError as error:
             explain(session.texts, error.problem)
-            return None
-    return tuple(planned_card(card) for card in found)
+            return None, Learned()
+        local = made.setting.simulated is None and sys.platform != "win32"
+        learned = planning.learned(engine, found[0], local=local)
+    return tuple(planned_card(card) for card in found), learned
 
 
 def _print(asked: _Asked) -> None:

@@ -26,7 +26,7 @@ from kotaro_bridge.domain.gate import (
     free_per_card,
     judge,
 )
-from kotaro_bridge.domain.gguf import GgufModel, read_gguf, read_projector
+from kotaro_bridge.domain.gguf import GgufModel, read_projector
 from kotaro_bridge.domain.gpu import GpuCounters, card_at, cards_at
 from kotaro_bridge.domain.plan import GgufPlanned, HfPlanned, PlannedModel, vllm_utilization
 from kotaro_bridge.domain.ports import EngineCommand, Launcher, TargetFacts
@@ -39,6 +39,7 @@ from kotaro_bridge.service.holders import Holders, Serving
 from kotaro_bridge.service.learning import learned_for
 from kotaro_bridge.service.machine import Machine
 from kotaro_bridge.service.model_config import planned_from_config
+from kotaro_bridge.service.model_header import read_model
 from kotaro_bridge.service.needs import Needs, Spread, answer
 
 FRESH_S = 5.0  # facts of a start are no older
@@ -247,8 +248,7 @@ class Gatekeeper:
         first = begin.result()
         if isinstance(first, Problem):
             return first
-        read_at = BlockCache(partial(launcher.read_at, profile.model), HEADER_BLOCK, first)
-        return answer(partial(read_gguf, read_at, size))
+        return answer(partial(read_model, launcher, profile.model, size, first))
 
     @staticmethod
     def _projector(profile: Profile, launcher: Launcher, probed: TargetFacts | Problem) -> int | Problem | None:

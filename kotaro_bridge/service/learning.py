@@ -20,20 +20,30 @@ if TYPE_CHECKING:
     from kotaro_bridge.service.gatekeeper import Clearance
 
 
-def place_of(profile: Profile, card: GpuSnapshot) -> StartPlace | None:
-    """Where a start of the profile is measured; None where the driver does not tell enough. Windows' driver manages
-    memory in another way than Linux's own, also for the same card.
+def place_on(engine: Engine, card: GpuSnapshot, *, local: bool) -> StartPlace | None:
+    """Where a start is measured; None where the driver does not tell enough. Windows' driver manages memory in another
+    way than Linux's own, also for the same card.
     """
     if card.driver is None or not card.name:
         return None
-    side = "linux" if profile.is_local else "wsl"
-    return StartPlace(profile.engine.value, card.name, f"{card.driver.partition('.')[0]} {side}")
+    side = "linux" if local else "wsl"
+    return StartPlace(engine.value, card.name, f"{card.driver.partition('.')[0]} {side}")
+
+
+def place_of(profile: Profile, card: GpuSnapshot) -> StartPlace | None:
+    """Where a start of the profile is measured."""
+    return place_on(profile.engine, card, local=profile.is_local)
+
+
+def learned_at(machine: Machine, place: StartPlace | None) -> Learned:
+    """What earlier starts there teach."""
+    return machine.starts.learned(place) if place is not None else Learned()
 
 
 def learned_for(machine: Machine, profile: Profile, card: GpuSnapshot | None) -> Learned:
     """What earlier starts teach about a start of this profile on this card."""
     place = place_of(profile, card) if card is not None and len(profile.gpus) == 1 else None
-    return machine.starts.learned(place) if place is not None else Learned()
+    return learned_at(machine, place)
 
 
 def remember(

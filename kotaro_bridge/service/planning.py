@@ -11,7 +11,7 @@ from functools import partial
 from kotaro_bridge.domain.command import device_question
 from kotaro_bridge.domain.engine_log import Engine
 from kotaro_bridge.domain.errors import ProblemError, problem
-from kotaro_bridge.domain.gguf import read_gguf, read_projector
+from kotaro_bridge.domain.gguf import read_projector
 from kotaro_bridge.domain.gpu import GpuSnapshot, cards_at
 from kotaro_bridge.domain.learned import Learned
 from kotaro_bridge.domain.plan import GgufPlanned, Plan, PlanCard, PlannedModel, plan, planned_card, request_of
@@ -19,9 +19,10 @@ from kotaro_bridge.domain.ports import Launcher
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.second_opinion import Opinion, decode_opinion, question
 from kotaro_bridge.service.block_cache import HEADER_BLOCK, BlockCache
-from kotaro_bridge.service.learning import learned_for
+from kotaro_bridge.service.learning import learned_at, learned_for, place_on
 from kotaro_bridge.service.machine import Machine
 from kotaro_bridge.service.model_config import planned_from_config
+from kotaro_bridge.service.model_header import read_model
 from kotaro_bridge.service.target_facts import fetched_by_vllm
 
 _OPINION_S = 60.0  # a stopped distro has to boot first
@@ -59,9 +60,9 @@ class Planning:
             raise ProblemError(problem("plan.no_card", index=max(indices)))
         return found
 
-    def learned(self, profile: Profile, card: GpuSnapshot) -> Learned:
-        """What earlier starts teach about this profile's engine on this card."""
-        return learned_for(self._machine, profile, card)
+    def learned(self, engine: Engine, card: GpuSnapshot, *, local: bool) -> Learned:
+        """What earlier starts of an engine teach on this card; `local`: Linux owns it, not Windows."""
+        return learned_at(self._machine, place_on(engine, card, local=local))
 
     def model(self, profile: Profile) -> PlannedModel:
         """The model by the headers of its files, read on the target.
@@ -74,7 +75,7 @@ class Planning:
             if fetched_by_vllm(profile):
                 raise ProblemError(problem("plan.model_elsewhere", model=profile.model))
             return planned_from_config(launcher, profile)
-        model = read_gguf(BlockCache(partial(launcher.read_at, profile.model), HEADER_BLOCK), None)
+        model = read_model(launcher, profile.model, None)
         projector = 0
         if profile.projector:
             projector = read_projector(BlockCache(partial(launcher.read_at, profile.projector), HEADER_BLOCK), None)
@@ -84,7 +85,7 @@ class Planning:
         """The plan for the cards as they are now. Raises ProblemError as `model`, `cards` and `plan`."""
         model, cards = self.model(profile), self.cards(profile.gpus)
         known: tuple[PlanCard, ...] = tuple(planned_card(card) for card in cards)
-        found = plan(model, request_of(profile), known, self.learned(profile, cards[0]))
+        found = plan(model, request_of(profile), known, learned_for(self._machine, profile, cards[0]))
         return ProfilePlan(model, found, self._opinion(profile))
 
     def _opinion(self, profile: Profile) -> Opinion | None:

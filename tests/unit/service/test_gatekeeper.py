@@ -26,7 +26,7 @@ from kotaro_bridge.service.block_cache import BlockCache
 from kotaro_bridge.service.gatekeeper import Gatekeeper, GateResult
 from kotaro_bridge.service.holders import Serving
 from kotaro_bridge.service.target_facts import fetched_by_vllm
-from tests.helpers.gguf_header import Q14, qwen2_shape
+from tests.helpers.gguf_header import Q14, pack_header, qwen2_shape
 from tests.helpers.machine import DEADLINE_S, LISTED, LLAMA, MODEL, MODEL_BYTES, VLLM, Machine, unreachable
 
 LOCAL = msgspec.structs.replace(LLAMA, target="local", id="local")
@@ -453,9 +453,30 @@ def test_a_need_that_cannot_be_computed_blocks_unless_it_is_stated(pool: ThreadP
     model = msgspec.structs.replace(LLAMA, id="split")
     keeper = Gatekeeper(machine.ports, pool)
     machine.target.header = qwen2_shape(*Q14, more_values={"split.count": 2})
-    assert outcome(keeper.check(model), CheckId.VRAM) == (Status.UNKNOWN, "plan.split_model")
+    assert outcome(keeper.check(model), CheckId.VRAM) == (Status.UNKNOWN, "gate.need.unknown")
     stated = msgspec.structs.replace(model, need=VramNeed(vram_mib=9_000, source="measured"))
     assert outcome(keeper.check(stated), CheckId.VRAM)[0] is Status.PASSED
+    # The engine would not find its other files either.
+    assert outcome(keeper.check(stated), CheckId.MODEL) == (Status.FAILED, "model.part_name")
+
+
+def test_a_split_model_is_read_with_all_its_files(pool: ThreadPoolExecutor) -> None:
+    machine = Machine()
+    first, later = "~/q14-00001-of-00002.gguf", "~/q14-00002-of-00002.gguf"
+    tensors = len(MODEL.tensors)
+    machine.target.header = qwen2_shape(
+        *Q14, more_values={"split.no": 0, "split.count": 2, "split.tensors.count": tensors + 1}
+    )
+    machine.target.facts = broken(model=MODEL_BYTES + 4096)
+    values = {"split.no": 1, "split.count": 2, "split.tensors.count": tensors + 1}
+    machine.target.files[later] = pack_header(values, [("blk.0.more.weight", (256, 4), "F32")]) + bytes(4096)
+    result = check(machine, pool, msgspec.structs.replace(LLAMA, model=first))
+    assert result.report.ok
+    assert result.clearance is not None
+    assert result.clearance.model is not None
+    assert result.clearance.model.weights_total == MODEL.weights_total + 4096
+    machine.target.files[later] = b"cut"
+    assert outcome(check(machine, pool, msgspec.structs.replace(LLAMA, model=first)), CheckId.MODEL)[0] is Status.FAILED
 
 
 # --- vLLM -------------------------------------------------------------------------------------------------------------
