@@ -51,7 +51,7 @@ def taken_since(before: list[int]) -> list[int]:
 
 def verdict(product: Product, engine: str) -> dict[str, Any]:
     """What the log of the newest run says by itself."""
-    folder = product.folder / "state" / "kotaro-bridge" / "logs"
+    folder = product.folder / "state" / "kotaro-bridge" / "log"
     newest = max(folder.glob("gpu-test*.log"), key=lambda path: path.stat().st_mtime)
     return product.json("verdict", engine, str(newest))
 
