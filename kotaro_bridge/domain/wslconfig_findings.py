@@ -6,7 +6,6 @@ judges what it does. Sentences are `wslconfig.advice.<code>` of the catalogues o
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -15,9 +14,6 @@ from string import ascii_lowercase
 from kotaro_bridge.domain.errors import EMPTY, Param, Problem
 from kotaro_bridge.domain.wslconfig_reading import Warning_
 from kotaro_bridge.domain.wslconfig_values import Value, number
-
-MOST_PER_CODE = 50
-"""More findings of one kind help nobody, and a file of junk would give a hundred thousand."""
 
 
 class Weight(StrEnum):
@@ -108,19 +104,16 @@ class Finding:
 
 
 class Findings:
-    """Collects findings, of each kind only so many."""
+    """Collects findings."""
 
     def __init__(self) -> None:
         self._found: list[Finding] = []
-        self._counted: Counter[Advice] = Counter()
 
     def add(
         self, code: Advice, weight: Weight, line: int | None = None, key: str | None = None, /, **params: Param
     ) -> None:
         """Keep one."""
-        self._counted[code] += 1
-        if self._counted[code] <= MOST_PER_CODE:
-            self._found.append(Finding(code, weight, line, key, params))
+        self._found.append(Finding(code, weight, line, key, params))
 
     def sorted(self) -> tuple[Finding, ...]:
         """By line, those about no line first."""

@@ -29,6 +29,10 @@ _IPV4 = re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!\Z)|\Z)){4}",
 _PORT = re.compile(r"[ \t]*([+-]?)0*([0-9]*)", re.ASCII)
 _BOOLS = {"true": True, "1": True, "false": False, "0": False}
 _CANONICAL = {name.lower(): name for name in KEY_TYPES} | {alias.lower(): name for alias, name in ALIASES.items()}
+KEYS_OF: dict[str, dict[str, str]] = {}
+"""Of a section the words that are keys in it, all in lower case, with their canonical names."""
+for _name, _key in _CANONICAL.items():
+    KEYS_OF.setdefault(_name.partition(".")[0], {})[_name.partition(".")[2]] = _key
 _BARE = {name.partition(".")[2].lower(): name for name in KEY_TYPES}
 
 # What people write and WSL does not take.

@@ -12,7 +12,8 @@ from hypothesis import given
 from kotaro_bridge.domain.units import GIB, MIB
 from kotaro_bridge.domain.wslconfig_advice import lint
 from kotaro_bridge.domain.wslconfig_document import Document
-from kotaro_bridge.domain.wslconfig_findings import MOST_PER_CODE, Advice, Finding, Weight, in_words
+from kotaro_bridge.domain.wslconfig_findings import Advice, Finding, Weight, in_words
+from kotaro_bridge.domain.wslconfig_mistakes import MOST_LINES
 from kotaro_bridge.domain.wslconfig_recommend import (
     NOTHING_KNOWN,
     HostFacts,
@@ -93,7 +94,8 @@ def test_advice(text: str, advice: list[tuple[str, int | None]]) -> None:
 
 
 def test_a_lone_cr_does_not_move_a_comment_mark_out_of_the_file() -> None:
-    assert found("\r\r\r\r\r; x\n") == []
+    assert found("[wsl2]\r\r\r\r\r; x\n") == []
+    assert found("\r\r\r; x\n") == [("comment_mark", 1)]
 
 
 @pytest.mark.parametrize(
@@ -177,12 +179,13 @@ def test_what_wsl_will_say(text: str, warnings: list[tuple[str, ...]]) -> None:
 
 
 def test_a_flood_of_mistakes_is_cut_short() -> None:
-    text = "[wsl2]\n" + "".join(f"memroy{number % 10}=1\nswap=1\n; x\n" for number in range(200))
+    text = "[wsl2]\n" + "".join(f"memroy{number % 10}=1\nswap=1\n; x\nkernel=\\x\n" for number in range(200))
     advice = lint(Document(text.encode())).advice
     counted = Counter(each.code for each in advice)
-    assert counted[Advice.NEAR_MISS] == counted[Advice.DUPLICATE] == counted[Advice.COMMENT_MARK] == MOST_PER_CODE
+    codes = (Advice.NEAR_MISS, Advice.DUPLICATE, Advice.COMMENT_MARK, Advice.BACKSLASH)
+    assert [counted[code] for code in codes] == [MOST_LINES] * 4
     sections = lint(Document(b"[network]\n" * 200)).advice
-    assert [each.line for each in sections] == list(range(1, MOST_PER_CODE + 1))
+    assert [each.line for each in sections] == list(range(1, MOST_LINES + 1))
 
 
 @given(files)
