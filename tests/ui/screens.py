@@ -19,7 +19,7 @@ from kotaro_bridge.domain.run_view import Speed
 from kotaro_bridge.domain.wslconfig_effect import Effect, EffectReport
 from kotaro_bridge.texts import LANGUAGES
 from kotaro_bridge.ui.dialogs.block import HIGHEST, BlockDialog
-from kotaro_bridge.ui.dialogs.wslconfig import USUAL as SETTINGS_SIZE
+from kotaro_bridge.ui.dialogs.wslconfig_window import USUAL as SETTINGS_SIZE
 from kotaro_bridge.ui.first_icon import make_application
 from kotaro_bridge.ui.main_window import SMALLEST, USUAL, MainWindow
 from kotaro_bridge.ui.shell import Shell
@@ -77,7 +77,7 @@ def cut_off(widget: QWidget) -> Iterator[str]:
             shown = part.displayText() or part.placeholderText()
             if part.fontMetrics().horizontalAdvance(shown) > part.width() - 8:
                 yield f"field: {shown}"
-        elif isinstance(part, QTabBar) and part.sizeHint().width() > part.width() + 1:
+        elif isinstance(part, QTabBar) and part.tabRect(part.count() - 1).right() > part.width():
             yield f"tabs: {[part.tabText(n) for n in range(part.count())]}"
 
 
@@ -198,13 +198,17 @@ class Studio:
         self.shoot(dialog, "settings-review")
         wsl.store.data = SETTINGS.replace(b"30GB", b"12GB")  # type: ignore[attr-defined]
         dialog.save()
+        self.shoot(dialog, "settings-saving")
+        self.world.join()
         self.shoot(dialog, "settings-clash")
         dialog.clash_page.go_on.click()
         form.rows["wsl2.swap"].use.click()
         dialog.review()
         dialog.review_page.boxes[0].click()
         dialog.save(True)
-        self.world.join()
+        self.world.join()  # the save
+        settle()
+        self.world.join()  # the question what runs
         self.shoot(dialog, "settings-restart")
         wsl.report = PROOF
         dialog.restart_page.now.click()

@@ -23,7 +23,6 @@ REPORT = EffectReport(
 def saved(settings: Settings) -> None:
     settings.type("wsl2.memory", "24")
     settings.save()
-    settings.world.join()
     settings.qtbot.waitUntil(lambda: settings.dialog.restart_page.progress.isHidden())
 
 

@@ -31,7 +31,7 @@ def test_a_save_shows_the_change_first_and_then_writes_it(make: Make) -> None:
     ]
     assert {"Memory", "8 GB", "24 GB"} <= set(settings.labels())
     assert settings.data == USUAL
-    settings.click(page.save_button)
+    settings.confirm()
     assert settings.data == USUAL.replace(b"8GB", b"24GB", 1)
 
 
@@ -53,6 +53,7 @@ def test_the_keyboard_alone_saves(make: Make) -> None:
     settings.type("wsl2.memory", "24")
     settings.press(settings.dialog, Qt.Key.Key_S, control=True)
     settings.press(settings.dialog, Qt.Key.Key_S, control=True)
+    settings.qtbot.waitUntil(lambda: not settings.dialog.saving)
     assert b"memory=24GB" in settings.data
 
 
@@ -88,7 +89,7 @@ def test_a_read_only_file_gives_a_sentence_and_keeps_the_edit(make: Make) -> Non
     assert "must not be written" in settings.dialog.review_page.failure.what.text()
     assert settings.data == USUAL
     settings.path.chmod(0o600)
-    settings.click(settings.dialog.review_page.save_button)
+    settings.confirm()
     assert b"memory=24GB" in settings.data
 
 
@@ -105,10 +106,10 @@ def test_a_file_that_cannot_be_replaced_gives_a_sentence_and_keeps_the_edit(make
     settings.type("wsl2.memory", "24")
     settings.click(settings.dialog.save_button)
     settings.path.mkdir()
-    settings.click(settings.dialog.review_page.save_button)
+    settings.confirm()
     assert str(settings.path) in settings.dialog.review_page.failure.what.text()
     settings.path.rmdir()
-    settings.click(settings.dialog.review_page.save_button)
+    settings.confirm()
     assert b"memory=24GB" in settings.data
 
 
@@ -125,7 +126,7 @@ def test_utf16_is_asked_about_and_converted_in_one_click(make: Make) -> None:
     assert page.convert_button is not None
     settings.click(page.convert_button)
     assert page.boxes == []
-    settings.click(page.save_button)
+    settings.confirm()
     assert settings.data == USUAL.replace(b"8GB", b"24GB", 1)
 
 
@@ -137,7 +138,7 @@ def test_an_old_encoding_is_kept_with_the_owners_word(make: Make) -> None:
     page = settings.dialog.review_page
     assert not page.save_button.isEnabled()
     settings.click(page.boxes[0])
-    settings.click(page.save_button)
+    settings.confirm()
     assert settings.data == data.replace(b"8GB", b"24GB")
 
 
@@ -161,7 +162,7 @@ def test_zero_bytes_are_asked_about_and_kept(make: Make) -> None:
     page = settings.dialog.review_page
     assert not page.save_button.isEnabled()
     settings.click(page.boxes[0])
-    settings.click(page.save_button)
+    settings.confirm()
     assert settings.data == USUAL.replace(b"8gb\r\n", b"8gb\r\nprocessors=4", 1) + b"\0\0"
 
 
@@ -196,7 +197,7 @@ def test_a_change_of_the_same_key_is_asked_about_and_theirs_can_win(make: Make) 
     assert page.mine["wsl2.memory"].text() == "Yours: 24 GB"
     assert settings.data == USUAL.replace(b"8GB", b"12GB", 1)
     settings.click(page.go_on)
-    settings.click(settings.dialog.review_page.save_button)
+    settings.confirm()
     assert b"memory=12GB" in settings.data
     assert b"processors=4" in settings.data
 
@@ -206,7 +207,7 @@ def test_ones_own_value_can_win_too(make: Make) -> None:
     page = clash(settings)
     settings.click(page.mine["wsl2.memory"])
     settings.click(page.go_on)
-    settings.click(settings.dialog.review_page.save_button)
+    settings.confirm()
     assert b"memory=24GB" in settings.data
 
 
@@ -216,7 +217,7 @@ def test_a_change_between_the_two_steps_of_a_save_is_not_overwritten(make: Make)
     settings.click(settings.dialog.save_button)
     theirs = USUAL.replace(b"8GB", b"12GB", 1)
     settings.path.write_bytes(theirs)
-    settings.click(settings.dialog.review_page.save_button)
+    settings.confirm()
     assert settings.data == theirs
     assert settings.dialog.pages.currentWidget() is settings.dialog.clash_page
 
@@ -233,7 +234,7 @@ def test_an_edited_text_is_kept_or_dropped_as_a_whole(make: Make, mine: bool) ->
     settings.click((page.mine if mine else page.theirs)[""])
     settings.click(page.go_on)
     if mine:
-        settings.click(settings.dialog.review_page.save_button)
+        settings.confirm()
     assert settings.data == (b"# new " + USUAL if mine else theirs)
 
 
@@ -250,7 +251,7 @@ def test_a_backup_is_shown_against_now_and_restored_byte_for_byte(make: Make) ->
     assert page.list.count() == 1
     assert {"-memory=24GB # enough", "+memory=8GB # enough"} <= set(page.diff.toPlainText().splitlines())
     settings.click(page.restore_button)
-    settings.click(settings.dialog.review_page.save_button)
+    settings.confirm()
     assert settings.data == USUAL
     settings.click(settings.dialog.restart_page.later)
     settings.click(settings.dialog.backups_button)

@@ -61,7 +61,8 @@ class ClashPage(QWidget):
             theirs, mine = (value_words(self._texts, each.key, value) for value in (each.theirs, each.mine))
             self._choice(grid, each_line, each.key, theirs, mine)
         if not clash.keys:
-            self._choice(grid, 0, "", text("ui.wslconfig.whole_file"), text("ui.wslconfig.whole_text"))
+            whole = text("ui.wslconfig.whole_text")
+            self._choice(grid, 0, "", whole, whole)
         grid.setColumnStretch(4, 1)
         self._card.body.replaceWidget(old, self._choices)
         old.deleteLater()

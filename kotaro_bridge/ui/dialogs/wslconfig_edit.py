@@ -55,6 +55,7 @@ class EditPage(QWidget):
         self.search.returnPressed.connect(self._on_next)
         self.tabs = QTabBar()
         self.tabs.setDrawBase(False)
+        self.tabs.setUsesScrollButtons(False)
         self.tabs.addTab(texts.text("ui.wslconfig.tab_form"))
         self.tabs.addTab(texts.text("ui.wslconfig.tab_text"))
         self.tabs.currentChanged.connect(self._on_tab)
@@ -84,7 +85,6 @@ class EditPage(QWidget):
             self._raw = RawEditor(self._theme, self._texts)
             self._raw.textChanged.connect(self._typing.start)
             self._text_box.addWidget(self._raw)
-            self._show_text()
         return self._raw
 
     @property
@@ -102,11 +102,15 @@ class EditPage(QWidget):
         advice = [finding_view(self._texts, each) for each in lint.advice]
         self.findings.show_findings(advice, warning_views(self._texts, self._editor), len(lint.wsl_warnings))
 
-    def flush(self) -> bool:
-        """Take over what is still being typed; False, with the focus on it, where something is no value."""
+    def settle(self) -> None:
+        """Take over what is still being typed."""
         self.form.flush()
         if self._typing.isActive():
             self._on_text()
+
+    def flush(self) -> bool:
+        """`settle`; False, with the focus on it, where something is no value."""
+        self.settle()
         wrong = self.form.wrong_keys()
         if wrong:
             self.tabs.setCurrentIndex(0)
@@ -170,9 +174,8 @@ class EditPage(QWidget):
     @Slot(int)
     def _on_tab(self, index: int) -> None:
         self._stack.setCurrentIndex(index)
-        if not self.in_text and self._typing.isActive():
-            self._on_text()
-        self.form.flush()
+        self.tabs.updateGeometry()  # the chosen one is bold, and so wider
+        self.settle()
         self.refresh()
 
     @Slot(str)

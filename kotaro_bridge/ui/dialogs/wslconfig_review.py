@@ -10,7 +10,7 @@ from kotaro_bridge.service.wslconfig_edit import Change, Editor
 from kotaro_bridge.texts import Message, Texts
 from kotaro_bridge.ui.theme import UNIT, Theme
 from kotaro_bridge.ui.view_models.wslconfig import change_words
-from kotaro_bridge.ui.widgets.basics import Card, button, label, put, row
+from kotaro_bridge.ui.widgets.basics import Card, button, endless, label, put, row
 from kotaro_bridge.ui.widgets.diff_view import DiffView
 from kotaro_bridge.ui.widgets.notice_bar import NoticeBar
 
@@ -48,6 +48,9 @@ class ReviewPage(QWidget):
         self.save_button = button(texts.text("ui.wslconfig.save"), "primary")
         self.back_button.clicked.connect(self.back)
         self.save_button.clicked.connect(lambda: self.save.emit(bool(self.boxes)))
+        self.saving = label(texts.text("ui.wslconfig.saving"), "strong")
+        self.progress = endless()
+        self._busy = False
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         box.setSpacing(UNIT + 4)
@@ -58,7 +61,9 @@ class ReviewPage(QWidget):
         box.addWidget(self._card)
         box.addWidget(self.only_encoding)
         box.addWidget(self.diff, 1)
-        box.addLayout(row(1, self.back_button, self.save_button))
+        box.addWidget(self.progress)
+        box.addLayout(row(1, self.saving, self.back_button, self.save_button))
+        self.set_busy(False)
 
     def show_editor(self, editor: Editor) -> None:
         """What a save would do now."""
@@ -77,6 +82,17 @@ class ReviewPage(QWidget):
     def show_failure(self, message: Message) -> None:
         """The file was not written."""
         self.failure.say("failure", message, "bad")
+        self.save_button.setFocus()
+
+    def set_busy(self, busy: bool) -> None:
+        """While the file is being written nothing can be decided here."""
+        self._busy = busy
+        self.saving.setVisible(busy)
+        self.progress.setVisible(busy)
+        self.back_button.setEnabled(not busy)
+        for each in self._questions:
+            each.setEnabled(not busy)
+        self._settle()
 
     def _show_changes(self, changes: tuple[Change, ...]) -> None:
         old, self._grid = self._grid, QWidget()
@@ -130,4 +146,5 @@ class ReviewPage(QWidget):
 
     @Slot()
     def _settle(self) -> None:
-        self.save_button.setEnabled(not self._must_convert and all(box.isChecked() for box in self.boxes))
+        known = not self._must_convert and all(box.isChecked() for box in self.boxes)
+        self.save_button.setEnabled(known and not self._busy)

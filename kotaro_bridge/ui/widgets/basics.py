@@ -12,6 +12,7 @@ from PySide6.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QLayout,
+    QProgressBar,
     QPushButton,
     QSizePolicy,
     QVBoxLayout,
@@ -56,6 +57,15 @@ def button(text: str, kind: str = "") -> QPushButton:
     if kind:
         made.setProperty("kind", kind)
     made.setAutoDefault(False)
+    return made
+
+
+def endless() -> QProgressBar:
+    """A bar for what takes a time that nobody knows."""
+    made = QProgressBar()
+    made.setRange(0, 0)
+    made.setTextVisible(False)
+    made.setFixedHeight(6)
     return made
 
 
