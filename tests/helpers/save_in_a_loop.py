@@ -47,8 +47,9 @@ def _child(file: WslConfigFile) -> int:
 
 def _save_for_ever(file: WslConfigFile) -> None:
     data = NEW if file.read().data == OLD else OLD
-    print(os.getpid(), flush=True)
     try:
+        file.replace(data, file.read().fingerprint)  # the first one is slower: it imports what Windows needs
+        print(os.getpid(), flush=True)
         while file.replace(data, file.read().fingerprint) is not None:
             data = NEW if data == OLD else OLD
     finally:

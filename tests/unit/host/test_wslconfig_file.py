@@ -21,6 +21,7 @@ from tests.helpers.save_in_a_loop import NEW, OLD
 
 ROOT = Path(__file__).parents[3]
 KILLS = 200
+SAVE_S = 0.1 if sys.platform == "win32" else 0.02
 KILLED = 9 if sys.platform == "win32" else -9
 NONE = Snapshot(None).fingerprint
 posix = pytest.mark.skipif(sys.platform == "win32", reason="permissions and links of POSIX")
@@ -339,7 +340,7 @@ def test_saves_that_are_killed_at_any_moment_leave_a_whole_file(path: Path, tmp_
         for _ in range(KILLS):
             forker.stdin.write(b"again\n")
             child = int(forker.stdout.readline())
-            time.sleep(chance.uniform(0, 0.02))
+            time.sleep(chance.uniform(0, SAVE_S))
             os.kill(child, 9)
             assert forker.stdout.readline().split() == [b"ended", b"%d" % KILLED]
             assert_whole(path, backups, OLD, NEW)
