@@ -52,6 +52,7 @@ class Advice(StrEnum):
     BACKSLASH_SILENT = "backslash_silent"
     NON_ASCII = "non_ascii"
     OCTAL = "octal"
+    TINY_SIZE = "tiny_size"
     # What it takes, and what comes of it
     MEMORY_ABOVE_HOST = "memory_above_host"
     MEMORY_LEAVES_LITTLE = "memory_leaves_little"
@@ -130,10 +131,10 @@ def after_reading(values: Mapping[str, Value], mode: str, host_processors: int |
     processors = number(values, "wsl2.processors")
     if processors is not None and host_processors is not None and processors > host_processors:
         found.append(("MessageTooManyProcessors", str(processors), str(host_processors)))
-    if values.get("wsl2.virtio9p"):
-        found.append(("MessageConfigVirtio9pDisabled",))
     if values.get("wsl2.safeMode"):
         found.append(("MessageSafeModeEnabled",))
+    elif values.get("wsl2.virtio9p") and values.get("wsl2.virtio") is not False:
+        found.append(("MessageConfigVirtio9pDisabled",))
     if values.get("experimental.sparseVhd"):
         found.append(("MessageSparseVhdDisabled",))
     if mode == "Mirrored" and "wsl2.localhostForwarding" in values:
@@ -149,7 +150,8 @@ def in_words(warning: Warning_) -> Problem:
 def start_failures(values: Mapping[str, Value], mode: str) -> tuple[Warning_, ...]:
     """What keeps the VM from starting, as far as the file alone tells."""
     found: list[Warning_] = []
-    if "wsl2.kernelModules" in values and "wsl2.kernel" not in values:
+    alone = "wsl2.kernelModules" in values and "wsl2.kernel" not in values
+    if alone and not values.get("wsl2.safeMode"):
         found.append(("MessageMismatchedKernelModulesError",))
     if mode == "Bridged" and "wsl2.vmSwitch" not in values:
         found.append(("MessageVmSwitchNotSet",))

@@ -180,7 +180,7 @@ def typed(key: str, text: str) -> Value | None:
         key: canonical name.
 
     Raises:
-        ProblemError: `wslconfig.value_refused`, with `meant` as `wslconfig.value_refused_near`;
+        ProblemError: `wslconfig.value_refused.<type>`, with `meant` as `wslconfig.value_refused_near`;
             `wslconfig.value_not_ascii`.
     """
     text = text.strip()
@@ -198,7 +198,8 @@ def typed(key: str, text: str) -> Value | None:
     if complaints or value is None or saturated or (fits and not fits.fullmatch(text)):
         meant = meant_value(key, text)
         if meant is None:
-            raise ProblemError(problem("wslconfig.value_refused", key=key, value=text))
+            words = ", ".join(ENUM_WORDS.get(key, ()))
+            raise ProblemError(problem(f"wslconfig.value_refused.{kind.value}", key=key, value=text, words=words))
         raise ProblemError(problem("wslconfig.value_refused_near", key=key, value=text, meant=meant))
     return value
 
