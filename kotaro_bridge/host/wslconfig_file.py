@@ -88,6 +88,8 @@ class WslConfigFile:
         return Snapshot(data)
 
     def _bytes(self) -> bytes:
+        if not stat.S_ISREG(self._path.stat().st_mode):  # a pipe would be waited for without end
+            raise ProblemError(problem("wslconfig.not_a_file", path=self._name))
         with self._path.open("rb") as file:
             return file.read(_MAX_BYTES + 1)
 
@@ -153,8 +155,6 @@ class WslConfigFile:
             status = real.stat()
         except FileNotFoundError:
             return None
-        if not stat.S_ISREG(status.st_mode):
-            raise ProblemError(problem("wslconfig.not_a_file", path=self._name))
         if not status.st_mode & stat.S_IWUSR or not _may_write(real):
             raise ProblemError(problem("wslconfig.read_only", path=self._name))
         if status.st_nlink > 1:
@@ -164,12 +164,11 @@ class WslConfigFile:
     def _keep(self, data: bytes) -> None:
         """Make a backup, unless the newest one is the same, and let the oldest ones go."""
         kept = [backup.id for backup in self.backups()]
-        if kept and (self._folder / kept[0]).read_bytes() == data:
-            return
-        made = self._now().astimezone(UTC).strftime(_STAMP)
-        _put(self._folder / made, data, None)
-        others = [name for name in kept if name != made]
-        for name in others[KEPT_BACKUPS - 1 :]:
+        if not kept or (self._folder / kept[0]).read_bytes() != data:
+            made = self._now().astimezone(UTC).strftime(_STAMP)
+            _put(self._folder / made, data, None)
+            kept = [made, *(name for name in kept if name != made)]
+        for name in kept[KEPT_BACKUPS:]:
             _let_go(self._folder / name)
 
     def _why(self, error: OSError) -> Problem:

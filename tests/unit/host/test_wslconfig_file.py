@@ -102,6 +102,22 @@ def test_the_same_content_is_kept_once(file: WslConfigFile, path: Path) -> None:
     assert len(file.backups()) == 1
 
 
+def test_backups_that_a_killed_save_left_over_go_with_the_next_one(path: Path, tmp_path: Path) -> None:
+    """Killed behind its backup, a save lets no old one go; the next one may find its content kept already."""
+    now = datetime(2026, 11, 21, tzinfo=UTC)
+    times = iter(now + timedelta(minutes=minute) for minute in range(100))
+    file = WslConfigFile(path, tmp_path / "backups", now=lambda: next(times))
+    for number in range(KEPT_BACKUPS + 1):
+        file.replace(b"%d" % number, file.read().fingerprint)
+    newest = tmp_path / "backups" / next((tmp_path / "backups").iterdir()).name / file.backups()[0].id
+    for day in (1, 2, 3):
+        left = (now + timedelta(days=day)).strftime("%Y%m%dT%H%M%S%fZ")
+        newest.with_name(left).write_bytes(b"%d" % KEPT_BACKUPS)
+    assert len(file.backups()) == KEPT_BACKUPS + 3
+    file.replace(b"next", file.read().fingerprint)
+    assert len(file.backups()) == KEPT_BACKUPS
+
+
 def test_each_file_has_its_own_backups(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).write_bytes(name.encode())
@@ -122,7 +138,7 @@ def test_a_folder_and_a_file_that_is_far_too_big(file: WslConfigFile, path: Path
     path.mkdir()
     with pytest.raises(ProblemError) as caught:
         file.read()
-    assert caught.value.problem.code == "wslconfig.unreadable"
+    assert caught.value.problem.code == "wslconfig.not_a_file"
     path.rmdir()
     with path.open("wb") as big:
         big.truncate(17 << 20)
@@ -198,6 +214,10 @@ def test_a_read_only_folder(tmp_path: Path) -> None:
 def test_something_else_than_a_file(file: WslConfigFile, path: Path) -> None:
     path.symlink_to("/dev/null")
     assert refused(file) == "wslconfig.not_a_file"
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ProblemError, match="not_a_file"):
+        file.read()
 
 
 FULL_DISK = """
