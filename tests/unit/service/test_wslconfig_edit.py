@@ -143,13 +143,16 @@ def test_a_file_that_wsl_cannot_read_has_to_be_converted() -> None:
     editor.set("wsl2.swap", "0")
     assert refused(editor, anyway=True) == "wslconfig.caveat.utf16_unread"
     editor.discard()
-    editor.convert()
+    assert editor.convert()
     assert editor.caveats == ()
     editor.set("wsl2.swap", "0")
     editor.save()
     assert store.data == b"[wsl2]\nswap=0\n"
-    editor.convert()
+    assert editor.convert()
     assert not editor.dirty
+    junk = Editor(MemoryStore(b"\x81\n"))
+    assert not junk.convert()
+    assert not junk.dirty
 
 
 def test_restoring_a_backup() -> None:
