@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
-from kotaro_bridge.domain.errors import Param, ProblemError, problem
+from kotaro_bridge.domain.errors import Param, Problem, ProblemError, problem
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.run_state import RESTING, SERVING, STARTING, Phase
 from kotaro_bridge.domain.run_view import RunView
@@ -332,7 +332,7 @@ class WslConfigDesk:
             why = error.problem
             if why.code == "wsl.hangs":
                 raise _failed("hangs", stopped, *why.evidence, seconds=round(self._patience.shutdown_s)) from error
-            raise _failed("shutdown", stopped, *why.evidence, error=str(why.params.get("error", why.code))) from error
+            raise _failed("shutdown", stopped, *why.evidence, **_inner(why)) from error
 
     def _start(self, distro: str | None, stopped: Sequence[Profile]) -> tuple[Document, VmFacts]:
         """The file as the new VM finds it, and what that shows."""
@@ -341,7 +341,7 @@ class WslConfigDesk:
             return document, self._facts(distro, self._patience.start_s)
         except ProblemError as error:
             why = error.problem
-            raise _failed("start", stopped, *why.evidence, error=str(why.params.get("error", why.code))) from error
+            raise _failed("start", stopped, *why.evidence, **_inner(why)) from error
 
     def _start_again(self, profiles: Sequence[Profile]) -> None:
         """One after the other: a card takes one model at a time."""
@@ -357,6 +357,11 @@ class WslConfigDesk:
 
 def _ended(view: RunView) -> bool:
     return view.phase in RESTING or view.phase is Phase.ORPHANED
+
+
+def _inner(why: Problem) -> dict[str, Param]:
+    """A problem as values of the one that it leads to: `error` is what Windows called it, or its code."""
+    return {**why.params, "error": str(why.params.get("error", why.code))}
 
 
 def _failed(step: str, stopped: Sequence[Profile], *evidence: str, **params: Param) -> ProblemError:
