@@ -36,7 +36,7 @@ class Settings:
     ) -> None:
         self.qtbot = qtbot
         self.path = folder / "home" / ".wslconfig"
-        self.path.parent.mkdir()
+        self.path.parent.mkdir(exist_ok=True)
         if data is not None:
             self.path.write_bytes(data)
         self.world: FakeWorld

@@ -11,7 +11,8 @@ from PySide6.QtCore import QEvent, Signal, Slot
 from PySide6.QtGui import QCloseEvent, QKeySequence, QShortcut
 from PySide6.QtWidgets import QStackedWidget, QVBoxLayout, QWidget
 
-from kotaro_bridge.domain.errors import ProblemError
+from kotaro_bridge.domain.errors import ProblemError, problem
+from kotaro_bridge.domain.wslconfig_document import Encoding
 from kotaro_bridge.service.wslconfig_edit import Clash, Editor, Saved
 from kotaro_bridge.texts import Message
 from kotaro_bridge.ui.background import in_background
@@ -63,7 +64,6 @@ class WslConfigDialog(SettingsWindow):
         whole = QVBoxLayout(self)
         whole.setContentsMargins(3 * UNIT, 2 * UNIT, 3 * UNIT, 2 * UNIT)
         whole.setSpacing(UNIT + 4)
-        whole.addWidget(self.bar)
         whole.addWidget(self.pages, 1)
         self.backups_button.clicked.connect(self.show_backups)
         self.compare_button.clicked.connect(self.show_proof)
@@ -83,6 +83,7 @@ class WslConfigDialog(SettingsWindow):
         box = QVBoxLayout(page)
         box.setContentsMargins(0, 0, 0, 0)
         box.setSpacing(UNIT)
+        box.addWidget(self.bar)
         box.addLayout(head)
         box.addWidget(Elided(self._editor.name, "muted"))
         box.addWidget(self.edit, 1)
@@ -238,6 +239,8 @@ class WslConfigDialog(SettingsWindow):
     def _on_convert(self) -> None:
         self._editor.convert()
         self.review_page.show_editor(self._editor)
+        if self._editor.document.encoding is not Encoding.UTF8:
+            self._on_not_saved(self._desk.texts.message(problem("wslconfig.not_converted", path=self._editor.name)))
 
     @Slot(str)
     def _on_restore(self, backup_id: str) -> None:

@@ -12,7 +12,7 @@ from kotaro_bridge.domain.errors import ProblemError
 from kotaro_bridge.service.wslconfig_edit import Editor
 from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.theme import UNIT, Theme
-from kotaro_bridge.ui.view_models.wslconfig import FindingView, finding_view, warning_views
+from kotaro_bridge.ui.view_models.wslconfig import FindingView, SettingView, finding_view, setting_view, warning_views
 from kotaro_bridge.ui.view_models.wslconfig_text import ignored_lines, merged, shown
 from kotaro_bridge.ui.widgets.basics import Card, row
 from kotaro_bridge.ui.widgets.finding_list import FindingList
@@ -39,7 +39,7 @@ class EditPage(QWidget):
         self._typing.setSingleShot(True)
         self._typing.setInterval(TYPING_MS)
         self._typing.timeout.connect(self._on_text)
-        self.form = SettingsForm(theme, texts, editor.field)
+        self.form = SettingsForm(theme, texts, self._view)
         self.form.edited.connect(self._on_edited)
         self.form.undone.connect(self._on_undone)
         self.form.used.connect(self._on_used)
@@ -77,6 +77,10 @@ class EditPage(QWidget):
         whole.setContentsMargins(0, 0, 0, 0)
         whole.addLayout(line)
         self.refresh()
+
+    def _view(self, key: str) -> SettingView:
+        written = self._editor.document.entry(key) is not None
+        return setting_view(self._texts, self._editor.field(key), written=written)
 
     @property
     def raw(self) -> RawEditor:
@@ -162,7 +166,7 @@ class EditPage(QWidget):
     @Slot(str)
     def _on_undone(self, key: str) -> None:
         self.form.rows[key].forget()
-        self._editor.stage({key: self._editor.field(key).saved})
+        self._editor.undo(key)
         self._changed()
 
     @Slot(str)

@@ -20,7 +20,7 @@ from kotaro_bridge.ui.desk import Desk
 from kotaro_bridge.ui.icons import glyph_pixmap
 from kotaro_bridge.ui.theme import UNIT, Theme
 from kotaro_bridge.ui.view_models.wslconfig import effect_mark, label_of, name_of
-from kotaro_bridge.ui.widgets.basics import Card, button, endless, label, put, row
+from kotaro_bridge.ui.widgets.basics import Card, button, endless, label, put, row, scrolled, value_label
 from kotaro_bridge.ui.widgets.notice_bar import NoticeBar
 from kotaro_bridge.ui.widgets.setting_row import tone_colour
 
@@ -54,8 +54,6 @@ class RestartPage(QWidget):
         self.progress = endless()
         self.step = label("", "strong", wrap=True)
         self.card = Card()
-        self._content = QWidget()
-        self.card.body.addWidget(self._content)
         self.later = button(text("ui.wslconfig.later"))
         self.now = button(text("ui.wslconfig.restart_now"), "primary")
         self.later.clicked.connect(self.back)
@@ -66,10 +64,7 @@ class RestartPage(QWidget):
         box.addWidget(self.title)
         box.addWidget(self.words)
         box.addWidget(self.bar)
-        box.addWidget(self.card)
-        box.addWidget(self.step)
-        box.addWidget(self.progress)
-        box.addStretch(1)
+        box.addWidget(scrolled(self.card, self.step, self.progress), 1)
         box.addLayout(row(1, self.later, self.now))
         theme.changed.connect(self._recolour)
 
@@ -103,7 +98,7 @@ class RestartPage(QWidget):
         lines += [texts.text("ui.wslconfig.stops_distro", name=name) for name in affected.distros]
         if affected.docker:
             lines.append(texts.text("ui.wslconfig.stops_docker"))
-        box = QVBoxLayout(self._fresh())
+        box = QVBoxLayout(self.card.fresh())
         box.setContentsMargins(0, 0, 0, 0)
         box.setSpacing(4)
         head = texts.text("ui.wslconfig.stops" if lines else "ui.wslconfig.stops_nothing")
@@ -162,7 +157,7 @@ class RestartPage(QWidget):
 
     def _table(self, report: EffectReport) -> None:
         texts = self._desk.texts
-        grid = QGridLayout(self._fresh())
+        grid = QGridLayout(self.card.fresh())
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setHorizontalSpacing(2 * UNIT)
         grid.setVerticalSpacing(6)
@@ -178,8 +173,8 @@ class RestartPage(QWidget):
             grid.addWidget(mark, line, 0)
             grid.addLayout(name, line, 1)
             wanted, found = effect.wanted or texts.text("ui.wslconfig.not_set"), effect.found or "–"
-            grid.addWidget(label(wanted, wrap=True, selectable=True), line, 2)
-            grid.addWidget(label(found, wrap=True, selectable=True), line, 3)
+            grid.addWidget(value_label(wanted), line, 2)
+            grid.addWidget(value_label(found), line, 3)
             grid.addWidget(label(word, "muted"), line, 4)
             if effect.why is not None:
                 line += 1
@@ -231,12 +226,6 @@ class RestartPage(QWidget):
         self.now.setEnabled(True)
         self.later.setEnabled(True)
         put(self.later, self._desk.texts.text(later))
-
-    def _fresh(self) -> QWidget:
-        old, self._content = self._content, QWidget()
-        self.card.body.replaceWidget(old, self._content)
-        old.deleteLater()
-        return self._content
 
     @Slot()
     def _recolour(self) -> None:

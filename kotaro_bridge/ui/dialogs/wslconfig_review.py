@@ -10,7 +10,7 @@ from kotaro_bridge.service.wslconfig_edit import Change, Editor
 from kotaro_bridge.texts import Message, Texts
 from kotaro_bridge.ui.theme import UNIT, Theme
 from kotaro_bridge.ui.view_models.wslconfig import change_words
-from kotaro_bridge.ui.widgets.basics import Card, button, endless, label, put, row
+from kotaro_bridge.ui.widgets.basics import Card, button, endless, label, put, row, scrolled, value_label
 from kotaro_bridge.ui.widgets.diff_view import DiffView
 from kotaro_bridge.ui.widgets.notice_bar import NoticeBar
 
@@ -40,8 +40,6 @@ class ReviewPage(QWidget):
         self._asked = QVBoxLayout()
         self._asked.setSpacing(UNIT)
         self._card = Card()
-        self._grid = QWidget()
-        self._card.body.addWidget(self._grid)
         self.diff = DiffView(theme, texts.text("ui.wslconfig.diff"))
         self.only_encoding = label(texts.text("ui.wslconfig.only_encoding"), "muted", wrap=True)
         self.back_button = button(texts.text("ui.wslconfig.back"))
@@ -57,10 +55,7 @@ class ReviewPage(QWidget):
         box.addWidget(self.title)
         box.addWidget(self.path)
         box.addWidget(self.failure)
-        box.addLayout(self._asked)
-        box.addWidget(self._card)
-        box.addWidget(self.only_encoding)
-        box.addWidget(self.diff, 1)
+        box.addWidget(scrolled(self._asked, self._card, self.only_encoding, last=self.diff), 1)
         box.addWidget(self.progress)
         box.addLayout(row(1, self.saving, self.back_button, self.save_button))
         self.set_busy(False)
@@ -95,21 +90,19 @@ class ReviewPage(QWidget):
         self._settle()
 
     def _show_changes(self, changes: tuple[Change, ...]) -> None:
-        old, self._grid = self._grid, QWidget()
-        grid = QGridLayout(self._grid)
+        grid = QGridLayout(self._card.fresh())
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setHorizontalSpacing(2 * UNIT)
         for line, (name, before, after) in enumerate(change_words(self._texts, changes[:ROWS])):
             grid.addWidget(label(name), line, 0)
-            grid.addWidget(label(before, "muted"), line, 1)
+            grid.addWidget(value_label(before, "muted"), line, 1)
             grid.addWidget(label("→", "muted"), line, 2)
-            grid.addWidget(label(after, "strong", wrap=True), line, 3)
+            grid.addWidget(value_label(after, "strong"), line, 3)
         if len(changes) > ROWS:
             more = self._texts.text("ui.wslconfig.more", count=len(changes) - ROWS)
             grid.addWidget(label(more, "muted"), ROWS, 0, 1, 4)
-        grid.setColumnStretch(3, 1)
-        self._card.body.replaceWidget(old, self._grid)
-        old.deleteLater()
+        for column, share in ((1, 1), (3, 3)):
+            grid.setColumnStretch(column, share)
         self._card.setVisible(bool(changes))
 
     def _ask(self, caveats: tuple[Caveat, ...]) -> None:

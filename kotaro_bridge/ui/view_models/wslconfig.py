@@ -125,8 +125,8 @@ def same_value(key: str, text: str, value: Value | None) -> bool:
         return False
 
 
-def setting_view(texts: Texts, field: Field) -> SettingView:
-    """A field in words."""
+def setting_view(texts: Texts, field: Field, *, written: bool) -> SettingView:
+    """A field in words; `written`: there is a line for it, if only one that WSL refuses."""
     label, choice = label_of(field.key), field.recommended
     words = {part: texts.text(f"wslconfig.key.{label}.{part}") for part in ("name", "what", "default", "hint")}
     here = {"default": words["default"], "value": value_words(texts, field.key, field.default)}
@@ -149,7 +149,7 @@ def setting_view(texts: Texts, field: Field) -> SettingView:
         use=typed_text(field.key, choice.value) if choice else "",
         state=texts.text("ui.wslconfig.changed") if changed else "",
         can_undo=changed,
-        can_reset=field.value is not None,
+        can_reset=written,
         findings=tuple(finding_view(texts, each) for each in field.findings),
     )
 

@@ -14,6 +14,7 @@ from PySide6.QtWidgets import (
     QLayout,
     QProgressBar,
     QPushButton,
+    QScrollArea,
     QSizePolicy,
     QVBoxLayout,
     QWidget,
@@ -24,6 +25,10 @@ from kotaro_bridge.ui.icons import glyph
 from kotaro_bridge.ui.theme import UNIT, Theme
 
 COPIED_MS = 1600
+NARROWEST = 96
+"""Pixels of a value."""
+LONG = 40
+"""Characters of a value that fit anywhere."""
 
 
 class Card(QFrame):
@@ -35,6 +40,18 @@ class Card(QFrame):
         self.body = QVBoxLayout(self)
         self.body.setContentsMargins(2 * UNIT, UNIT + 4, 2 * UNIT, UNIT + 4)
         self.body.setSpacing(spacing)
+        self._content: QWidget | None = None
+
+    def fresh(self) -> QWidget:
+        """An empty widget in the card, in the place of the one that was handed out before."""
+        old, self._content = self._content, QWidget()
+        if old is None:
+            self.body.addWidget(self._content)
+        else:
+            self.body.replaceWidget(old, self._content)
+            old.hide()
+            old.deleteLater()
+        return self._content
 
 
 def label(text: str = "", role: str = "", *, wrap: bool = False, selectable: bool = False) -> QLabel:
@@ -49,6 +66,22 @@ def label(text: str = "", role: str = "", *, wrap: bool = False, selectable: boo
             Qt.TextInteractionFlag.TextSelectableByMouse | Qt.TextInteractionFlag.TextSelectableByKeyboard
         )
     return made
+
+
+def value_label(text: str, role: str = "") -> QLabel:
+    """A label for a value of any length, such as a path: a long one breaks inside words."""
+    if len(text) <= LONG:
+        return label(text, role, wrap=True)
+    made = label(re.sub(r"([\\/=,._-])", "\\1\u200b", text), role, wrap=True)
+    made.setMinimumWidth(NARROWEST)
+    made.setAccessibleName(text)
+    made.setToolTip(text)
+    return made
+
+
+def shortened(text: str) -> str:
+    """Beginning and end of what is too long for a caption."""
+    return text if len(text) <= LONG else f"{text[: LONG // 2]}…{text[-LONG // 2 :]}"
 
 
 def button(text: str, kind: str = "") -> QPushButton:
@@ -108,6 +141,24 @@ def row(*parts: QWidget | QLayout | int, spacing: int = UNIT) -> QHBoxLayout:
             made.addLayout(part)
         else:
             made.addWidget(part)
+    return made
+
+
+def scrolled(*parts: QWidget | QLayout, last: QWidget | None = None) -> QScrollArea:
+    """Widgets one below the other, to be scrolled where they do not fit; `last` takes the room that is left."""
+    content = QWidget()
+    box = QVBoxLayout(content)
+    box.setContentsMargins(0, 0, 0, 0)
+    box.setSpacing(UNIT + 4)
+    for part in parts:
+        box.addLayout(part) if isinstance(part, QLayout) else box.addWidget(part)
+    box.addWidget(last, 1) if last is not None else box.addStretch(1)
+    made = QScrollArea()
+    made.setWidgetResizable(True)
+    made.setFrameShape(QFrame.Shape.NoFrame)
+    made.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    made.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    made.setWidget(content)
     return made
 
 

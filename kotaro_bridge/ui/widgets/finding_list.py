@@ -66,7 +66,7 @@ class _Lines(QStyledItemDelegate):
         painter.restore()
 
     def _room(self) -> int:
-        """The width for text beside the scroll bar, there or not: heights that follow it would be late when it comes."""
+        """The width for text beside the scroll bar, there or not: heights that follow it come too late."""
         return self._view.width() - self._view.verticalScrollBar().sizeHint().width() - RIGHT
 
     def _indent(self, index: QModelIndex | QPersistentModelIndex) -> int:
