@@ -10,7 +10,7 @@ from kotaro_bridge.service.wslconfig_edit import Change, Editor
 from kotaro_bridge.texts import Message, Texts
 from kotaro_bridge.ui.theme import UNIT, Theme
 from kotaro_bridge.ui.view_models.wslconfig import change_words
-from kotaro_bridge.ui.widgets.basics import Card, button, endless, label, put, row, scrolled, value_label
+from kotaro_bridge.ui.widgets.basics import LONG, Card, button, endless, label, put, row, scrolled, value_label
 from kotaro_bridge.ui.widgets.diff_view import DiffView
 from kotaro_bridge.ui.widgets.notice_bar import NoticeBar
 
@@ -93,7 +93,8 @@ class ReviewPage(QWidget):
         grid = QGridLayout(self._card.fresh())
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setHorizontalSpacing(2 * UNIT)
-        for line, (name, before, after) in enumerate(change_words(self._texts, changes[:ROWS])):
+        words = change_words(self._texts, changes[:ROWS])
+        for line, (name, before, after) in enumerate(words):
             grid.addWidget(label(name), line, 0)
             grid.addWidget(value_label(before, "muted"), line, 1)
             grid.addWidget(label("→", "muted"), line, 2)
@@ -101,8 +102,8 @@ class ReviewPage(QWidget):
         if len(changes) > ROWS:
             more = self._texts.text("ui.wslconfig.more", count=len(changes) - ROWS)
             grid.addWidget(label(more, "muted"), ROWS, 0, 1, 4)
-        for column, share in ((1, 1), (3, 3)):
-            grid.setColumnStretch(column, share)
+        grid.setColumnStretch(1, int(any(len(before) > LONG for _, before, _ in words)))
+        grid.setColumnStretch(3, 3)
         self._card.setVisible(bool(changes))
 
     def _ask(self, caveats: tuple[Caveat, ...]) -> None:
