@@ -100,6 +100,7 @@ def test_a_read_only_file_gives_a_sentence_and_keeps_the_edit(make: Make) -> Non
     assert b"memory=24GB" in settings.data
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a folder of Linux that nobody writes into")
 def test_a_read_only_folder_gives_a_sentence(make: Make, tmp_path: Path) -> None:
     settings = make(None)
     settings.type("wsl2.memory", "24")
