@@ -52,6 +52,7 @@ _LINE = re.compile(
 lines; (7) key and (8) value with (9) a bad escape or else an open quote; (10) names without an equals sign; (11)
 brackets without a name; (12) a header with a good (13) name that goes wrong before or behind its (14) bracket."""
 _PLAIN, _HEADER, _NO_KEY, _RICH, _BROKEN, _NO_EQUALS, _NO_NAME = 2, 3, 4, 6, 8, 10, 11  # the last group that closed
+_NAMED, _BRACKET = 13, 14
 _SAID_OF = {
     _NO_KEY: ("MessageConfigInvalidKey",),
     _NO_EQUALS: ("MessageConfigExpected", "'='"),
@@ -133,6 +134,7 @@ class _Reader:
         self._met: set[str] = set()
         self._section = self._prefix = ""
         self._section_size = 0
+        self._good = True
         self._spoiled: str | None = None
         self._keys: Mapping[str, str] = _NONE
 
@@ -176,11 +178,16 @@ class _Reader:
                 said = map(repeat, (*_SAID_OF[kind], file))
                 warnings.extend(zip(*said, map(str, range(line, line + count)), strict=False))
                 line += count
-            elif kind != _HEADER or self._opened is not None or match[_HEADER] != self._section:
-                self._header(match, kind == _HEADER, line, content.end() if content else 0)
-                line += 1
             else:
-                line += 1  # the same section goes on
+                good = kind == _HEADER
+                name = match[_HEADER if good else _NAMED]
+                if not good:
+                    expected = "']'" if match[_BRACKET] is None else "' ' or '\\n'"
+                    warnings.append(("MessageConfigExpected", expected, file, str(line)))
+                if name != self._section or good != self._good:
+                    self._close_region(content.end() if content else 0)
+                    self._open_region(name, good, line, match)
+                line += 1
             content = match
         return content.end() if content else 0
 
@@ -188,19 +195,13 @@ class _Reader:
         """A key's full name as WSL prints it."""
         return self._prefix + word if self._spoiled is None else self._spoiled
 
-    def _header(self, match: re.Match[str], good: bool, line: int, end_before: int) -> None:
-        """A header. A bad one leaves its name behind at the length of the last good one, so that keys below it get a
-        prefix that no key has ("a section spoils what follows")."""
-        self._close_region(end_before)
+    def _open_region(self, name: str, good: bool, line: int, match: re.Match[str]) -> None:
+        """Another header. A bad one leaves its name behind at the length of the last good one, so that keys below it
+        get a prefix that no key has ("a section spoils what follows")."""
         if good:
-            name = prefix = match[_HEADER]
             self._section_size = len(name)
-        else:
-            name = match[13]
-            prefix = name[: self._section_size]
-            expected = "']'" if match[14] is None else "' ' or '\\n'"
-            self._warnings.append(("MessageConfigExpected", expected, self._file, str(line)))
-        self._section = name
+        prefix = name[: self._section_size]
+        self._section, self._good = name, good
         # A name shorter than the last good one is filled with NULs, at which the whole key's name ends.
         self._spoiled = prefix if len(prefix) < self._section_size else None
         self._prefix = f"{prefix}." if prefix else ""
@@ -209,7 +210,7 @@ class _Reader:
         if good and section in self._met:
             self._opened = None
         else:
-            self._opened = (name, line, section, good, match.start(), match.end())
+            self._opened = (name, line, section, good, *match.span())
             if good and self._keys:
                 self._met.add(section)
 
@@ -219,7 +220,7 @@ class _Reader:
 
     def _give_up(self, match: re.Match[str], line: int) -> None:
         """A value that WSL cannot read to its end."""
-        word, value, escaped = match.group(7, 8, 9)
+        word, value, escaped = match.group(_BROKEN - 1, _BROKEN, _BROKEN + 1)
         if escaped is None:
             self._warnings.append(("MessageConfigExpected", '"', self._file, str(line)))
         else:
@@ -228,10 +229,10 @@ class _Reader:
         key = self._keys.get(word.lower())
         if key is not None:
             # Of a continued value all lines belong together: a rest of it would become a line of its own.
-            if "\n" not in value:
-                value = _BEHIND.split(value.rstrip("\r"), maxsplit=1)[0]
-            start, end = match.start(8), match.start(8) + len(value.rstrip(" \t\r"))
-            self._entries.append(Entry(key, line, match.start(), match.end(), start, end, False))
+            if "#" in value and "\n" not in value:
+                value = _BEHIND.split(value, maxsplit=1)[0]
+            start = match.start(_BROKEN)
+            self._entries.append(Entry(key, line, *match.span(), start, start + len(value.rstrip(" \t\r")), False))
 
     def _take(self, key: str, match: re.Match[str], kind: int, line: int) -> None:
         """Take a key's first value."""
