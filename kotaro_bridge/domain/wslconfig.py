@@ -40,8 +40,8 @@ _LINE = re.compile(
     rf"|\[({_NAME})\]{_BLANKS}{_COMMENT}{_END}"
     rf"|{_COMMENT}(?:\n(?:{_LEAD}{_COMMENT}\n)*+|\Z)|"
     + _run(rf"[^\[A-Za-z \t\r\n#]{_REST}")
-    + rf"|({_NAME}){_BLANKS}={_BLANKS}({_WELL}){_COMMENT}{_END}"
-    rf'|({_NAME}){_BLANKS}={_BLANKS}({_WELL}(?:"{_INSIDE})?+(?:\\([^\n]|\Z)|(?=[\r\n]|\Z))[^\n]*+)(?:\n|\Z)|'
+    + rf"|({_NAME}){_BLANKS}={_BLANKS}({_WELL})(?:{_COMMENT}{_END}"
+    rf'|((?:"{_INSIDE})?+(?:\\([^\n]|\Z)|(?=[\r\n]|\Z))[^\n]*+)(?:\n|\Z))|'
     + _run(rf"{_NAME}{_BLANKS}(?!=){_REST}")
     + "|"
     + _run(rf"\[(?![A-Za-z]){_REST}")
@@ -49,10 +49,10 @@ _LINE = re.compile(
 )
 """Every line is one of these: (1) key and (2) value without quotes and escapes; (3) a header; comments and empty lines;
 (4) lines that begin with neither letter nor bracket; (5) key and (6) well-formed value, which may go on in the next
-lines; (7) key and (8) value with (9) a bad escape or else an open quote; (10) names without an equals sign; (11)
-brackets without a name; (12) a header with a good (13) name that goes wrong before or behind its (14) bracket."""
-_PLAIN, _HEADER, _NO_KEY, _RICH, _BROKEN, _NO_EQUALS, _NO_NAME = 2, 3, 4, 6, 8, 10, 11  # the last group that closed
-_NAMED, _BRACKET = 13, 14
+lines, or (7) ends badly: with (8) a bad escape, or else an open quote; (9) names without an equals sign; (10)
+brackets without a name; (11) a header with a good (12) name that goes wrong before or behind its (13) bracket."""
+_PLAIN, _HEADER, _NO_KEY, _RICH, _BROKEN, _NO_EQUALS, _NO_NAME = 2, 3, 4, 6, 7, 9, 10  # the last group that closed
+_BAD_ESCAPE, _NAMED, _BRACKET = 8, 12, 13
 _SAID_OF = {
     _NO_KEY: ("MessageConfigInvalidKey",),
     _NO_EQUALS: ("MessageConfigExpected", "'='"),
@@ -170,7 +170,7 @@ class _Reader:
                     self._take(key, match, kind, line)
                 line += 1
             elif kind == _BROKEN:
-                line += match[_BROKEN].count("\n")
+                line += text.count("\n", match.start(_RICH), match.end(_BROKEN))
                 self._give_up(match, line)
                 line += 1
             elif kind in _SAID_OF:
@@ -220,19 +220,20 @@ class _Reader:
 
     def _give_up(self, match: re.Match[str], line: int) -> None:
         """A value that WSL cannot read to its end."""
-        word, value, escaped = match.group(_BROKEN - 1, _BROKEN, _BROKEN + 1)
+        escaped = match[_BAD_ESCAPE]
         if escaped is None:
             self._warnings.append(("MessageConfigExpected", '"', self._file, str(line)))
         else:
             shown = (escaped if escaped.isascii() else visible(escaped)) or "\uffff"
             self._warnings.append(("MessageConfigInvalidEscape", shown, self._file, str(line)))
-        key = self._keys.get(word.lower())
+        key = self._keys.get(match[_RICH - 1].lower())
         if key is not None:
+            start = match.start(_RICH)
+            value = self._text[start : match.end(_BROKEN)]
             # Of a continued value all lines belong together: a rest of it would become a line of its own.
             if "#" in value and "\n" not in value:
                 value = _BEHIND.split(value, maxsplit=1)[0]
-            start = match.start(_BROKEN)
-            self._entries.append(Entry(key, line, *match.span(), start, start + len(value.rstrip(" \t\r")), False))
+            self._entries.append(Entry(key, line, *match.span(), start, start + len(value.rstrip(" \t\r\n")), False))
 
     def _take(self, key: str, match: re.Match[str], kind: int, line: int) -> None:
         """Take a key's first value."""
