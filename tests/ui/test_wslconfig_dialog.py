@@ -359,6 +359,7 @@ def test_values_in_words() -> None:
     assert split_size(24 << 30) == ("24", "GB")
     assert split_size(1000) == ("1000", "B")
     assert value_words(texts, "wsl2.memory", 1536 << 20) == "1536 MB"
+    assert value_words(texts, "wsl2.memory", 12_365_852 << 10) == "11.8 GB"
     assert value_words(texts, "wsl2.vmIdleTimeout", 60_000) == "60,000 ms"
     assert value_words(texts, "wsl2.vmIdleTimeout", -1) == "-1"
     assert value_words(texts, "experimental.ignoredPorts", (80, 443)) == "80, 443"

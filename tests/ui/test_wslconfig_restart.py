@@ -47,6 +47,16 @@ def test_nothing_is_restarted_before_it_is_said_what_that_stops(make: Make) -> N
     settings.qtbot.waitUntil(page.now.isEnabled)
 
 
+def test_where_it_cannot_be_said_no_restart_is_offered(make: Make) -> None:
+    settings = make()
+    page = settings.dialog.restart_page
+    settings.world.wslconfig.error = problem("wsl.missing")
+    settings.dialog.ask_restart()
+    settings.qtbot.waitUntil(page.bar.isVisible)
+    assert not page.now.isEnabled()
+    assert page.title.text() == "Restart WSL"
+
+
 def test_enter_presses_the_button_that_has_the_focus_but_not_when_held_down(make: Make) -> None:
     settings = make()
     saved(settings)
@@ -106,6 +116,7 @@ def test_a_restart_that_fails_says_why_and_can_be_tried_again(make: Make) -> Non
     settings.world.join()
     settings.qtbot.waitUntil(lambda: not page.busy)
     assert "F was changed by someone else" in page.bar.what.text()
+    assert page.title.text() == "Restart WSL"
     world.error = None
     world.report = EffectReport(REPORT.effects[:1])
     settings.click(page.now)

@@ -46,6 +46,7 @@ class RestartPage(QWidget):
         self._bridge = bridge
         self._report: EffectReport | None = None
         self._asked = 0
+        self._said = False  # what a restart stops
         self.busy = False
         text = desk.texts.text
         self.title = label("", "title", wrap=True)
@@ -80,6 +81,7 @@ class RestartPage(QWidget):
         put(self.title, text("ui.wslconfig.restart_title"))
         put(self.words, text(f"ui.wslconfig.restart_{why}"))
         self._clear()
+        self._said = False
         self._wait(text("ui.wslconfig.looking"))
         self._buttons(now=True, later="ui.wslconfig.later")
         self.now.setEnabled(False)  # not before it is said what that stops
@@ -90,6 +92,7 @@ class RestartPage(QWidget):
         """What a restart stops."""
         texts = self._desk.texts
         self._rest()
+        self._said = True
         self.now.setEnabled(True)
         if why != "waits" and not affected.distros:
             self.idle.emit(why)
@@ -200,10 +203,13 @@ class RestartPage(QWidget):
         in_background(self._desk, self._bridge, call, partial(last, show), partial(last, self._failed))
 
     def _failed(self, message: Message) -> None:
+        if self.busy:
+            put(self.title, self._desk.texts.text("ui.wslconfig.restart_title"))
+            put(self.words, "")
         self.busy = False
         self._rest()
         self.bar.say("failure", message, "bad")
-        self.now.setEnabled(True)
+        self.now.setEnabled(self._said)
         self.later.setEnabled(True)
         self.later.setFocus()
 
