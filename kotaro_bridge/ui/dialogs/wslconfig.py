@@ -12,7 +12,6 @@ from PySide6.QtGui import QCloseEvent, QKeySequence, QShortcut
 from PySide6.QtWidgets import QStackedWidget, QVBoxLayout, QWidget
 
 from kotaro_bridge.domain.errors import ProblemError, problem
-from kotaro_bridge.domain.wslconfig_document import Encoding
 from kotaro_bridge.service.wslconfig_edit import Clash, Editor, Saved
 from kotaro_bridge.texts import Message
 from kotaro_bridge.ui.background import in_background
@@ -237,9 +236,9 @@ class WslConfigDialog(SettingsWindow):
 
     @Slot()
     def _on_convert(self) -> None:
-        self._editor.convert()
+        converted = self._editor.convert()
         self.review_page.show_editor(self._editor)
-        if self._editor.document.encoding is not Encoding.UTF8:
+        if not converted:
             self._on_not_saved(self._desk.texts.message(problem("wslconfig.not_converted", path=self._editor.name)))
 
     @Slot(str)
