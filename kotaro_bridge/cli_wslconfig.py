@@ -7,6 +7,7 @@ The JSON form of `lint` is fixed (architecture, command line).
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +38,8 @@ wslconfig_cli = typer.Typer(no_args_is_help=True, help="The settings of WSL 2 (.
 wslconfig_cli.command("restart")(restart)
 wslconfig_cli.command("proof")(proof)
 
+_MOST_TOLD = 50
+"""Of each message of WSL so many are printed; a terminal has no use for a hundred thousand. JSON has them all."""
 _EDIT = re.compile(r"([A-Za-z][A-Za-z0-9.]*)=(.*)", re.DOTALL)
 File = Annotated[str | None, typer.Argument(metavar="[FILE]", help="A .wslconfig; this user's own without it.")]
 Words = Annotated[list[str] | None, typer.Argument(metavar="[FILE] KEY=VALUE...", help="KEY= resets a key.")]
@@ -75,8 +78,13 @@ def lint(file: File = None, as_json: Json = False) -> None:
                 ],
             }
         )
+    told: Counter[str] = Counter()
     for warning in found.wsl_warnings:
-        typer.echo(texts.text("cli.wslconfig.wsl_says", text=texts.message(in_words(warning)).what), err=True)
+        told[warning[0]] += 1
+        if told[warning[0]] <= _MOST_TOLD:
+            typer.echo(texts.text("cli.wslconfig.wsl_says", text=texts.message(in_words(warning)).what), err=True)
+    if more := sum(count - _MOST_TOLD for count in told.values() if count > _MOST_TOLD):
+        typer.echo(texts.text("cli.wslconfig.more", count=more), err=True)
     for each, message in [] if as_json else advice:
         typer.echo(texts.text("cli.wslconfig.line", line=each.line, text=message.what) if each.line else message.what)
         typer.echo(f"    {message.do}")
@@ -134,11 +142,11 @@ def _print_field(field: Field) -> None:
 @wslconfig_cli.command("set")
 def set_(words: Words = None, convert: Convert = False, anyway: Anyway = False, as_json: Json = False) -> None:
     """Set keys, with a backup of the file; all of them or none. KEY may leave its section out."""
-    file, edits = _split(words or [], wanted=True)
+    file, edits = _split(words or [], wanted=not convert)
     with _editor(file) as editor:
         _stage(editor, edits, convert)
         diff, changed = editor.diff(), [editor.field(key) for key in edits]
-        _save(editor, diff, anyway=anyway, as_json=as_json)
+        _save(editor, diff, file, anyway=anyway, as_json=as_json)
     for field in changed:
         for finding in field.findings:
             if finding.weight is not Weight.HINT:
@@ -176,7 +184,7 @@ def restore(
             _list_backups(editor, as_json)
             return
         editor.restore(backup if backup is not None else _newest_backup(editor)[0])
-        _save(editor, editor.diff(), anyway=True, as_json=as_json)
+        _save(editor, editor.diff(), file, anyway=True, as_json=as_json)
 
 
 def _list_backups(editor: Editor, as_json: bool) -> None:
@@ -216,14 +224,14 @@ def _split(words: list[str], *, wanted: bool) -> tuple[str | None, dict[str, str
 
 
 def _stage(editor: Editor, edits: dict[str, str], convert: bool) -> None:
-    if convert:
-        editor.convert()
+    if convert and not editor.convert():
+        raise ProblemError(problem("wslconfig.not_converted", path=editor.name))
     for key, text in edits.items():
         editor.set(key, text)
 
 
-def _save(editor: Editor, diff: tuple[str, ...], *, anyway: bool, as_json: bool) -> None:
-    """Save and say what was done. Raises ProblemError."""
+def _save(editor: Editor, diff: tuple[str, ...], file: str | None, *, anyway: bool, as_json: bool) -> None:
+    """Save and say what was done: of this user's own file (None) also when it counts. Raises ProblemError."""
     done = editor.save(anyway=anyway)
     if isinstance(done, Clash):
         raise ProblemError(problem("wslconfig.changed_outside", path=editor.name))
@@ -234,6 +242,8 @@ def _save(editor: Editor, diff: tuple[str, ...], *, anyway: bool, as_json: bool)
     typer.echo("\n".join(diff) if done.written else texts.text("cli.wslconfig.same"))
     if done.written:
         typer.echo(texts.text("cli.wslconfig.saved", path=editor.name), err=True)
+        if file is None:
+            typer.echo(texts.text("cli.wslconfig.counts"), err=True)
 
 
 def _saved_document(editor: Editor, done: Saved, diff: tuple[str, ...]) -> dict[str, Any]:

@@ -59,7 +59,10 @@ def _asked(verb: str) -> dict[str, Any] | None:
 def _confirm(affected: dict[str, Any], yes: bool, as_json: bool) -> None:
     """Say what would be stopped, and ask. Raises ProblemError where nobody can be asked, Exit for a no."""
     text = session.texts.text
-    lines = [text("cli.wslconfig.restart.distros", names=", ".join(affected["distros"]) or "-")]
+    if names := ", ".join(affected["distros"]):
+        lines = [text("cli.wslconfig.restart.distros", names=names)]
+    else:
+        lines = [text("cli.wslconfig.restart.nothing")]
     lines += [text("cli.wslconfig.restart.run", title=title) for title in affected["runs"]]
     lines += [text("cli.wslconfig.restart.docker")] if affected["docker"] else []
     for line in lines:

@@ -51,6 +51,10 @@ class Texts:
 
     def _fill(self, template: str, params: Mapping[str, Param]) -> str:
         shown = {name: self._shown(name, value) for name, value in params.items()}
+        if isinstance(error := params.get("error"), str) and f"{error}.what" in self._english:
+            # A problem that led to this one: its sentence in the middle of ours.
+            inner = {name: value for name, value in params.items() if name != "error"}
+            shown["error"] = self.text(f"{error}.what", **inner).rstrip(".。")
         return _Gaps().vformat(template, (), shown)
 
     def _shown(self, name: str, value: Param) -> Param:

@@ -59,8 +59,13 @@ def test(arguments: Sequence[str]) -> int:
         return exit_code([python, "-m", "pytest", *arguments], env)
     shutil.rmtree(COVERAGE, ignore_errors=True)
     COVERAGE.mkdir(parents=True)
-    code = exit_code([python, "-m", "coverage", "run", "-m", "pytest"], env)
+    code = exit_code([python, "-m", "coverage", "run", "-m", "pytest", *_side_by_side()], env)
     return _coverage_code() or code
+
+
+def _side_by_side() -> list[str]:
+    """Files of tests at the same time, one more than there are cores: most of them wait for other processes."""
+    return ["--numprocesses", str(min(8, (os.cpu_count() or 1) + 1)), "--dist", "loadfile"]
 
 
 def lint(_arguments: Sequence[str]) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kotaro_bridge.domain.errors import Param
-from kotaro_bridge.domain.units import GIB
+from kotaro_bridge.domain.units import GIB, MIB
 from kotaro_bridge.domain.wslconfig_catalogue import ONLY_BRIDGED, ONLY_MIRRORED, USUAL_IDLE_MS
 from kotaro_bridge.domain.wslconfig_document import Document, Encoding
 from kotaro_bridge.domain.wslconfig_findings import (
@@ -32,6 +32,7 @@ from kotaro_bridge.domain.wslconfig_recommend import (
     HostFacts,
     default_value,
     effective_memory,
+    effective_swap,
     memory_limits,
     networking_mode,
 )
@@ -106,6 +107,8 @@ class _Judge:
                 self._say(Advice.BACKSLASH_SILENT, Weight.WRONG, key, key=key)
             elif KEY_TYPES[key] is KeyType.INT and _OCTAL.match(raw):
                 self._say(Advice.OCTAL, Weight.RISKY, key, key=key, text=raw, value=str(value))
+            elif KEY_TYPES[key] is KeyType.SIZE and key != "wsl2.memory" and 0 < (number(self._values, key) or 0) < MIB:
+                self._say(Advice.TINY_SIZE, Weight.WRONG, key, key=key, text=raw)
 
     def sizes(self) -> None:
         """Memory, processors and swap against what the PC has and the models need."""
@@ -121,7 +124,7 @@ class _Judge:
         processors, host = number(self._values, "wsl2.processors"), self._facts.processors
         if processors is not None and host is not None and processors > host:
             self._say(Advice.PROCESSORS_ABOVE_HOST, Weight.WRONG, "wsl2.processors", value=str(processors), host=host)
-        swap, free = number(self._values, "wsl2.swap"), self._facts.swap_disk_free_bytes
+        swap, free = effective_swap(self._values, self._facts), self._facts.swap_disk_free_bytes
         if swap is not None and free is not None and swap > free and "wsl2.swapFile" not in self._values:
             self._say(Advice.SWAP_OVER_DISK, Weight.RISKY, "wsl2.swap", swap_bytes=swap, free_bytes=free)
 
@@ -140,6 +143,8 @@ class _Judge:
 
     def network(self, mode: str) -> None:
         """How Windows and the engine reach each other."""
+        if self._values.get("wsl2.safeMode"):
+            return  # which has no network, whatever else is set
         forwarding = self._values.get("wsl2.localhostForwarding")
         if mode == "Mirrored" and forwarding is not None:
             self._say(Advice.LOCALHOST_MIRRORED, Weight.HINT, "wsl2.localhostForwarding")

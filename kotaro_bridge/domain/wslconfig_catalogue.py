@@ -27,6 +27,9 @@ MAIN_KEYS = (
 USUAL_IDLE_MS = 15_000
 """WSL's own `instanceIdleTimeout`: a clean stop of an engine fits into it."""
 
+VM_IDLE_MS = 60_000
+"""WSL's own `vmIdleTimeout`: what the VM outlives its last distro by."""
+
 _ON = frozenset(
     {
         "wsl2.localhostForwarding",
@@ -49,7 +52,7 @@ _BY_PC = frozenset({"wsl2.nestedVirtualization", "wsl2.virtio", "wsl2.hardwarePe
 DEFAULTS: dict[str, Value] = {
     **{key: key in _ON for key, kind in KEY_TYPES.items() if kind is KeyType.BOOL and key not in _BY_PC},
     "wsl2.kernelDebugPort": 0,
-    "wsl2.vmIdleTimeout": 60_000,
+    "wsl2.vmIdleTimeout": VM_IDLE_MS,
     "wsl2.kernelBootTimeout": 30_000,
     "wsl2.distributionStartTimeout": 60_000,
     "wsl2.mountDeviceTimeout": 5_000,

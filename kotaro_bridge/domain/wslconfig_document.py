@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from enum import StrEnum
+from operator import itemgetter
 
 from kotaro_bridge.domain.wslconfig import UTF8_BOM, UTF16_LE_BOM, decode, read
 from kotaro_bridge.domain.wslconfig_reading import Entry, Reading, Region, WslConfig
@@ -108,7 +109,7 @@ class Document:
             found.append(Caveat.NUL)
         if self.reading.end < len(self.text):
             found.append(Caveat.CONTROL_Z)
-        unreadable = sum(warning[0] in _UNREADABLE for warning in self.config.warnings)
+        unreadable = sum(map(_UNREADABLE.__contains__, map(itemgetter(0), self.config.warnings)))
         understood = len(self.reading.entries) + len(self.reading.repeats)
         if unreadable > _JUNK_LINES and unreadable > understood:
             found.append(Caveat.JUNK)

@@ -6,7 +6,6 @@ judges what it does. Sentences are `wslconfig.advice.<code>` of the catalogues o
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -15,9 +14,6 @@ from string import ascii_lowercase
 from kotaro_bridge.domain.errors import EMPTY, Param, Problem
 from kotaro_bridge.domain.wslconfig_reading import Warning_
 from kotaro_bridge.domain.wslconfig_values import Value, number
-
-MOST_PER_CODE = 50
-"""More findings of one kind help nobody, and a file of junk would give a hundred thousand."""
 
 
 class Weight(StrEnum):
@@ -56,6 +52,7 @@ class Advice(StrEnum):
     BACKSLASH_SILENT = "backslash_silent"
     NON_ASCII = "non_ascii"
     OCTAL = "octal"
+    TINY_SIZE = "tiny_size"
     # What it takes, and what comes of it
     MEMORY_ABOVE_HOST = "memory_above_host"
     MEMORY_LEAVES_LITTLE = "memory_leaves_little"
@@ -108,19 +105,16 @@ class Finding:
 
 
 class Findings:
-    """Collects findings, of each kind only so many."""
+    """Collects findings."""
 
     def __init__(self) -> None:
         self._found: list[Finding] = []
-        self._counted: Counter[Advice] = Counter()
 
     def add(
         self, code: Advice, weight: Weight, line: int | None = None, key: str | None = None, /, **params: Param
     ) -> None:
         """Keep one."""
-        self._counted[code] += 1
-        if self._counted[code] <= MOST_PER_CODE:
-            self._found.append(Finding(code, weight, line, key, params))
+        self._found.append(Finding(code, weight, line, key, params))
 
     def sorted(self) -> tuple[Finding, ...]:
         """By line, those about no line first."""
@@ -137,10 +131,10 @@ def after_reading(values: Mapping[str, Value], mode: str, host_processors: int |
     processors = number(values, "wsl2.processors")
     if processors is not None and host_processors is not None and processors > host_processors:
         found.append(("MessageTooManyProcessors", str(processors), str(host_processors)))
-    if values.get("wsl2.virtio9p"):
-        found.append(("MessageConfigVirtio9pDisabled",))
     if values.get("wsl2.safeMode"):
         found.append(("MessageSafeModeEnabled",))
+    elif values.get("wsl2.virtio9p") and values.get("wsl2.virtio") is not False:
+        found.append(("MessageConfigVirtio9pDisabled",))
     if values.get("experimental.sparseVhd"):
         found.append(("MessageSparseVhdDisabled",))
     if mode == "Mirrored" and "wsl2.localhostForwarding" in values:
@@ -156,7 +150,8 @@ def in_words(warning: Warning_) -> Problem:
 def start_failures(values: Mapping[str, Value], mode: str) -> tuple[Warning_, ...]:
     """What keeps the VM from starting, as far as the file alone tells."""
     found: list[Warning_] = []
-    if "wsl2.kernelModules" in values and "wsl2.kernel" not in values:
+    alone = "wsl2.kernelModules" in values and "wsl2.kernel" not in values
+    if alone and not values.get("wsl2.safeMode"):
         found.append(("MessageMismatchedKernelModulesError",))
     if mode == "Bridged" and "wsl2.vmSwitch" not in values:
         found.append(("MessageVmSwitchNotSet",))

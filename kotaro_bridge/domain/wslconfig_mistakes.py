@@ -2,65 +2,72 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from kotaro_bridge.domain.wslconfig_catalogue import REMOVED
 from kotaro_bridge.domain.wslconfig_document import Document
-from kotaro_bridge.domain.wslconfig_findings import MOST_PER_CODE, Advice, Findings, Weight
+from kotaro_bridge.domain.wslconfig_findings import Advice, Findings, Weight
 from kotaro_bridge.domain.wslconfig_keys import KEY_TYPES, KeyType
 from kotaro_bridge.domain.wslconfig_reading import Entry, Region, Warning_
 from kotaro_bridge.domain.wslconfig_values import canonical, meant_value, nearest
 
+MOST_LINES = 50
+"""Of each kind of mistake the first lines are explained. More help nobody, and junk has a hundred thousand."""
 _SECTIONS = {"wsl2": "wsl2", "general": "general", "experimental": "experimental"}
 _KEYS = {name.partition(".")[2].lower(): name for name in KEY_TYPES}
 _COMMENT_MARKS = (";", "//", "--", "'")
-_VALUES = {
+_EXPLAINED = (
+    "MessageConfigUnknownKey",
+    "MessageConfigKeyDuplicated",
+    "MessageConfigInvalidKey",
     "MessageConfigInvalidBoolean",
     "MessageConfigInvalidInteger",
     "MessageInvalidNumberString",
     "MessageConfigInvalidEnum",
-}
+)
 
 
 def find_mistakes(document: Document, found: Findings) -> None:
-    """Add what can be told of the lines that WSL warns of."""
+    """Add what can be told of the lines that WSL warns of: of each of its messages the first lines."""
     _headers(document.reading.regions, found)
-    looked_at: dict[str, int] = {}
     lines: list[str] = []
     config = document.config
+    left = dict.fromkeys(_EXPLAINED, MOST_LINES)
     for warning in config.warnings:
         message = warning[0]
-        times = looked_at.get(message, 0)
-        if times == MOST_PER_CODE:
+        if message not in left:
             continue
-        looked_at[message] = times + 1
+        left[message] -= 1
+        if not left[message]:
+            del left[message]
         if message == "MessageConfigUnknownKey":
             _unknown(warning[1], int(warning[3]), found)
         elif message == "MessageConfigKeyDuplicated":
             key = canonical(warning[1])
             found.add(Advice.DUPLICATE, Weight.WRONG, int(warning[3]), key, key=warning[1], first=int(warning[6]))
-        elif message in _VALUES:
-            _value(warning, found)
         elif message == "MessageConfigInvalidKey":
             lines = lines or document.text.split("\n")
             _comment(lines, int(warning[2]), found)
-    for entry in document.reading.entries:
-        if not entry.taken and KEY_TYPES[entry.key] is KeyType.PATH:
-            _backslashes(document, entry, found)
+        else:
+            _value(warning, found)
+    given_up = (entry for entry in document.reading.entries if not entry.taken)
+    for entry in islice((entry for entry in given_up if KEY_TYPES[entry.key] is KeyType.PATH), MOST_LINES):
+        _backslashes(document, entry, found)
     if config.fatal:
         _, value, name, _, line = config.fatal
         found.add(Advice.MAC, Weight.WRONG, int(line), canonical(name), value=value)
 
 
 def _headers(regions: tuple[Region, ...], found: Findings) -> None:
-    for region in regions:
+    wrong = (region for region in regions if region.line and not (region.good and region.section in _SECTIONS))
+    for region in islice(wrong, MOST_LINES):
+        near = _section_near(region.name)
         if not region.good:
-            near = _section_near(region.name)
             found.add(Advice.SECTION_SPOILED, Weight.WRONG, region.line, name=region.name, meant=near or "wsl2")
-        elif region.line and region.section not in _SECTIONS:
-            near = _section_near(region.name)
-            if near is not None:
-                found.add(Advice.SECTION_NEAR, Weight.WRONG, region.line, name=region.name, meant=near)
-            else:
-                found.add(Advice.SECTION_UNKNOWN, Weight.WRONG, region.line, name=region.name)
+        elif near is not None:
+            found.add(Advice.SECTION_NEAR, Weight.WRONG, region.line, name=region.name, meant=near)
+        else:
+            found.add(Advice.SECTION_UNKNOWN, Weight.WRONG, region.line, name=region.name)
 
 
 def _section_near(name: str) -> str | None:

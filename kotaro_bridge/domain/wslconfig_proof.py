@@ -16,20 +16,21 @@ from kotaro_bridge.domain.wslconfig_document import Document
 from kotaro_bridge.domain.wslconfig_effect import Effect, EffectReport
 from kotaro_bridge.domain.wslconfig_findings import Advice
 from kotaro_bridge.domain.wslconfig_recommend import (
+    SWAP_NOT_SET,
     HostFacts,
-    default_value,
     effective_memory,
+    effective_swap,
     networking_mode,
 )
 from kotaro_bridge.domain.wslconfig_values import Value, canonical, format_value, number
 
 _MISSING_SHARE, _MISSING_BYTES = 32, 256 * MIB
-"""`MemTotal` lacks what the kernel keeps for itself: 64 bytes for each page of 4 KiB (a 64th), 64 MiB of bounce buffers
-(its default `swiotlb`), its own image. Twice the share and 256 MiB are allowed: an allowance from how Linux is made,
-not measured on a real WSL."""
+"""`MemTotal` is what Linux can hand out: the VM's memory less what was set aside before. That is 64 bytes for each page
+of 4 KiB (a 64th), and about 100 MiB whatever the size: the kernel's image, its early tables, 64 MiB of bounce buffers.
+People's reports: 234 MiB are missing of 8 GiB (microsoft/WSL issue 6030), at most 395 MiB of 12 GiB (issue 9636). Twice
+as much is allowed, for other kernels."""
 _SWAP_SLACK_BYTES = 4 * MIB
 """The header of the swap disk, and rounding."""
-_SWAP_NOT_SET = 2**64 - 1  # what `swap=-1` comes to: WSL's own mark for "not set"
 _PROXIES = frozenset({"VirtioProxy", "Consomme"})
 """One mode under two names since WSL 2.9 (reference wslconfig-keys.json)."""
 _MISPLACED = frozenset({Advice.NO_SECTION, Advice.WRONG_SECTION, Advice.NEAR_MISS})
@@ -94,15 +95,14 @@ class _Proof:
     def swap(self) -> Effect:
         key, found = "wsl2.swap", self._shown.swap_bytes
         asked = number(self._values, key)
-        asked = None if asked == _SWAP_NOT_SET else asked
-        default = default_value(key, self._values, self._host)
-        expected = asked if asked is not None or not isinstance(default, int) else default
+        asked = None if asked == SWAP_NOT_SET else asked
+        expected = effective_swap(self._values, self._host)
         text = "" if found is None else format_gib(found)
         if found is None or expected is None:
             return self._untold(key, asked, text)
         fits = abs(found - expected) <= _SWAP_SLACK_BYTES
         none = problem("wslconfig.effect.swap_not_made", *self._shown.said) if not found else None
-        return self._compared(key, asked, expected, text, fits, none)
+        return self._compared(key, asked, expected, text, fits, none, self._safe_mode(bool(asked) and expected == 0))
 
     def networking(self) -> Effect:
         key, found = "wsl2.networkingMode", self._shown.networking
@@ -115,7 +115,10 @@ class _Proof:
             why = problem("wslconfig.effect.fallback_nat", *self._shown.said)
         elif why is None and self._mode == "Nat" and found in (*_PROXIES, "None"):
             why = problem("wslconfig.effect.fallback_other", *self._shown.said, found=found)
-        return self._compared(key, asked, self._mode, found, fits, why or problem("wslconfig.effect.policy_maybe"))
+        safe = self._safe_mode(asked is not None and asked != self._mode)
+        return self._compared(
+            key, asked, self._mode, found, fits, why or problem("wslconfig.effect.policy_maybe"), safe
+        )
 
     def port(self, reached: bool | None) -> Effect:
         """Whether Windows reaches a port inside. That one is *not* reached is not looked for."""
@@ -174,6 +177,10 @@ class _Proof:
 
     def _untold(self, key: str, asked: Value | None, found: str, code: str = "wslconfig.effect.not_told") -> Effect:
         return Effect(key, "" if asked is None else format_value(key, asked), found, None, problem(code))
+
+    def _safe_mode(self, differs: bool) -> Problem | None:
+        """Why a setting counts for nothing, where safe mode overrules it."""
+        return self._why("safe_mode") if differs and self._values.get("wsl2.safeMode") else None
 
     def _why(self, name: str, **params: Param) -> Problem:
         return problem(f"wslconfig.effect.{name}", **params)

@@ -45,7 +45,8 @@ class Entry(NamedTuple):
 
 
 class Region(NamedTuple):
-    """A header and the lines up to the next one. One that only repeats a section that WSL knows has none.
+    """A header and the lines up to another one. One that repeats the header before it, or a section that WSL knows,
+    has none.
 
     Args:
         name: as written; line: of the header, 0 for what stands before the first one.

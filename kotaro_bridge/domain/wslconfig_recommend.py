@@ -15,6 +15,8 @@ from kotaro_bridge.domain.wslconfig_values import Value, number
 
 MIN_MEMORY_BYTES = 256 * MIB
 """WSL raises a smaller `memory` to this without a word (reference wslconfig-keys.json)."""
+SWAP_NOT_SET = 2**64 - 1
+"""What `swap=-1` comes to: WSL's own mark for "not set"."""
 LOAD_HEADROOM_GIB = 2
 """What Linux and the engine need beside the weights while a model passes through memory: an allowance, not measured."""
 _LEFT_MIN_GIB = 4
@@ -66,7 +68,9 @@ class Recommendation:
 
 
 def networking_mode(values: Mapping[str, Value], facts: HostFacts) -> str:
-    """The mode that the file asks for, or what WSL takes without it."""
+    """The mode that the file asks for, or what WSL takes without it; safe mode has none."""
+    if values.get("wsl2.safeMode"):
+        return "None"
     return str(values.get("wsl2.networkingMode") or facts.networking or DEFAULTS["wsl2.networkingMode"])
 
 
@@ -91,6 +95,14 @@ def default_value(key: str, values: Mapping[str, Value], facts: HostFacts) -> Va
     if key == "wsl2.swap":
         return _default_swap(values, facts)
     return DEFAULTS.get(key)
+
+
+def effective_swap(values: Mapping[str, Value], facts: HostFacts) -> int | None:
+    """Bytes of the swap that the VM gets; None where that is unknown."""
+    if values.get("wsl2.safeMode"):
+        return 0
+    asked = number(values, "wsl2.swap")
+    return _default_swap(values, facts) if asked is None or asked == SWAP_NOT_SET else asked
 
 
 def _default_swap(values: Mapping[str, Value], facts: HostFacts) -> int | None:

@@ -29,6 +29,10 @@ _IPV4 = re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!\Z)|\Z)){4}",
 _PORT = re.compile(r"[ \t]*([+-]?)0*([0-9]*)", re.ASCII)
 _BOOLS = {"true": True, "1": True, "false": False, "0": False}
 _CANONICAL = {name.lower(): name for name in KEY_TYPES} | {alias.lower(): name for alias, name in ALIASES.items()}
+KEYS_OF: dict[str, dict[str, str]] = {}
+"""Of a section the words that are keys in it, all in lower case, with their canonical names."""
+for _name, _key in _CANONICAL.items():
+    KEYS_OF.setdefault(_name.partition(".")[0], {})[_name.partition(".")[2]] = _key
 _BARE = {name.partition(".")[2].lower(): name for name in KEY_TYPES}
 
 # What people write and WSL does not take.
@@ -176,7 +180,7 @@ def typed(key: str, text: str) -> Value | None:
         key: canonical name.
 
     Raises:
-        ProblemError: `wslconfig.value_refused`, with `meant` as `wslconfig.value_refused_near`;
+        ProblemError: `wslconfig.value_refused.<type>`, with `meant` as `wslconfig.value_refused_near`;
             `wslconfig.value_not_ascii`.
     """
     text = text.strip()
@@ -194,7 +198,8 @@ def typed(key: str, text: str) -> Value | None:
     if complaints or value is None or saturated or (fits and not fits.fullmatch(text)):
         meant = meant_value(key, text)
         if meant is None:
-            raise ProblemError(problem("wslconfig.value_refused", key=key, value=text))
+            words = ", ".join(ENUM_WORDS.get(key, ()))
+            raise ProblemError(problem(f"wslconfig.value_refused.{kind.value}", key=key, value=text, words=words))
         raise ProblemError(problem("wslconfig.value_refused_near", key=key, value=text, meant=meant))
     return value
 

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.wslconfig_store import Backup, Snapshot
@@ -30,12 +31,17 @@ KEPT_BACKUPS = 20
 _MAX_BYTES = 16 << 20
 _PATIENCE_S = 5.0
 _PAUSE_S = 0.02
-_SWAP_TRIES = 50
+_HELD_TRIES = 100
 _BACKUP = re.compile(r"\d{8}T\d{12}Z\Z", re.ASCII)
 _STAMP = "%Y%m%dT%H%M%S%fZ"
 _TEMPORARY = ".kotaro-bridge-tmp"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_T = TypeVar("_T")
+
+
+class _HeldError(PermissionError):
+    """Another program keeps the file open in a way that forbids its replacement (Windows)."""
 
 
 class WslConfigFile:
@@ -61,7 +67,7 @@ class WslConfigFile:
         self._name = name or str(path)
         self._patience_s = patience_s
         self._now = now
-        mark = hashlib.sha256(os.path.realpath(path).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+        mark = hashlib.sha256(_identity(path).encode("utf-8", "surrogatepass")).hexdigest()[:16]
         self._folder = backups / mark
 
     @property
@@ -72,8 +78,7 @@ class WslConfigFile:
     def read(self) -> Snapshot:
         """See `WslConfigStore.read`."""
         try:
-            with self._path.open("rb") as file:
-                data = file.read(_MAX_BYTES + 1)
+            data = _patiently(self._bytes)
         except FileNotFoundError:
             return Snapshot(None)
         except OSError as error:
@@ -81,6 +86,12 @@ class WslConfigFile:
         if len(data) > _MAX_BYTES:
             raise ProblemError(problem("wslconfig.too_big", path=self._name, most_bytes=_MAX_BYTES))
         return Snapshot(data)
+
+    def _bytes(self) -> bytes:
+        if not stat.S_ISREG(self._path.stat().st_mode):  # a pipe would be waited for without end
+            raise ProblemError(problem("wslconfig.not_a_file", path=self._name))
+        with self._path.open("rb") as file:
+            return file.read(_MAX_BYTES + 1)
 
     def changed_at(self) -> float | None:
         """See `WslConfigStore.changed_at`."""
@@ -144,9 +155,7 @@ class WslConfigFile:
             status = real.stat()
         except FileNotFoundError:
             return None
-        if not stat.S_ISREG(status.st_mode):
-            raise ProblemError(problem("wslconfig.not_a_file", path=self._name))
-        if not status.st_mode & stat.S_IWUSR or not os.access(real, os.W_OK):
+        if not status.st_mode & stat.S_IWUSR or not _may_write(real):
             raise ProblemError(problem("wslconfig.read_only", path=self._name))
         if status.st_nlink > 1:
             raise ProblemError(problem("wslconfig.hard_links", path=self._name, count=status.st_nlink))
@@ -155,15 +164,16 @@ class WslConfigFile:
     def _keep(self, data: bytes) -> None:
         """Make a backup, unless the newest one is the same, and let the oldest ones go."""
         kept = [backup.id for backup in self.backups()]
-        if kept and (self._folder / kept[0]).read_bytes() == data:
-            return
-        made = self._now().astimezone(UTC).strftime(_STAMP)
-        _put(self._folder / made, data, None)
-        others = [name for name in kept if name != made]
-        for name in others[KEPT_BACKUPS - 1 :]:
-            (self._folder / name).unlink(missing_ok=True)
+        if not kept or (self._folder / kept[0]).read_bytes() != data:
+            made = self._now().astimezone(UTC).strftime(_STAMP)
+            _put(self._folder / made, data, None)
+            kept = [made, *(name for name in kept if name != made)]
+        for name in kept[KEPT_BACKUPS:]:
+            _let_go(self._folder / name)
 
     def _why(self, error: OSError) -> Problem:
+        if isinstance(error, _HeldError):
+            return problem("wslconfig.held", path=self._name)
         if error.errno in _FULL:
             return problem("wslconfig.disk_full", path=self._name, detail=_words(error))
         if error.errno in _REFUSED:
@@ -187,10 +197,42 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
+def _identity(path: Path) -> str:
+    """One word for all spellings of a path. What is wrong with a path is for `read` to tell."""
+    try:
+        real = os.path.realpath(path)
+    except OSError:  # Windows: a name that is too long, a disk that is locked
+        real = os.path.abspath(path)
+    return os.path.normcase(real)
+
+
+def _may_write(path: Path) -> bool:
+    """False if the file's own permissions forbid it. On Windows `os.access` knows the read-only mark alone."""
+    if sys.platform != "win32":
+        return os.access(path, os.W_OK)
+    import pywintypes
+    import win32con
+    import win32file
+    import winerror
+
+    shared = win32con.FILE_SHARE_READ | win32con.FILE_SHARE_WRITE | win32con.FILE_SHARE_DELETE
+    try:
+        win32file.CreateFile(str(path), win32con.GENERIC_WRITE, shared, None, win32con.OPEN_EXISTING, 0, None).Close()
+    except pywintypes.error as error:
+        return bool(error.winerror != winerror.ERROR_ACCESS_DENIED)  # held by another program: `_swap` waits for it
+    return True
+
+
 def _sweep(folder: Path, name: str = "") -> None:
     """Remove what killed saves left: of the file `name`, or of any. The lock makes sure that nobody is at it."""
     for left in folder.glob(f"{glob.escape(name)}*{_TEMPORARY}"):
-        left.unlink(missing_ok=True)
+        _let_go(left)
+
+
+def _let_go(path: Path) -> None:
+    """Remove a file that nobody needs. One that is open elsewhere goes with a later save."""
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def _put(path: Path, data: bytes, like: os.stat_result | None) -> None:
@@ -210,19 +252,20 @@ def _put(path: Path, data: bytes, like: os.stat_result | None) -> None:
             _take_over(temporary, path, like)
         _swap(temporary, path)
     except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        _let_go(temporary)
         raise
     _sync_folder(path.parent)
 
 
 def _take_over(temporary: Path, path: Path, like: os.stat_result) -> None:
-    """Give the new file the permissions of the old one."""
+    """Give the new file the permissions of the old one, and on Windows its mark of a hidden or a system file."""
     if sys.platform == "win32":
-        import win32security
+        _copy_dacl(path, temporary)
+        marks = like.st_file_attributes & (stat.FILE_ATTRIBUTE_HIDDEN | stat.FILE_ATTRIBUTE_SYSTEM)
+        if marks:
+            import win32api
 
-        kind = win32security.DACL_SECURITY_INFORMATION
-        win32security.SetFileSecurity(str(temporary), kind, win32security.GetFileSecurity(str(path), kind))
+            win32api.SetFileAttributes(str(temporary), marks)
     else:
         made = temporary.stat()
         if (made.st_uid, made.st_gid) != (like.st_uid, like.st_gid):
@@ -230,16 +273,43 @@ def _take_over(temporary: Path, path: Path, like: os.stat_result) -> None:
         temporary.chmod(stat.S_IMODE(like.st_mode))
 
 
-def _swap(temporary: Path, path: Path) -> None:
-    """Put the new file in the place of the old one. On Windows a virus scanner may hold either for a moment."""
-    for _ in range(_SWAP_TRIES - 1 if sys.platform == "win32" else 0):
+def _copy_dacl(source: Path, target: Path) -> None:
+    """Give a file the access list of another one. What it inherited already is left as it is: a list that is set no
+    longer counts as inherited. Raises OSError."""
+    if sys.platform == "win32":
+        import pywintypes
+        import win32security
+
+        kind = win32security.DACL_SECURITY_INFORMATION
+        words = win32security.ConvertSecurityDescriptorToStringSecurityDescriptor
         try:
-            temporary.replace(path)
+            wanted = win32security.GetFileSecurity(str(source), kind)
+            there = win32security.GetFileSecurity(str(target), kind)
+            if words(wanted, 1, kind) != words(there, 1, kind):
+                win32security.SetFileSecurity(str(target), kind, wanted)
+        except pywintypes.error as error:
+            raise OSError(None, error.strerror, str(source), error.winerror) from error
+
+
+def _swap(temporary: Path, path: Path) -> None:
+    """Put the new file in the place of the old one. Raises _HeldError where another program does not let go of it."""
+    try:
+        _patiently(lambda: temporary.replace(path))
+    except PermissionError as error:
+        if sys.platform == "win32":  # the file and its folder may be written: that was tried before
+            raise _HeldError(error.errno, error.strerror, str(path)) from error
+        raise
+
+
+def _patiently(act: Callable[[], _T]) -> _T:
+    """Do it again for two seconds while Windows refuses it: a virus scanner, or another instance that reads, may hold
+    a file for a moment. Raises PermissionError after that; elsewhere at once, since waiting changes nothing there."""
+    for _ in range(_HELD_TRIES - 1 if sys.platform == "win32" else 0):
+        try:
+            return act()
         except PermissionError:
             time.sleep(_PAUSE_S)
-        else:
-            return
-    temporary.replace(path)
+    return act()
 
 
 def _sync_folder(folder: Path) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.wslconfig_advice import Lint, lint
 from kotaro_bridge.domain.wslconfig_catalogue import BY_POLICY, MAIN_KEYS
-from kotaro_bridge.domain.wslconfig_document import Caveat, Document
+from kotaro_bridge.domain.wslconfig_document import Caveat, Document, Encoding
 from kotaro_bridge.domain.wslconfig_findings import Finding
 from kotaro_bridge.domain.wslconfig_keys import KEY_TYPES, KeyType
 from kotaro_bridge.domain.wslconfig_merge import KeyConflict, key_changes, key_conflicts
@@ -204,6 +204,12 @@ class Editor:
         """Stage that a key goes back to its default: its lines go."""
         self.stage({key: None})
 
+    def undo(self, key: str) -> None:
+        """Take a key back to what is on disk, also to a line there that WSL refuses."""
+        self._staged.pop(key, None)
+        saved = self._base.config.values.get(key)
+        self.stage({} if self._draft.config.values.get(key) == saved else {key: saved})
+
     def stage(self, edits: Mapping[str, Value | None]) -> None:
         """Stage values by canonical name. One that is in the file already leaves the stage by itself."""
         self._staged |= edits
@@ -216,12 +222,17 @@ class Editor:
         """Stage a raw text; it holds what was staged by key, and takes its place."""
         self._redraft(self._current.with_text(text))
 
-    def convert(self) -> None:
-        """Stage the same text as UTF-8 without BOM; calling this is the owner's word for it."""
+    def convert(self) -> bool:
+        """Stage the same text as UTF-8 without BOM; calling this is the owner's word for it.
+
+        Returns:
+            False if it is not text of any known encoding: nothing was staged.
+        """
         converted = self._current.converted()
         if converted is not self._current:
             self._redraft(converted)
             self._confirmed = True
+        return self._current.encoding is Encoding.UTF8
 
     def restore(self, backup_id: str) -> None:
         """Stage what a backup holds, byte for byte.

@@ -13,17 +13,18 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
-from kotaro_bridge.domain.errors import Param, ProblemError, problem
+from kotaro_bridge.domain.errors import Param, Problem, ProblemError, problem
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.run_state import RESTING, SERVING, STARTING, Phase
 from kotaro_bridge.domain.run_view import RunView
 from kotaro_bridge.domain.wsl_vm import DOCKER, VmFacts, WslVm
+from kotaro_bridge.domain.wslconfig_catalogue import VM_IDLE_MS
 from kotaro_bridge.domain.wslconfig_document import Document
 from kotaro_bridge.domain.wslconfig_effect import Affected, EffectReport
 from kotaro_bridge.domain.wslconfig_proof import prove
 from kotaro_bridge.domain.wslconfig_recommend import HostFacts, ModelLoad
 from kotaro_bridge.domain.wslconfig_store import WslConfigStore
-from kotaro_bridge.domain.wslconfig_values import Value
+from kotaro_bridge.domain.wslconfig_values import Value, number
 from kotaro_bridge.service.wslconfig_edit import Editor
 
 
@@ -143,6 +144,7 @@ class WslConfigDesk:
         self._sizes: dict[str, int] = {}
         self._seen: _Seen | None = None
         self._vm_runs = False
+        self._emptied: float | None = None
         self._stamp: float | None = None
         self._values: Mapping[str, Value] | None = None
         self._looking = False
@@ -193,9 +195,10 @@ class WslConfigDesk:
         """True if the file says something else than it did when the VM that runs was made. Returns at once.
 
         A VM is known by its boot id. One that is met for the first time took the file as it is if that was last written
-        before the VM began, by the VM's own clock (which may be late after the PC has slept). The look into the VM goes
-        on in the background: at first, when the file was written, and each minute while a change waits, so that an idle
-        distro is not kept running by it. It starts nothing.
+        before the VM began, by the VM's own clock (which may be late after the PC has slept). One that was never met
+        because its last distro had stopped before the first look is not known. The look into the VM goes on in the
+        background: at first, when the file was written, and each minute while a change waits, so that an idle distro
+        is not kept running by it. It starts nothing.
         """
         stamp = self._store.changed_at()
         if self._values is None or stamp != self._stamp:
@@ -232,16 +235,27 @@ class WslConfigDesk:
         try:
             running = self._vm.running()
             with self._lock:
-                self._vm_runs = bool(running)
+                self._vm_runs = bool(running) or self._lives_on()
             return self._facts(distro_to_ask(running), self._patience.facts_s) if running else None
         except ProblemError:
             return None
+
+    def _lives_on(self) -> bool:
+        """Whether a VM that was seen may still be there though no distro runs: it outlives the last one by its
+        `vmIdleTimeout`, and a distro that is started meanwhile finds its old settings (reference wsl-exe §7)."""
+        if not self._vm_runs or self._seen is None:
+            return False
+        now = time.monotonic()
+        self._emptied = now if self._emptied is None else self._emptied
+        idle_ms = number(self._seen.values or {}, "wsl2.vmIdleTimeout")
+        idle_ms = VM_IDLE_MS if idle_ms is None else idle_ms
+        return idle_ms < 0 or now - self._emptied < idle_ms / 1000
 
     def _note(self, facts: VmFacts, values: Mapping[str, Value]) -> bool:
         """Remember what a VM was made with; True if the file says something else by now."""
         changed = self._store.changed_at()
         with self._lock:
-            self._vm_runs = True
+            self._vm_runs, self._emptied = True, None
             if facts.boot_id is None or self._seen is None or self._seen.boot_id != facts.boot_id:
                 # The VM tells whole seconds. Within one a restart has followed a save, and hardly a save a start.
                 older = changed is not None and facts.began_at is not None and changed >= facts.began_at + 1
@@ -289,7 +303,7 @@ class WslConfigDesk:
         if before is not None and before.boot_id is not None and before.boot_id == facts.boot_id:
             raise _failed("same_vm", again)
         with self._lock:
-            self._vm_runs, self._seen = True, _Seen(facts.boot_id or "", document.config.values)
+            self._vm_runs, self._emptied, self._seen = True, None, _Seen(facts.boot_id or "", document.config.values)
         progress(Step.PROVE)
         report = self._report(document, facts, distro)
         progress(Step.START_RUNS)
@@ -318,7 +332,7 @@ class WslConfigDesk:
             why = error.problem
             if why.code == "wsl.hangs":
                 raise _failed("hangs", stopped, *why.evidence, seconds=round(self._patience.shutdown_s)) from error
-            raise _failed("shutdown", stopped, *why.evidence, error=str(why.params.get("error", why.code))) from error
+            raise _failed("shutdown", stopped, *why.evidence, **_inner(why)) from error
 
     def _start(self, distro: str | None, stopped: Sequence[Profile]) -> tuple[Document, VmFacts]:
         """The file as the new VM finds it, and what that shows."""
@@ -327,7 +341,7 @@ class WslConfigDesk:
             return document, self._facts(distro, self._patience.start_s)
         except ProblemError as error:
             why = error.problem
-            raise _failed("start", stopped, *why.evidence, error=str(why.params.get("error", why.code))) from error
+            raise _failed("start", stopped, *why.evidence, **_inner(why)) from error
 
     def _start_again(self, profiles: Sequence[Profile]) -> None:
         """One after the other: a card takes one model at a time."""
@@ -343,6 +357,11 @@ class WslConfigDesk:
 
 def _ended(view: RunView) -> bool:
     return view.phase in RESTING or view.phase is Phase.ORPHANED
+
+
+def _inner(why: Problem) -> dict[str, Param]:
+    """A problem as values of the one that it leads to: `error` is what Windows called it, or its code."""
+    return {**why.params, "error": str(why.params.get("error", why.code))}
 
 
 def _failed(step: str, stopped: Sequence[Profile], *evidence: str, **params: Param) -> ProblemError:

@@ -62,8 +62,15 @@ class Run:
             self.find = process_tree.finder(self.run_id, int(leader) if now in (None, int(ticks)) else None)
             self.left = self.find()
         if not self.left:
-            os.remove(self.path)
+            self.forget()
         return bool(self.left)
+
+    def forget(self) -> None:
+        """The run is none any more. A guardian that was killed while it ended the run has left its mark behind."""
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(self.path)
+        with contextlib.suppress(OSError):
+            os.rmdir(f"{self.path}.ending")
 
     def end_once(self, terminate: Callable[[], None], grace_s: float) -> bool:
         """Whoever comes first ends the run; False for the others."""
@@ -97,8 +104,7 @@ class Run:
         """Say what is left; nothing left is a run no more."""
         self.say(f"clean left={','.join(map(str, self.left))}")
         if not self.left:
-            with contextlib.suppress(FileNotFoundError):
-                os.remove(self.path)
+            self.forget()
         with contextlib.suppress(OSError):
             os.rmdir(f"{self.path}.ending")
 

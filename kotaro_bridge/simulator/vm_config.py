@@ -11,7 +11,7 @@ from kotaro_bridge.domain.units import GIB, KIB, MIB
 from kotaro_bridge.domain.wslconfig import parse
 from kotaro_bridge.domain.wslconfig_findings import after_reading
 from kotaro_bridge.domain.wslconfig_reading import WslConfig
-from kotaro_bridge.domain.wslconfig_recommend import HostFacts, default_value, effective_memory
+from kotaro_bridge.domain.wslconfig_recommend import HostFacts, effective_memory, effective_swap
 from kotaro_bridge.simulator.state import State
 from kotaro_bridge.simulator.wsl_text import text
 
@@ -64,6 +64,7 @@ def read(state: State) -> VmConfig:
         if values.pop(key, None) is not None:
             warnings.append(["MessageSettingOverriddenByPolicy", key])
     mode = MODES.get(values.get("wsl2.networkingMode", ""), state.scenario["networking"])
+    mode = "none" if values.get("wsl2.safeMode") else mode
     word = next(word for word, shown_as in MODES.items() if shown_as == mode)
     warnings += [list(warning) for warning in after_reading(config.values, word, state.scenario["processors"])]
     if mode == "mirrored" and switches["mirrored"] == "refused":
@@ -99,14 +100,13 @@ def _proc(state: State, values: dict[str, Any]) -> dict[str, str]:
     facts = HostFacts(state.scenario["host_ram_gib"] * GIB, host)
     memory, cap = effective_memory(values, facts) or 0, state.switches()["memory_cap_mib"]
     memory = memory if cap is None else min(memory, cap * MIB)
-    swap = values.get("wsl2.swap")
-    swap = default_value("wsl2.swap", values, facts) if swap is None else swap
+    swap = effective_swap(values, facts) or 0
     processors = min(max(values.get("wsl2.processors", 0), 0) or host, host)
     command = f"initrd=\\initrd.img WSL_ROOT_INIT=1 panic=-1 {values.get('wsl2.kernelCommandLine', '')}"
     seen = memory - memory // 64 - 96 * MIB
     ticks = "".join(f"cpu{number} 0 0 0 0 0 0 0 0 0 0\n" for number in range(processors))
     return {
-        "meminfo": f"MemTotal:       {seen // KIB} kB\nSwapTotal:      {int(str(swap)) // KIB} kB\n",
+        "meminfo": f"MemTotal:       {seen // KIB} kB\nSwapTotal:      {swap // KIB} kB\n",
         "stat": f"cpu  0 0 0 0 0 0 0 0 0 0\n{ticks}btime {int(time.time())}\n",
         "cmdline": f"{command.strip()}\n",
         "sys/kernel/random/boot_id": f"{uuid.uuid4()}\n",

@@ -55,7 +55,7 @@ class Shell(QObject):
         self.tray.toggled.connect(self.toggle)
         self.tray.opened.connect(self.open_dashboard)
         self.tray.settings_wanted.connect(self.open_settings)
-        self.tray.quit_wanted.connect(self.quit)
+        self.tray.quit_wanted.connect(self.ask_quit)
         self.bridge.phase_changed.connect(self._on_phase)
         self.bridge.sampled.connect(self._on_sample)
         self.bridge.noticed.connect(self._on_notice)
@@ -129,6 +129,16 @@ class Shell(QObject):
 
         supervisor = self._desk.supervisor
         self._open(block_report(self._desk.texts, self._profile(profile_id), supervisor.view(profile_id)))
+
+    @Slot()
+    def ask_quit(self) -> None:
+        """Quit, but not over settings of WSL that are not saved: those are asked about once."""
+        settings = self.settings
+        if settings is not None and settings.unsaved and not settings.asked:
+            self.open_settings()
+            settings.ask_unsaved()
+        else:
+            self.quit()
 
     @Slot()
     def quit(self) -> None:
@@ -297,4 +307,4 @@ class Shell(QObject):
             if self.window is not None:
                 self.window.hide()
         else:
-            self.quit()
+            self.ask_quit()

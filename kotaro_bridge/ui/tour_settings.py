@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from PySide6.QtWidgets import QWidget
 
-from kotaro_bridge.ui.dialogs.wslconfig import USUAL, WslConfigDialog
+from kotaro_bridge.ui.dialogs.wslconfig import WslConfigDialog
+from kotaro_bridge.ui.dialogs.wslconfig_window import USUAL
 from kotaro_bridge.ui.shell import Shell
 
 CHANGED = "wsl2.memory"
@@ -49,6 +50,7 @@ def show_settings(shell: Shell, shoot: Callable[[QWidget, str], None]) -> Iterat
     yield _painted()
     shoot(dialog, "wsl-settings-change")
     dialog.review_page.save_button.click()
+    yield Until("the save", lambda: not dialog.saving)
     yield Until("what a restart of WSL stops", dialog.restart_page.progress.isHidden)
     if dialog.pages.currentWidget() is dialog.restart_page:
         yield from _restart(dialog, shoot)

@@ -81,7 +81,14 @@ end_once() { mkdir "$runs/$run_id.ending" 2>/dev/null && end_all "$1"; }
 
 report_clean() {
     say "clean left=$(echo $pids | tr ' ' ,)"
-    [ -n "$pids" ] || rm -f "$runs/$run_id"
+    [ -n "$pids" ] || forget
+    rmdir "$runs/$run_id.ending" 2>/dev/null
+    return 0
+}
+
+# forget: the run is none any more. A guardian that was killed while it ended the run has left its mark behind.
+forget() {
+    rm -f "$runs/$run_id"
     rmdir "$runs/$run_id.ending" 2>/dev/null
     return 0
 }
@@ -90,11 +97,11 @@ report_clean() {
 load_run() {
     sid= file_boot= file_ticks=
     { IFS=' ' read -r sid file_boot file_ticks <"$runs/$run_id"; } 2>/dev/null
-    if [ -z "$sid" ] || [ "$file_boot" != "$(boot)" ]; then rm -f "$runs/$run_id"; return 1; fi
+    if [ -z "$sid" ] || [ "$file_boot" != "$(boot)" ]; then forget; return 1; fi
     # The leader may be gone while its session lives on; a leader with another start time is a stranger with its pid.
     if stat_of "$sid" && [ "$ticks" != "$file_ticks" ]; then sid=none; fi
     members
-    [ -n "$pids" ] || { rm -f "$runs/$run_id"; return 1; }
+    [ -n "$pids" ] || { forget; return 1; }
 }
 
 list() {

@@ -117,8 +117,11 @@ def test_the_core_of_vllm_that_survived_its_server_is_ended_by_stop(station: Sta
     line.builtin(VLLM)
     with started(line, "run", VLLM) as running:
         ready(station, running, VLLM)
-        for pid in (running.process.pid, *processes(station, "kotaro-guardian", "engine_vllm")):
-            os.kill(pid, signal.SIGKILL)
+        owners = (running.process.pid, *processes(station, "kotaro-guardian", "engine_vllm"))
+        # Stopped first: none of them may see the end of another, and end the core itself.
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in owners:
+                os.kill(pid, number)
         running.end(deadline_s=END_S)
     (core,) = processes(station, "VLLM::EngineCore")
     assert used(station) > 8000 << 20

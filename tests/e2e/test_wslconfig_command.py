@@ -93,6 +93,7 @@ def test_set_keeps_what_it_does_not_name(alone: CommandLine, file: Path) -> None
     ("words", "code"),
     [
         (("memory=8gb",), 1),
+        (("memory=-1",), 1),
         (("memory=8GB", "proccessors=4"), 1),
         (("foo=1",), 1),
         (("swapFile=C:\\あ",), 1),
@@ -143,6 +144,28 @@ def test_a_strange_file_is_asked_about(alone: CommandLine, tmp_path: Path) -> No
     assert path.read_bytes() == "[wsl2]\r\nmemory=8GB # メモリ\r\nswap=1GB\r\n".encode()
 
 
+def test_a_file_is_only_converted(alone: CommandLine, tmp_path: Path) -> None:
+    path = tmp_path / "wide"
+    path.write_bytes("[wsl2]\r\nmemory=8GB\r\n".encode("utf-16-be"))
+    assert wslconfig(alone, "set", path).code == 2
+    assert wslconfig(alone, "set", path, "--convert").code == 0
+    assert path.read_bytes() == b"[wsl2]\r\nmemory=8GB\r\n"
+    junk = b"[wsl2]\n\x81\n"
+    path.write_bytes(junk)
+    done = wslconfig(alone, "set", path, "swap=0", "--convert")
+    assert (done.code, path.read_bytes()) == (1, junk)
+    assert sentence("wslconfig.not_converted", path=str(path)).what in done.err
+
+
+def test_a_flood_of_warnings_is_whole_in_json_alone(alone: CommandLine, tmp_path: Path) -> None:
+    path = tmp_path / "junk"
+    path.write_bytes(b"; x\n" * 5000 + b"[wsl2\n" * 2)
+    assert len(wslconfig(alone, "lint", path, "--json").json["wsl_warnings"]) == 5002
+    told = wslconfig(alone, "lint", path).err.splitlines()
+    assert len(told) == 53
+    assert told[-1] == text("cli.wslconfig.more", count=4950)
+
+
 def test_files_that_are_not_there(alone: CommandLine, tmp_path: Path) -> None:
     for words in (("lint",), ("show",), ("diff",)):
         done = wslconfig(alone, *words, tmp_path / "none")
@@ -154,6 +177,8 @@ def test_files_that_are_not_there(alone: CommandLine, tmp_path: Path) -> None:
     assert text("cli.wslconfig.no_backups", path=str(own)) in wslconfig(alone, "restore", "--list").out
     assert wslconfig(alone, "set", "networkingMode=mirrored").code == 0
     assert own.read_bytes() == b"[wsl2]\r\nnetworkingMode=Mirrored\r\n"
+    again = wslconfig(alone, "set", "networkingMode=nat")
+    assert again.err.splitlines() == [text("cli.wslconfig.saved", path=str(own)), text("cli.wslconfig.counts")]
 
 
 def test_show(alone: CommandLine, file: Path) -> None:
@@ -168,15 +193,12 @@ def test_show(alone: CommandLine, file: Path) -> None:
     document = wslconfig(alone, "show", file, "--json").json
     assert (document["file"], document["exists"], document["encoding"]) == (str(file), True, "utf-8")
     assert len(document["settings"]) == 55
-    assert document["settings"][0] == {
-        "key": "wsl2.memory",
-        "type": "size",
-        "value": 8 << 30,
-        "default": None,
-        "recommended": None,
-        "reason": None,
-        "main": True,
-    }
+    memory = document["settings"][0]
+    assert list(memory) == ["key", "type", "value", "default", "recommended", "reason", "main"]
+    assert (memory["key"], memory["type"], memory["value"], memory["main"]) == ("wsl2.memory", "size", 8 << 30, True)
+    # The file is about Windows: elsewhere nothing is known of the computer that it is for.
+    of_this_pc = [memory[name] is not None for name in ("default", "recommended", "reason")]
+    assert of_this_pc == [sys.platform == "win32"] * 3
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the Linux side of the simulated PC needs Linux")

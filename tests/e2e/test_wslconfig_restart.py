@@ -19,6 +19,7 @@ from kotaro_bridge.simulator.pc import SimulatedPC
 from kotaro_bridge.texts import Texts
 from tests.e2e.conftest import SCENARIO, Station
 from tests.helpers.cli import CommandLine
+from tests.helpers.own_folders import own_folders
 from tests.helpers.simulated import until
 from tests.helpers.words import pattern, sentence, text
 
@@ -59,8 +60,8 @@ class Windows:
 @pytest.fixture
 def windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Windows]:
     line = CommandLine(tmp_path, SCENARIO)
-    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
-        monkeypatch.setenv(name, line.env[name])
+    for name, place in own_folders(tmp_path).items():
+        monkeypatch.setenv(name, place)
     line.builtin(LLAMA)
     with line.pc() as pc, Product(simulated_setting(SCENARIO), Texts("en")) as made:
         made.own()

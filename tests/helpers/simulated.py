@@ -92,9 +92,9 @@ def processes_of(folder: Path) -> list[str]:
         if not entry.name.isdigit() or int(entry.name) == os.getpid() or not alive(int(entry.name)):
             continue
         try:
-            told = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
+            line, environment = (entry / "cmdline").read_bytes(), (entry / "environ").read_bytes()
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue
-        if str(folder).encode() in told:
-            found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+        if str(folder).encode() in line + environment:
+            found.append(line.replace(b"\0", b" ").decode(errors="replace"))
     return found

@@ -354,6 +354,8 @@ class FakeWslConfig:
         return Editor(self.store, self.facts)
 
     def affected(self) -> Affected:
+        if self.error is not None:
+            raise ProblemError(self.error)
         return self.met
 
     def restart(self, progress: Callable[[str], None]) -> EffectReport:

@@ -7,6 +7,7 @@ Run as a program, since the scale of Qt is fixed for a process: `python -m tests
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from kotaro_bridge.domain.run_view import Speed
 from kotaro_bridge.domain.wslconfig_effect import Effect, EffectReport
 from kotaro_bridge.texts import LANGUAGES
 from kotaro_bridge.ui.dialogs.block import HIGHEST, BlockDialog
-from kotaro_bridge.ui.dialogs.wslconfig import USUAL as SETTINGS_SIZE
+from kotaro_bridge.ui.dialogs.wslconfig import WslConfigDialog
+from kotaro_bridge.ui.dialogs.wslconfig_window import USUAL as SETTINGS_SIZE
 from kotaro_bridge.ui.first_icon import make_application
 from kotaro_bridge.ui.main_window import SMALLEST, USUAL, MainWindow
 from kotaro_bridge.ui.shell import Shell
@@ -40,6 +42,23 @@ networkingMode=bridged\r
 [experimental]\r
 autoMemoryReclaim=gradual\r
 """
+BROKEN = SETTINGS + b"=junk\r\n" * 30 + b"\0\x1a\r\n"
+"""Everything that is asked about before a save."""
+LONG_VALUES = {
+    "wsl2.kernelCommandLine": "cgroup_no_v1=all systemd.unified_cgroup_hierarchy=1 " * 4,
+    "wsl2.swapFile": "D:\\" + "a-folder-with-a-long-name\\" * 6 + "swap.vhdx",
+    "wsl2.memory": "24GB",
+    "wsl2.processors": "8",
+    "wsl2.vmIdleTimeout": "600000",
+    "wsl2.guiApplications": "false",
+}
+LONG_PROOF = EffectReport(
+    tuple(
+        Effect(f"wsl2.{key}", LONG_VALUES[f"wsl2.{key}"], "initrd=\\initrd.img panic=-1 " * 6, False, problem(why))
+        for key in ("kernelCommandLine", "swapFile", "memory")
+        for why in ("wslconfig.effect.fallback_nat", "wslconfig.effect.policy_maybe")
+    )
+)
 PROOF = EffectReport(
     (
         Effect("wsl2.memory", "12 GB", "11.7 GB", True, None),
@@ -77,7 +96,7 @@ def cut_off(widget: QWidget) -> Iterator[str]:
             shown = part.displayText() or part.placeholderText()
             if part.fontMetrics().horizontalAdvance(shown) > part.width() - 8:
                 yield f"field: {shown}"
-        elif isinstance(part, QTabBar) and part.sizeHint().width() > part.width() + 1:
+        elif isinstance(part, QTabBar) and part.tabRect(part.count() - 1).right() > part.width():
             yield f"tabs: {[part.tabText(n) for n in range(part.count())]}"
 
 
@@ -97,6 +116,8 @@ class Studio:
         if isinstance(widget, BlockDialog):
             widget.fit(HIGHEST)  # the platform's screen is smaller than any real one
         settle()
+        if any(cut_off(widget)):
+            settle()  # on a busy machine layouts take longer; what does not fit still does not
         widget.grab().save(str(self._folder / f"{name}-{self._suffix}.png"))
         self.faults += [f"{name}-{self._suffix}: {fault}" for fault in cut_off(widget)]
 
@@ -198,13 +219,20 @@ class Studio:
         self.shoot(dialog, "settings-review")
         wsl.store.data = SETTINGS.replace(b"30GB", b"12GB")  # type: ignore[attr-defined]
         dialog.save()
+        self.world.join()
         self.shoot(dialog, "settings-clash")
         dialog.clash_page.go_on.click()
         form.rows["wsl2.swap"].use.click()
         dialog.review()
         dialog.review_page.boxes[0].click()
+        held = threading.Event()
+        wsl.store.before_replace = lambda: held.wait(10)  # type: ignore[attr-defined]
         dialog.save(True)
-        self.world.join()
+        self.shoot(dialog, "settings-saving")
+        held.set()
+        self.world.join()  # the save
+        settle()
+        self.world.join()  # the question what runs
         self.shoot(dialog, "settings-restart")
         wsl.report = PROOF
         dialog.restart_page.now.click()
@@ -213,10 +241,29 @@ class Studio:
         dialog.show_backups()
         self.shoot(dialog, "settings-backups")
         dialog.show_edit()
+        self._bad_day(dialog)
         dialog.close()
         wsl.running_with = None
         assert self.shell.window is not None
         self.shell.window.show_pending()
+
+    def _bad_day(self, dialog: WslConfigDialog) -> None:
+        """Everything at once in the smallest window: damage, many changes, long values, a long proof."""
+        wsl = self.world.wslconfig
+        assert isinstance(wsl.store, MemoryStore)
+        wsl.store.data = BROKEN
+        dialog.resize(dialog.minimumSize())
+        dialog.look_outside()
+        for key, value in LONG_VALUES.items():
+            dialog.edit.form.edited.emit(key, value)
+        dialog.review()
+        self.shoot(dialog, "settings-review-small")
+        dialog.discard()
+        wsl.report = LONG_PROOF
+        dialog.show_proof()
+        self.world.join()
+        self.shoot(dialog, "settings-proof-small")
+        dialog.show_edit()
 
     def close(self) -> None:
         """Take the windows down."""

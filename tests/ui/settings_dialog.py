@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QLabel, QWidget
+from PySide6.QtWidgets import QApplication, QLabel, QWidget
 from pytestqt.qtbot import QtBot
 
 from kotaro_bridge.host.wslconfig_file import WslConfigFile
@@ -36,7 +36,7 @@ class Settings:
     ) -> None:
         self.qtbot = qtbot
         self.path = folder / "home" / ".wslconfig"
-        self.path.parent.mkdir()
+        self.path.parent.mkdir(exist_ok=True)
         if data is not None:
             self.path.write_bytes(data)
         self.world: FakeWorld
@@ -107,7 +107,12 @@ class Settings:
     def save(self) -> None:
         """Both steps of a save."""
         self.click(self.dialog.save_button)
+        self.confirm()
+
+    def confirm(self) -> None:
+        """The second step of a save, to its end."""
         self.click(self.dialog.review_page.save_button)
+        self.qtbot.waitUntil(lambda: not self.dialog.saving)
 
     @property
     def on_edit(self) -> bool:
@@ -116,5 +121,6 @@ class Settings:
 
     def labels(self) -> list[str]:
         """Everything that is written on the page."""
+        QApplication.processEvents()  # what was put into a layout just now is shown in the next round
         found = self.dialog.findChildren(QLabel)
         return [each.text() for each in found if each.isVisibleTo(self.dialog) and each.text()]

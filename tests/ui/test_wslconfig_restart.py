@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QEvent, Qt
+from PySide6.QtGui import QKeyEvent
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 
@@ -23,7 +24,6 @@ REPORT = EffectReport(
 def saved(settings: Settings) -> None:
     settings.type("wsl2.memory", "24")
     settings.save()
-    settings.world.join()
     settings.qtbot.waitUntil(lambda: settings.dialog.restart_page.progress.isHidden())
 
 
@@ -36,6 +36,38 @@ def test_after_a_save_a_restart_is_offered_with_what_it_stops(make: Make) -> Non
     assert "Linux distribution Ubuntu-24.04" in written
     assert "Docker Desktop, with its containers" in written
     assert settings.world.wslconfig.restarts == 0
+
+
+def test_nothing_is_restarted_before_it_is_said_what_that_stops(make: Make) -> None:
+    settings = make()
+    settings.dialog.ask_restart()
+    page = settings.dialog.restart_page
+    assert not page.now.isEnabled()
+    assert QApplication.focusWidget() is page.later
+    settings.qtbot.waitUntil(page.now.isEnabled)
+
+
+def test_where_it_cannot_be_said_no_restart_is_offered(make: Make) -> None:
+    settings = make()
+    page = settings.dialog.restart_page
+    settings.world.wslconfig.error = problem("wsl.missing")
+    settings.dialog.ask_restart()
+    settings.qtbot.waitUntil(page.bar.isVisible)
+    assert not page.now.isEnabled()
+    assert page.title.text() == "Restart WSL"
+
+
+def test_enter_presses_the_button_that_has_the_focus_but_not_when_held_down(make: Make) -> None:
+    settings = make()
+    saved(settings)
+    page = settings.dialog.restart_page
+    page.now.setFocus()
+    held = QKeyEvent(QEvent.Type.KeyPress, Qt.Key.Key_Return, Qt.KeyboardModifier.NoModifier, "", True)
+    QApplication.sendEvent(page.now, held)
+    assert not page.busy
+    settings.press(page.now, Qt.Key.Key_Return)
+    assert page.busy
+    settings.qtbot.waitUntil(lambda: not page.busy)
 
 
 def test_later_keeps_saying_that_a_change_waits(make: Make) -> None:
@@ -84,6 +116,7 @@ def test_a_restart_that_fails_says_why_and_can_be_tried_again(make: Make) -> Non
     settings.world.join()
     settings.qtbot.waitUntil(lambda: not page.busy)
     assert "F was changed by someone else" in page.bar.what.text()
+    assert page.title.text() == "Restart WSL"
     world.error = None
     world.report = EffectReport(REPORT.effects[:1])
     settings.click(page.now)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 from PySide6.QtCore import Qt
@@ -10,11 +15,13 @@ from PySide6.QtWidgets import QLabel
 from pytestqt.qtbot import QtBot
 
 from kotaro_bridge.domain.wslconfig_effect import Affected
-from kotaro_bridge.host.wslconfig_file import WslConfigFile
+from kotaro_bridge.host.wslconfig_file import WslConfigFile, _try_lock
 from kotaro_bridge.ui.dialogs.wslconfig_clash import ClashPage
 from kotaro_bridge.ui.widgets.basics import plain
 from tests.ui.conftest import Opener
 from tests.ui.settings_dialog import USUAL, Make, Settings
+
+needs_linux = pytest.mark.skipif(sys.platform == "win32", reason="mounts a disk")
 
 
 def test_a_save_shows_the_change_first_and_then_writes_it(make: Make) -> None:
@@ -31,7 +38,7 @@ def test_a_save_shows_the_change_first_and_then_writes_it(make: Make) -> None:
     ]
     assert {"Memory", "8 GB", "24 GB"} <= set(settings.labels())
     assert settings.data == USUAL
-    settings.click(page.save_button)
+    settings.confirm()
     assert settings.data == USUAL.replace(b"8GB", b"24GB", 1)
 
 
@@ -53,6 +60,7 @@ def test_the_keyboard_alone_saves(make: Make) -> None:
     settings.type("wsl2.memory", "24")
     settings.press(settings.dialog, Qt.Key.Key_S, control=True)
     settings.press(settings.dialog, Qt.Key.Key_S, control=True)
+    settings.qtbot.waitUntil(lambda: not settings.dialog.saving)
     assert b"memory=24GB" in settings.data
 
 
@@ -88,10 +96,11 @@ def test_a_read_only_file_gives_a_sentence_and_keeps_the_edit(make: Make) -> Non
     assert "must not be written" in settings.dialog.review_page.failure.what.text()
     assert settings.data == USUAL
     settings.path.chmod(0o600)
-    settings.click(settings.dialog.review_page.save_button)
+    settings.confirm()
     assert b"memory=24GB" in settings.data
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a folder of Linux that nobody writes into")
 def test_a_read_only_folder_gives_a_sentence(make: Make, tmp_path: Path) -> None:
     settings = make(None)
     settings.type("wsl2.memory", "24")
@@ -105,11 +114,136 @@ def test_a_file_that_cannot_be_replaced_gives_a_sentence_and_keeps_the_edit(make
     settings.type("wsl2.memory", "24")
     settings.click(settings.dialog.save_button)
     settings.path.mkdir()
-    settings.click(settings.dialog.review_page.save_button)
+    settings.confirm()
     assert str(settings.path) in settings.dialog.review_page.failure.what.text()
     settings.path.rmdir()
-    settings.click(settings.dialog.review_page.save_button)
+    settings.confirm()
     assert b"memory=24GB" in settings.data
+
+
+# What takes long, and what is in the way
+
+
+def other_instance(settings: Settings, patience_s: float = 5.0) -> IO[bytes]:
+    """Another instance that is at a save: it holds the lock until the file that is returned is closed."""
+    store = WslConfigFile(settings.path, settings.path.parents[1] / "backups", patience_s=patience_s)
+    settings.dialog._editor._store = store
+    store._folder.mkdir(parents=True, exist_ok=True)
+    lock = (store._folder / "lock").open("a+b")
+    assert _try_lock(lock.fileno())
+    return lock
+
+
+def begin_save(settings: Settings) -> None:
+    settings.type("wsl2.memory", "24")
+    settings.click(settings.dialog.save_button)
+    settings.click(settings.dialog.review_page.save_button)
+
+
+def test_while_another_instance_saves_the_window_lives_and_says_that_it_saves(make: Make) -> None:
+    settings = make()
+    with other_instance(settings):
+        begin_save(settings)
+        page = settings.dialog.review_page
+        assert settings.dialog.saving
+        assert page.saving.isVisibleTo(settings.dialog)
+        settings.press(settings.dialog, Qt.Key.Key_Escape)
+        settings.press(settings.dialog, Qt.Key.Key_S, control=True)
+        settings.dialog.ask_restart()
+        assert settings.dialog.pages.currentWidget() is page
+        assert not page.back_button.isEnabled()
+        assert not page.save_button.isEnabled()
+        assert settings.data == USUAL
+    settings.qtbot.waitUntil(lambda: not settings.dialog.saving)
+    assert settings.data == USUAL.replace(b"8GB", b"24GB", 1)
+    assert settings.dialog.pages.currentWidget() is settings.dialog.restart_page
+
+
+def test_a_close_while_it_saves_comes_after_the_save(make: Make) -> None:
+    settings = make()
+    with other_instance(settings):
+        begin_save(settings)
+        settings.dialog.close()
+        assert settings.dialog.isVisible()
+        settings.shell.ask_quit()
+        assert settings.dialog.saving
+    settings.qtbot.waitUntil(lambda: not settings.dialog.isVisible())
+    assert settings.data == USUAL.replace(b"8GB", b"24GB", 1)
+    settings.shell.open_settings()
+    assert settings.on_edit
+
+
+def test_another_instance_that_does_not_end_is_told_and_the_edit_is_kept(make: Make) -> None:
+    settings = make()
+    with other_instance(settings, patience_s=0.05):
+        begin_save(settings)
+        settings.dialog.close()
+        settings.qtbot.waitUntil(lambda: not settings.dialog.saving)
+        assert "is being changed by someone else" in settings.dialog.review_page.failure.what.text()
+        assert settings.dialog.isVisible()
+        assert settings.data == USUAL
+    settings.confirm()
+    assert settings.data == USUAL.replace(b"8GB", b"24GB", 1)
+
+
+@pytest.mark.allow_log("work for a window failed", reason="it is made to fail")
+def test_an_error_of_our_own_does_not_leave_the_window_waiting(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = make()
+
+    def fails(**_: object) -> None:
+        raise RuntimeError("oops")
+
+    monkeypatch.setattr(settings.dialog._editor, "save", fails)
+    begin_save(settings)
+    settings.qtbot.waitUntil(lambda: not settings.dialog.saving)
+    assert "RuntimeError('oops')" in settings.dialog.review_page.failure.what.text()
+    assert settings.dialog.review_page.save_button.isEnabled()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A small disk of its own."""
+    place = tmp_path / "home"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(place)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"a disk can be mounted by root alone: {mounted.stderr.decode().strip()}")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+@needs_linux
+@pytest.mark.parametrize("state", ["full", "read-only"])
+def test_a_disk_that_takes_nothing_is_told_and_the_edit_is_kept(disk: Path, make: Make, state: str) -> None:
+    settings = make()
+    settings.type("wsl2.memory", "24")
+    if state == "full":
+        with (disk / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
+            while filler.write(bytes(4096)):
+                pass
+    else:
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    settings.save()
+    failure = settings.dialog.review_page.failure.what.text()
+    assert ("no room on the disk" if state == "full" else "must not be written") in failure
+    assert settings.data == USUAL
+    assert [each.name for each in disk.iterdir() if each.name != "filler"] == [".wslconfig"]
+    settings.press(settings.dialog, Qt.Key.Key_Escape)
+    assert settings.row("wsl2.memory").input.text() == "24GB"
+    (disk / "filler").unlink() if state == "full" else subprocess.run(["mount", "-o", "remount,rw", str(disk)])
+    settings.save()
+    assert settings.data == USUAL.replace(b"8GB", b"24GB", 1)
+
+
+def test_of_a_new_file_no_backup_is_promised(make: Make) -> None:
+    settings = make(None)
+    settings.type("wsl2.memory", "24")
+    settings.save()
+    assert "The file is saved. WSL reads it only" in settings.dialog.restart_page.words.text()
+    settings.world.wslconfig.met = Affected((), (), False)
+    settings.dialog.ask_restart("saved_new")
+    settings.qtbot.waitUntil(lambda: settings.on_edit)
+    assert settings.dialog.bar.what.text() == "Saved."
 
 
 # Caveats
@@ -125,7 +259,7 @@ def test_utf16_is_asked_about_and_converted_in_one_click(make: Make) -> None:
     assert page.convert_button is not None
     settings.click(page.convert_button)
     assert page.boxes == []
-    settings.click(page.save_button)
+    settings.confirm()
     assert settings.data == USUAL.replace(b"8GB", b"24GB", 1)
 
 
@@ -137,7 +271,7 @@ def test_an_old_encoding_is_kept_with_the_owners_word(make: Make) -> None:
     page = settings.dialog.review_page
     assert not page.save_button.isEnabled()
     settings.click(page.boxes[0])
-    settings.click(page.save_button)
+    settings.confirm()
     assert settings.data == data.replace(b"8GB", b"24GB")
 
 
@@ -161,7 +295,7 @@ def test_zero_bytes_are_asked_about_and_kept(make: Make) -> None:
     page = settings.dialog.review_page
     assert not page.save_button.isEnabled()
     settings.click(page.boxes[0])
-    settings.click(page.save_button)
+    settings.confirm()
     assert settings.data == USUAL.replace(b"8gb\r\n", b"8gb\r\nprocessors=4", 1) + b"\0\0"
 
 
@@ -196,7 +330,7 @@ def test_a_change_of_the_same_key_is_asked_about_and_theirs_can_win(make: Make) 
     assert page.mine["wsl2.memory"].text() == "Yours: 24 GB"
     assert settings.data == USUAL.replace(b"8GB", b"12GB", 1)
     settings.click(page.go_on)
-    settings.click(settings.dialog.review_page.save_button)
+    settings.confirm()
     assert b"memory=12GB" in settings.data
     assert b"processors=4" in settings.data
 
@@ -206,7 +340,7 @@ def test_ones_own_value_can_win_too(make: Make) -> None:
     page = clash(settings)
     settings.click(page.mine["wsl2.memory"])
     settings.click(page.go_on)
-    settings.click(settings.dialog.review_page.save_button)
+    settings.confirm()
     assert b"memory=24GB" in settings.data
 
 
@@ -216,7 +350,7 @@ def test_a_change_between_the_two_steps_of_a_save_is_not_overwritten(make: Make)
     settings.click(settings.dialog.save_button)
     theirs = USUAL.replace(b"8GB", b"12GB", 1)
     settings.path.write_bytes(theirs)
-    settings.click(settings.dialog.review_page.save_button)
+    settings.confirm()
     assert settings.data == theirs
     assert settings.dialog.pages.currentWidget() is settings.dialog.clash_page
 
@@ -233,8 +367,25 @@ def test_an_edited_text_is_kept_or_dropped_as_a_whole(make: Make, mine: bool) ->
     settings.click((page.mine if mine else page.theirs)[""])
     settings.click(page.go_on)
     if mine:
-        settings.click(settings.dialog.review_page.save_button)
+        settings.confirm()
     assert settings.data == (b"# new " + USUAL if mine else theirs)
+
+
+def test_a_change_from_outside_does_not_take_what_is_being_typed(make: Make) -> None:
+    settings = make()
+    settings.write(5, "processors=4")
+    settings.path.write_bytes(USUAL.replace(b"gradual", b"disabled"))
+    settings.dialog.look_outside()
+    assert "processors=4" in settings.dialog.edit._editor.text
+    assert settings.dialog.pages.currentWidget() is settings.dialog.clash_page
+
+
+def test_without_edits_of_ones_own_none_are_promised_to_be_kept(make: Make) -> None:
+    settings = make()
+    settings.path.write_bytes(USUAL.replace(b"8GB", b"12GB", 1))
+    settings.dialog.look_outside()
+    assert "was changed by another program" in settings.dialog.bar.what.text()
+    assert settings.dialog.bar.do.isHidden()
 
 
 # Backups
@@ -250,7 +401,7 @@ def test_a_backup_is_shown_against_now_and_restored_byte_for_byte(make: Make) ->
     assert page.list.count() == 1
     assert {"-memory=24GB # enough", "+memory=8GB # enough"} <= set(page.diff.toPlainText().splitlines())
     settings.click(page.restore_button)
-    settings.click(settings.dialog.review_page.save_button)
+    settings.confirm()
     assert settings.data == USUAL
     settings.click(settings.dialog.restart_page.later)
     settings.click(settings.dialog.backups_button)
@@ -287,6 +438,28 @@ def test_closing_with_unsaved_edits_asks(make: Make) -> None:
     assert settings.data == USUAL
 
 
+def test_what_was_typed_at_the_last_moment_is_asked_about_too(make: Make) -> None:
+    settings = make()
+    settings.write(5, "processors=4")
+    settings.dialog.close()
+    assert settings.dialog.isVisible()
+    assert settings.dialog.asked
+
+
+def test_to_quit_asks_once_about_what_is_not_saved(make: Make) -> None:
+    settings = make()
+    ended: list[bool] = []
+    settings.shell.ended.connect(lambda: ended.append(True))
+    settings.type("wsl2.memory", "24")
+    settings.dialog.showMinimized()
+    settings.shell.tray.quit.trigger()
+    assert not ended
+    assert settings.dialog.asked
+    assert not settings.dialog.isMinimized()
+    settings.shell.tray.quit.trigger()
+    assert ended
+
+
 def test_without_edits_esc_closes_and_a_new_opening_shows_the_file_as_it_is(make: Make) -> None:
     settings = make()
     settings.press(settings.dialog, Qt.Key.Key_Escape)
@@ -304,4 +477,4 @@ def test_a_file_that_cannot_be_read_is_told_and_opens_nothing(opened: Opener, qt
     shell.open_settings()
     assert shell.settings is None
     assert shell.window is not None
-    assert "home cannot be read" in shell.window.notice.findChildren(QLabel)[0].text()
+    assert str(tmp_path / "home") in shell.window.notice.findChildren(QLabel)[0].text()

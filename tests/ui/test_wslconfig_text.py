@@ -60,7 +60,8 @@ def test_a_widget_changes_nothing_in_any_file(theme: Theme, data: bytes) -> None
     editor.show_text(shown("[wsl2]\n"))
     editor.show_text(shown(raw))
     assert merged(raw, shown(raw), editor.shown_text()) == raw
-    editor.highlighter.set_ignored(ignored_lines(Document(data)))
+    editor.show_findings({}, ignored_lines(Document(data)))
+    editor.grab()
     editor.deleteLater()
 
 

@@ -127,6 +127,17 @@ def test_what_a_log_lacks_has_a_name(language: str) -> None:
     assert Texts(language).message(problem("proof.evidence_missing", missing="new_word")).what.count("new_word") == 1
 
 
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_a_problem_behind_another_one_is_told_in_words(language: str) -> None:
+    texts = Texts(language)
+    for step in ("shutdown", "start_runs"):
+        for inner in (problem("wsl.missing"), problem("wslconfig.unreadable", path="FILE", detail="held")):
+            outer = problem(f"wslconfig.restart.{step}", **inner.params, error=inner.code, runs="ONE")
+            assert texts.message(inner).what.rstrip(".。") in texts.message(outer).what
+    said = texts.message(problem("wslconfig.restart.shutdown", error="Wsl/Service/E_UNEXPECTED")).what
+    assert "Wsl/Service/E_UNEXPECTED" in said
+
+
 def test_an_unknown_code_is_shown_as_it_is() -> None:
     assert Texts("en").message(problem("no.such", a=1)).what == "no.such (a=1)"
     assert Texts("en").message(problem("no.such")).what == "no.such"

@@ -5,32 +5,34 @@ Owns what leads from one page to the next, and that nothing staged is lost by ac
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent, QSize, Qt, Signal, Slot
-from PySide6.QtGui import QCloseEvent, QKeySequence, QShortcut
-from PySide6.QtWidgets import QDialog, QStackedWidget, QVBoxLayout, QWidget
+from functools import cached_property
 
-from kotaro_bridge.domain.errors import ProblemError
-from kotaro_bridge.service.wslconfig_edit import Clash, Editor
+from PySide6.QtCore import QEvent, Signal, Slot
+from PySide6.QtGui import QCloseEvent, QKeySequence, QShortcut
+from PySide6.QtWidgets import QStackedWidget, QVBoxLayout, QWidget
+
+from kotaro_bridge.domain.errors import ProblemError, problem
+from kotaro_bridge.service.wslconfig_edit import Clash, Editor, Saved
 from kotaro_bridge.texts import Message
+from kotaro_bridge.ui.background import in_background
 from kotaro_bridge.ui.bridge import Bridge
 from kotaro_bridge.ui.desk import Desk
 from kotaro_bridge.ui.dialogs.wslconfig_backups import BackupsPage
 from kotaro_bridge.ui.dialogs.wslconfig_clash import ClashPage
 from kotaro_bridge.ui.dialogs.wslconfig_edit import EditPage
+from kotaro_bridge.ui.dialogs.wslconfig_notices import OUTSIDE, PENDING, SAVED, UNSAVED, SettingsNotices
 from kotaro_bridge.ui.dialogs.wslconfig_restart import RestartPage
 from kotaro_bridge.ui.dialogs.wslconfig_review import ReviewPage
-from kotaro_bridge.ui.icons import app_icon
-from kotaro_bridge.ui.theme import UNIT, Theme, style_sheet
+from kotaro_bridge.ui.dialogs.wslconfig_window import SettingsWindow
+from kotaro_bridge.ui.theme import UNIT, Theme
 from kotaro_bridge.ui.view_models.status import simulated_words
 from kotaro_bridge.ui.widgets.basics import Elided, button, chip, label, put, row
-from kotaro_bridge.ui.widgets.notice_bar import Answer, NoticeBar
-
-USUAL = QSize(1080, 780)
-SMALLEST = QSize(1000, 600)
 
 
-class WslConfigDialog(QDialog):
-    """Non-modal. Emits `changed` when the file was saved or WSL was restarted.
+class WslConfigDialog(SettingsWindow):
+    """Emits `changed` when the file was saved or WSL was restarted.
+
+    While it is `saving` the editor is the worker's: nothing here looks at it.
 
     Raises:
         ProblemError: on construction, if the file cannot be read.
@@ -39,20 +41,15 @@ class WslConfigDialog(QDialog):
     changed = Signal()
 
     def __init__(self, desk: Desk, theme: Theme, bridge: Bridge) -> None:
-        super().__init__()
+        super().__init__(theme, desk.texts.text("ui.wslconfig.title"))
         self._desk = desk
-        self._theme = theme
         self._bridge = bridge
         self._clash: Clash | None = None
+        self._closes = False
+        self.saving = False
         self._editor: Editor = desk.wslconfig.editor()
         text = desk.texts.text
-        self.setWindowTitle(text("ui.wslconfig.title"))
-        self.setWindowIcon(app_icon())
-        self.setWindowFlags(self.windowFlags() | Qt.WindowType.WindowMinMaxButtonsHint)
-        self.setModal(False)
-        self.setStyleSheet(style_sheet(theme.tokens))
-        theme.changed.connect(self._restyle)
-        self.bar = NoticeBar()
+        self.bar = SettingsNotices(desk.texts)
         self.edit = EditPage(theme, desk.texts, self._editor)
         self.edit.staged.connect(self._show_state)
         self.state = label("", "strong")
@@ -63,11 +60,9 @@ class WslConfigDialog(QDialog):
         self.close_button = button(text("ui.close"))
         self.pages = QStackedWidget()
         self.pages.addWidget(self._first_page())
-        self._made: dict[str, QWidget] = {}
         whole = QVBoxLayout(self)
         whole.setContentsMargins(3 * UNIT, 2 * UNIT, 3 * UNIT, 2 * UNIT)
         whole.setSpacing(UNIT + 4)
-        whole.addWidget(self.bar)
         whole.addWidget(self.pages, 1)
         self.backups_button.clicked.connect(self.show_backups)
         self.compare_button.clicked.connect(self.show_proof)
@@ -76,9 +71,6 @@ class WslConfigDialog(QDialog):
         self.close_button.clicked.connect(self.close)
         QShortcut(QKeySequence(QKeySequence.StandardKey.Save), self, self._on_save_key)
         QShortcut(QKeySequence(QKeySequence.StandardKey.Find), self, self._on_find_key)
-        self.setMinimumSize(SMALLEST)
-        room = self.screen().availableSize() - QSize(24, 48)
-        self.resize(USUAL.boundedTo(room).expandedTo(SMALLEST))
         bridge.sampled.connect(self._on_sample)
         self._show_state()
 
@@ -90,6 +82,7 @@ class WslConfigDialog(QDialog):
         box = QVBoxLayout(page)
         box.setContentsMargins(0, 0, 0, 0)
         box.setSpacing(UNIT)
+        box.addWidget(self.bar)
         box.addLayout(head)
         box.addWidget(Elided(self._editor.name, "muted"))
         box.addWidget(self.edit, 1)
@@ -108,55 +101,43 @@ class WslConfigDialog(QDialog):
 
     # Pages that are made when they are first wanted
 
-    @property
+    @cached_property
     def review_page(self) -> ReviewPage:
         """The change as a diff."""
-        page = self._made.get("review")
-        if not isinstance(page, ReviewPage):
-            page = ReviewPage(self._theme, self._desk.texts)
-            page.back.connect(self.show_edit)
-            page.convert.connect(self._on_convert)
-            page.save.connect(self.save)
-            self._add("review", page)
+        page = ReviewPage(self._theme, self._desk.texts)
+        page.back.connect(self.show_edit)
+        page.convert.connect(self._on_convert)
+        page.save.connect(self.save)
+        self.pages.addWidget(page)
         return page
 
-    @property
+    @cached_property
     def clash_page(self) -> ClashPage:
         """Both sides of a change."""
-        page = self._made.get("clash")
-        if not isinstance(page, ClashPage):
-            page = ClashPage(self._theme, self._desk.texts)
-            page.back.connect(self.show_edit)
-            page.decided.connect(self._on_decided)
-            self._add("clash", page)
+        page = ClashPage(self._theme, self._desk.texts)
+        page.back.connect(self.show_edit)
+        page.decided.connect(self._on_decided)
+        self.pages.addWidget(page)
         return page
 
-    @property
+    @cached_property
     def backups_page(self) -> BackupsPage:
         """What the file was before."""
-        page = self._made.get("backups")
-        if not isinstance(page, BackupsPage):
-            page = BackupsPage(self._theme, self._desk.texts)
-            page.back.connect(self.show_edit)
-            page.restore.connect(self._on_restore)
-            self._add("backups", page)
+        page = BackupsPage(self._theme, self._desk.texts)
+        page.back.connect(self.show_edit)
+        page.restore.connect(self._on_restore)
+        self.pages.addWidget(page)
         return page
 
-    @property
+    @cached_property
     def restart_page(self) -> RestartPage:
         """The restart of WSL and the proof."""
-        page = self._made.get("restart")
-        if not isinstance(page, RestartPage):
-            page = RestartPage(self._desk, self._theme, self._bridge)
-            page.back.connect(self.show_edit)
-            page.restarted.connect(self._on_restarted)
-            page.idle.connect(self._on_idle)
-            self._add("restart", page)
-        return page
-
-    def _add(self, name: str, page: QWidget) -> None:
-        self._made[name] = page
+        page = RestartPage(self._desk, self._theme, self._bridge)
+        page.back.connect(self.show_edit)
+        page.restarted.connect(self._on_restarted)
+        page.idle.connect(self._on_idle)
         self.pages.addWidget(page)
+        return page
 
     # From page to page
 
@@ -173,7 +154,7 @@ class WslConfigDialog(QDialog):
         if not self.edit.flush() or not self._look_outside():
             return
         if not self._editor.dirty:
-            self._say_clean()
+            self.bar.tell_saved("nothing_to_save")
             return
         self.bar.drop()
         self.review_page.show_editor(self._editor)
@@ -181,27 +162,51 @@ class WslConfigDialog(QDialog):
 
     @Slot(bool)
     def save(self, anyway: bool = False) -> None:
-        """Write the file; the second step."""
-        try:
-            done = self._editor.save(anyway=anyway)
-        except ProblemError as error:
-            self.review_page.show_failure(self._desk.texts.message(error.problem))
+        """Write the file, the second step; in the background, since another instance may be at it for seconds."""
+        if self.saving:
             return
+        self.saving = True
+        self.review_page.set_busy(True)
+        editor, why = self._editor, "saved" if self._editor.exists else "saved_new"
+        in_background(
+            self._desk,
+            self._bridge,
+            lambda: editor.save(anyway=anyway),
+            lambda done: self._on_saved(done, why),
+            self._on_not_saved,
+        )
+
+    def _on_saved(self, done: Saved | Clash, why: str) -> None:
+        closes = self._end_saving()
         if isinstance(done, Clash):
             self._show_clash(done)
             return
         self.edit.form.forget()
         self.changed.emit()
-        self.ask_restart(saved=True)
+        if closes:
+            self._discard_and_close()
+        else:
+            self.ask_restart(why)
 
-    def ask_restart(self, *, saved: bool = False) -> None:
-        """Offer the restart that a saved change waits for."""
-        if self.restart_page.busy:
-            self.pages.setCurrentWidget(self.restart_page)
+    def _on_not_saved(self, message: Message) -> None:
+        self._end_saving()
+        self.review_page.show_failure(message)
+
+    def _end_saving(self) -> bool:
+        """True if it was to close meanwhile."""
+        closes, self._closes = self._closes, False
+        self.saving = False
+        self.review_page.set_busy(False)
+        return closes
+
+    def ask_restart(self, why: str = "waits") -> None:
+        """Offer the restart that a saved change waits for; `why` as `RestartPage.ask` takes it."""
+        if self.saving:
             return
-        self.bar.drop("pending", "saved")
+        self.bar.drop(PENDING, SAVED)
         self.pages.setCurrentWidget(self.restart_page)
-        self.restart_page.ask(saved=saved)
+        if not self.restart_page.busy:
+            self.restart_page.ask(why)
 
     @Slot()
     def show_proof(self) -> None:
@@ -220,7 +225,7 @@ class WslConfigDialog(QDialog):
         """Drop everything that is staged."""
         self._editor.discard()
         self.edit.form.forget()
-        self.bar.drop("closing", "outside")
+        self.bar.drop(UNSAVED, OUTSIDE)
         self.show_edit()
 
     def _show_clash(self, clash: Clash) -> None:
@@ -231,8 +236,10 @@ class WslConfigDialog(QDialog):
 
     @Slot()
     def _on_convert(self) -> None:
-        self._editor.convert()
+        converted = self._editor.convert()
         self.review_page.show_editor(self._editor)
+        if not converted:
+            self._on_not_saved(self._desk.texts.message(problem("wslconfig.not_converted", path=self._editor.name)))
 
     @Slot(str)
     def _on_restore(self, backup_id: str) -> None:
@@ -253,15 +260,15 @@ class WslConfigDialog(QDialog):
         self.show_edit()
         self.review()
 
-    @Slot()
-    def _on_idle(self) -> None:
+    @Slot(str)
+    def _on_idle(self, why: str) -> None:
         if self.pages.currentWidget() is self.restart_page:
             self.show_edit()
-            self._say("saved", "saved", "good")
+            self.bar.tell_saved(why)
 
     @Slot()
     def _on_restarted(self) -> None:
-        self.bar.drop("pending", "saved")
+        self.bar.drop(PENDING, SAVED)
         self.changed.emit()
 
     @Slot()
@@ -296,22 +303,12 @@ class WslConfigDialog(QDialog):
             self._show_pending()
 
     def _show_pending(self) -> None:
-        if self._editor.dirty or self.bar.about not in ("", "pending", "saved"):
+        if self.saving or self._editor.dirty or self.bar.about not in ("", PENDING, SAVED):
             return
         if self._desk.wslconfig.pending():
-            text = self._desk.texts.text
-            if self.bar.about != "pending":
-                answer = (text("ui.wslconfig.restart"), "", lambda: self.ask_restart())
-                self._say("pending", "pending", "warn", answer)
+            self.bar.tell_pending(lambda: self.ask_restart())
         else:
-            self.bar.drop("pending")
-
-    def _say(self, about: str, sentence: str, tone: str, *answers: Answer) -> None:
-        what, do = (self._desk.texts.text(f"ui.wslconfig.{sentence}.{part}") for part in ("what", "do"))
-        self.bar.say(about, Message(what, do), tone, *answers)
-
-    def _say_clean(self) -> None:
-        self._say("saved", "nothing_to_save", "good")
+            self.bar.drop(PENDING)
 
     # What happens outside
 
@@ -322,18 +319,19 @@ class WslConfigDialog(QDialog):
 
     def _look_outside(self) -> bool:
         """False where both sides changed the same, or the file cannot be read: that is shown."""
+        self.edit.settle()
         before = self._editor.saved
         try:
             clash = self._editor.refresh()
         except ProblemError as error:
-            self.bar.say("outside", self._desk.texts.message(error.problem), "bad")
+            self.bar.say(OUTSIDE, self._desk.texts.message(error.problem), "bad")
             return False
         if clash is not None:
             self._show_clash(clash)
             return False
         if self._editor.saved is not before:
             self.edit.refresh()
-            self._say("outside", "taken_over", "warn")
+            self.bar.tell_taken_over(edits=self._editor.dirty)
             self._show_state()
         return True
 
@@ -347,10 +345,10 @@ class WslConfigDialog(QDialog):
 
     def reject(self) -> None:
         """Esc goes back one step; on the first page it closes."""
-        if self.bar.about == "closing":
+        if self.asked:
             self.bar.drop()
         elif self.pages.currentIndex() != 0:
-            if not self.restart_page.busy:
+            if not self.saving and not self.restart_page.busy:
                 self.show_edit()
         elif self.edit.search.hasFocus() and self.edit.search.text():
             self.edit.search.clear()
@@ -358,30 +356,37 @@ class WslConfigDialog(QDialog):
             self.close()
 
     def closeEvent(self, event: QCloseEvent) -> None:
-        """What is not saved is asked about."""
-        self.edit.form.flush()
-        unsaved = self._editor.dirty or self.edit.form.wrong_keys()
-        if unsaved:
+        """What is not saved is asked about; what is being saved is waited for."""
+        if self.saving:
+            self._closes = True
             event.ignore()
-            self.show_edit()
-            text = self._desk.texts.text
-            self._say(
-                "closing",
-                "closing",
-                "warn",
-                (text("ui.wslconfig.save_review"), "primary", self.review),
-                (text("ui.wslconfig.discard_close"), "", self._discard_and_close),
-                (text("ui.wslconfig.stay"), "", lambda: self.bar.drop()),
-            )
-            self.bar.answers[0].setFocus()
+        elif self.unsaved:
+            event.ignore()
+            self.ask_unsaved()
         else:
             event.accept()  # QDialog's own would ask `reject`, which asks for a close
+
+    @property
+    def unsaved(self) -> bool:
+        """True if something would be lost by an end now, also what is still being typed."""
+        if self.saving:
+            return True
+        self.edit.settle()
+        return self._editor.dirty or bool(self.edit.form.wrong_keys())
+
+    @property
+    def asked(self) -> bool:
+        """True while it is asked about what is not saved."""
+        return self.bar.about == UNSAVED
+
+    def ask_unsaved(self) -> None:
+        """Ask what is to become of what is not saved."""
+        if self.saving:
+            return
+        self.show_edit()
+        self.bar.ask_unsaved(self.review, self._discard_and_close)
 
     @Slot()
     def _discard_and_close(self) -> None:
         self.discard()
         self.close()
-
-    @Slot()
-    def _restyle(self) -> None:
-        self.setStyleSheet(style_sheet(self._theme.tokens))

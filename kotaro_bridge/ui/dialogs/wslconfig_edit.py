@@ -12,7 +12,7 @@ from kotaro_bridge.domain.errors import ProblemError
 from kotaro_bridge.service.wslconfig_edit import Editor
 from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.theme import UNIT, Theme
-from kotaro_bridge.ui.view_models.wslconfig import FindingView, finding_view, warning_views
+from kotaro_bridge.ui.view_models.wslconfig import FindingView, SettingView, finding_view, setting_view, warning_views
 from kotaro_bridge.ui.view_models.wslconfig_text import ignored_lines, merged, shown
 from kotaro_bridge.ui.widgets.basics import Card, row
 from kotaro_bridge.ui.widgets.finding_list import FindingList
@@ -39,7 +39,7 @@ class EditPage(QWidget):
         self._typing.setSingleShot(True)
         self._typing.setInterval(TYPING_MS)
         self._typing.timeout.connect(self._on_text)
-        self.form = SettingsForm(theme, texts, editor.field)
+        self.form = SettingsForm(theme, texts, self._view)
         self.form.edited.connect(self._on_edited)
         self.form.undone.connect(self._on_undone)
         self.form.used.connect(self._on_used)
@@ -55,6 +55,7 @@ class EditPage(QWidget):
         self.search.returnPressed.connect(self._on_next)
         self.tabs = QTabBar()
         self.tabs.setDrawBase(False)
+        self.tabs.setUsesScrollButtons(False)
         self.tabs.addTab(texts.text("ui.wslconfig.tab_form"))
         self.tabs.addTab(texts.text("ui.wslconfig.tab_text"))
         self.tabs.currentChanged.connect(self._on_tab)
@@ -77,6 +78,10 @@ class EditPage(QWidget):
         whole.addLayout(line)
         self.refresh()
 
+    def _view(self, key: str) -> SettingView:
+        written = self._editor.document.entry(key) is not None
+        return setting_view(self._texts, self._editor.field(key), written=written)
+
     @property
     def raw(self) -> RawEditor:
         """The text view; made when it is first wanted."""
@@ -84,7 +89,6 @@ class EditPage(QWidget):
             self._raw = RawEditor(self._theme, self._texts)
             self._raw.textChanged.connect(self._typing.start)
             self._text_box.addWidget(self._raw)
-            self._show_text()
         return self._raw
 
     @property
@@ -102,11 +106,15 @@ class EditPage(QWidget):
         advice = [finding_view(self._texts, each) for each in lint.advice]
         self.findings.show_findings(advice, warning_views(self._texts, self._editor), len(lint.wsl_warnings))
 
-    def flush(self) -> bool:
-        """Take over what is still being typed; False, with the focus on it, where something is no value."""
+    def settle(self) -> None:
+        """Take over what is still being typed."""
         self.form.flush()
         if self._typing.isActive():
             self._on_text()
+
+    def flush(self) -> bool:
+        """`settle`; False, with the focus on it, where something is no value."""
+        self.settle()
         wrong = self.form.wrong_keys()
         if wrong:
             self.tabs.setCurrentIndex(0)
@@ -158,7 +166,7 @@ class EditPage(QWidget):
     @Slot(str)
     def _on_undone(self, key: str) -> None:
         self.form.rows[key].forget()
-        self._editor.stage({key: self._editor.field(key).saved})
+        self._editor.undo(key)
         self._changed()
 
     @Slot(str)
@@ -170,9 +178,8 @@ class EditPage(QWidget):
     @Slot(int)
     def _on_tab(self, index: int) -> None:
         self._stack.setCurrentIndex(index)
-        if not self.in_text and self._typing.isActive():
-            self._on_text()
-        self.form.flush()
+        self.tabs.updateGeometry()  # the chosen one is bold, and so wider
+        self.settle()
         self.refresh()
 
     @Slot(str)

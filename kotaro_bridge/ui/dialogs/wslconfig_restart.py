@@ -6,34 +6,37 @@ What blocks runs on a worker thread and comes back over the bridge.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtWidgets import QGridLayout, QLabel, QProgressBar, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
 
-from kotaro_bridge.domain.errors import ProblemError
 from kotaro_bridge.domain.wslconfig_effect import Affected, EffectReport
 from kotaro_bridge.texts import Message
+from kotaro_bridge.ui.background import in_background
 from kotaro_bridge.ui.bridge import Bridge
 from kotaro_bridge.ui.desk import Desk
 from kotaro_bridge.ui.icons import glyph_pixmap
 from kotaro_bridge.ui.theme import UNIT, Theme
 from kotaro_bridge.ui.view_models.wslconfig import effect_mark, label_of, name_of
-from kotaro_bridge.ui.widgets.basics import Card, button, label, put, row
+from kotaro_bridge.ui.widgets.basics import Card, button, endless, label, put, row, scrolled, value_label
 from kotaro_bridge.ui.widgets.notice_bar import NoticeBar
 from kotaro_bridge.ui.widgets.setting_row import tone_colour
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 class RestartPage(QWidget):
-    """Emits `back`, `restarted` when WSL runs with the file as it is, and `idle` where after a save no WSL runs.
+    """Emits `back`, `restarted` when WSL runs with the file as it is, and `idle` with what led here
+    where after a save no WSL runs.
 
     `busy` while WSL is being restarted.
     """
 
     back = Signal()
-    idle = Signal()
+    idle = Signal(str)
     restarted = Signal()
 
     def __init__(self, desk: Desk, theme: Theme, bridge: Bridge) -> None:
@@ -43,19 +46,15 @@ class RestartPage(QWidget):
         self._bridge = bridge
         self._report: EffectReport | None = None
         self._asked = 0
+        self._said = False  # what a restart stops
         self.busy = False
         text = desk.texts.text
         self.title = label("", "title", wrap=True)
         self.words = label("", wrap=True)
         self.bar = NoticeBar()
-        self.progress = QProgressBar()
-        self.progress.setRange(0, 0)
-        self.progress.setTextVisible(False)
-        self.progress.setFixedHeight(6)
+        self.progress = endless()
         self.step = label("", "strong", wrap=True)
         self.card = Card()
-        self._content = QWidget()
-        self.card.body.addWidget(self._content)
         self.later = button(text("ui.wslconfig.later"))
         self.now = button(text("ui.wslconfig.restart_now"), "primary")
         self.later.clicked.connect(self.back)
@@ -66,38 +65,43 @@ class RestartPage(QWidget):
         box.addWidget(self.title)
         box.addWidget(self.words)
         box.addWidget(self.bar)
-        box.addWidget(self.card)
-        box.addWidget(self.step)
-        box.addWidget(self.progress)
-        box.addStretch(1)
+        box.addWidget(scrolled(self.card, self.step, self.progress), 1)
         box.addLayout(row(1, self.later, self.now))
         theme.changed.connect(self._recolour)
 
     # Asking who is met
 
-    def ask(self, *, saved: bool) -> None:
-        """Offer the restart; `saved`: right after a save."""
+    def ask(self, why: str) -> None:
+        """Offer the restart.
+
+        Args:
+            why: `saved` or `saved_new` right after a save, else `waits`.
+        """
         text = self._desk.texts.text
         put(self.title, text("ui.wslconfig.restart_title"))
-        put(self.words, text("ui.wslconfig.restart_saved" if saved else "ui.wslconfig.restart_waits"))
+        put(self.words, text(f"ui.wslconfig.restart_{why}"))
         self._clear()
+        self._said = False
         self._wait(text("ui.wslconfig.looking"))
         self._buttons(now=True, later="ui.wslconfig.later")
-        self.now.setFocus()
-        self._submit(lambda: self._desk.wslconfig.affected(), lambda found: self._show_affected(found, saved))
+        self.now.setEnabled(False)  # not before it is said what that stops
+        self.later.setFocus()
+        self._submit(lambda: self._desk.wslconfig.affected(), lambda met: self._show_affected(met, why))
 
-    def _show_affected(self, affected: Affected, saved: bool) -> None:
+    def _show_affected(self, affected: Affected, why: str) -> None:
         """What a restart stops."""
         texts = self._desk.texts
         self._rest()
-        if saved and not affected.distros:
-            self.idle.emit()
+        self._said = True
+        self.now.setEnabled(True)
+        if why != "waits" and not affected.distros:
+            self.idle.emit(why)
             return
         lines = [texts.text("ui.wslconfig.stops_run", title=title) for title in affected.runs]
         lines += [texts.text("ui.wslconfig.stops_distro", name=name) for name in affected.distros]
         if affected.docker:
             lines.append(texts.text("ui.wslconfig.stops_docker"))
-        box = QVBoxLayout(self._fresh())
+        box = QVBoxLayout(self.card.fresh())
         box.setContentsMargins(0, 0, 0, 0)
         box.setSpacing(4)
         head = texts.text("ui.wslconfig.stops" if lines else "ui.wslconfig.stops_nothing")
@@ -148,7 +152,7 @@ class RestartPage(QWidget):
         put(self.title, text("ui.wslconfig.proof_title"))
         unknown = any(effect.ok is None for effect in report.effects)
         waits = self._desk.wslconfig.pending()
-        key = "differs" if not report.ok else "unknown" if unknown else "none" if not report.effects else "holds"
+        key = "differs" if not report.ok else "unknown" if unknown else "holds"
         put(self.words, text(f"ui.wslconfig.proof_{'waits' if waits and not report.ok else key}"))
         self._buttons(now=waits, later="ui.wslconfig.back")
         self._table(report)
@@ -156,7 +160,7 @@ class RestartPage(QWidget):
 
     def _table(self, report: EffectReport) -> None:
         texts = self._desk.texts
-        grid = QGridLayout(self._fresh())
+        grid = QGridLayout(self.card.fresh())
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setHorizontalSpacing(2 * UNIT)
         grid.setVerticalSpacing(6)
@@ -171,8 +175,9 @@ class RestartPage(QWidget):
             name = row(label(name_of(texts, effect.key), "strong"), label(label_of(effect.key), "small"), 1)
             grid.addWidget(mark, line, 0)
             grid.addLayout(name, line, 1)
-            grid.addWidget(label(effect.wanted, wrap=True, selectable=True), line, 2)
-            grid.addWidget(label(effect.found, wrap=True, selectable=True), line, 3)
+            wanted, found = effect.wanted or texts.text("ui.wslconfig.not_set"), effect.found or "–"
+            grid.addWidget(value_label(wanted), line, 2)
+            grid.addWidget(value_label(found), line, 3)
             grid.addWidget(label(word, "muted"), line, 4)
             if effect.why is not None:
                 line += 1
@@ -182,35 +187,29 @@ class RestartPage(QWidget):
             line += 1
         for column in (2, 3):
             grid.setColumnStretch(column, 1)
-        self.card.setVisible(bool(report.effects))
+        self.card.show()
 
     # How it waits
 
-    def _submit(self, ask: Callable[[], T], show: Callable[[T], None]) -> None:
-        """Ask on a worker thread; an answer to a question that is no longer the last one is not shown."""
+    def _submit(self, call: Callable[[], T], show: Callable[[T], None]) -> None:
+        """Ask in the background; an answer to a question that is no longer the last one is not shown."""
         self._asked += 1
-        asked, texts, post = self._asked, self._desk.texts, self._bridge.post
+        asked = self._asked
 
-        def deliver(call: Callable[[], None]) -> None:
+        def last(deliver: Callable[[U], None], answer: U) -> None:
             if asked == self._asked:
-                call()
+                deliver(answer)
 
-        def work() -> None:
-            try:
-                answer = ask()
-            except ProblemError as error:
-                message = texts.message(error.problem)
-                post(lambda: deliver(lambda: self._failed(message)))
-            else:
-                post(lambda: deliver(lambda: show(answer)))
-
-        self._desk.submit(work)
+        in_background(self._desk, self._bridge, call, partial(last, show), partial(last, self._failed))
 
     def _failed(self, message: Message) -> None:
+        if self.busy:
+            put(self.title, self._desk.texts.text("ui.wslconfig.restart_title"))
+            put(self.words, "")
         self.busy = False
         self._rest()
         self.bar.say("failure", message, "bad")
-        self.now.setEnabled(True)
+        self.now.setEnabled(self._said)
         self.later.setEnabled(True)
         self.later.setFocus()
 
@@ -233,12 +232,6 @@ class RestartPage(QWidget):
         self.now.setEnabled(True)
         self.later.setEnabled(True)
         put(self.later, self._desk.texts.text(later))
-
-    def _fresh(self) -> QWidget:
-        old, self._content = self._content, QWidget()
-        self.card.body.replaceWidget(old, self._content)
-        old.deleteLater()
-        return self._content
 
     @Slot()
     def _recolour(self) -> None:

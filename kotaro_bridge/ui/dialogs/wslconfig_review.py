@@ -10,7 +10,7 @@ from kotaro_bridge.service.wslconfig_edit import Change, Editor
 from kotaro_bridge.texts import Message, Texts
 from kotaro_bridge.ui.theme import UNIT, Theme
 from kotaro_bridge.ui.view_models.wslconfig import change_words
-from kotaro_bridge.ui.widgets.basics import Card, button, label, put, row
+from kotaro_bridge.ui.widgets.basics import LONG, Card, button, endless, label, put, row, scrolled, value_label
 from kotaro_bridge.ui.widgets.diff_view import DiffView
 from kotaro_bridge.ui.widgets.notice_bar import NoticeBar
 
@@ -40,25 +40,25 @@ class ReviewPage(QWidget):
         self._asked = QVBoxLayout()
         self._asked.setSpacing(UNIT)
         self._card = Card()
-        self._grid = QWidget()
-        self._card.body.addWidget(self._grid)
         self.diff = DiffView(theme, texts.text("ui.wslconfig.diff"))
         self.only_encoding = label(texts.text("ui.wslconfig.only_encoding"), "muted", wrap=True)
         self.back_button = button(texts.text("ui.wslconfig.back"))
         self.save_button = button(texts.text("ui.wslconfig.save"), "primary")
         self.back_button.clicked.connect(self.back)
         self.save_button.clicked.connect(lambda: self.save.emit(bool(self.boxes)))
+        self.saving = label(texts.text("ui.wslconfig.saving"), "strong")
+        self.progress = endless()
+        self._busy = False
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         box.setSpacing(UNIT + 4)
         box.addWidget(self.title)
         box.addWidget(self.path)
         box.addWidget(self.failure)
-        box.addLayout(self._asked)
-        box.addWidget(self._card)
-        box.addWidget(self.only_encoding)
-        box.addWidget(self.diff, 1)
-        box.addLayout(row(1, self.back_button, self.save_button))
+        box.addWidget(scrolled(self._asked, self._card, self.only_encoding, last=self.diff), 1)
+        box.addWidget(self.progress)
+        box.addLayout(row(1, self.saving, self.back_button, self.save_button))
+        self.set_busy(False)
 
     def show_editor(self, editor: Editor) -> None:
         """What a save would do now."""
@@ -77,23 +77,33 @@ class ReviewPage(QWidget):
     def show_failure(self, message: Message) -> None:
         """The file was not written."""
         self.failure.say("failure", message, "bad")
+        self.save_button.setFocus()
+
+    def set_busy(self, busy: bool) -> None:
+        """While the file is being written nothing can be decided here."""
+        self._busy = busy
+        self.saving.setVisible(busy)
+        self.progress.setVisible(busy)
+        self.back_button.setEnabled(not busy)
+        for each in self._questions:
+            each.setEnabled(not busy)
+        self._settle()
 
     def _show_changes(self, changes: tuple[Change, ...]) -> None:
-        old, self._grid = self._grid, QWidget()
-        grid = QGridLayout(self._grid)
+        grid = QGridLayout(self._card.fresh())
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setHorizontalSpacing(2 * UNIT)
-        for line, (name, before, after) in enumerate(change_words(self._texts, changes[:ROWS])):
+        words = change_words(self._texts, changes[:ROWS])
+        for line, (name, before, after) in enumerate(words):
             grid.addWidget(label(name), line, 0)
-            grid.addWidget(label(before, "muted"), line, 1)
+            grid.addWidget(value_label(before, "muted"), line, 1)
             grid.addWidget(label("→", "muted"), line, 2)
-            grid.addWidget(label(after, "strong", wrap=True), line, 3)
+            grid.addWidget(value_label(after, "strong"), line, 3)
         if len(changes) > ROWS:
             more = self._texts.text("ui.wslconfig.more", count=len(changes) - ROWS)
             grid.addWidget(label(more, "muted"), ROWS, 0, 1, 4)
-        grid.setColumnStretch(3, 1)
-        self._card.body.replaceWidget(old, self._grid)
-        old.deleteLater()
+        grid.setColumnStretch(1, int(any(len(before) > LONG for _, before, _ in words)))
+        grid.setColumnStretch(3, 3)
         self._card.setVisible(bool(changes))
 
     def _ask(self, caveats: tuple[Caveat, ...]) -> None:
@@ -130,4 +140,5 @@ class ReviewPage(QWidget):
 
     @Slot()
     def _settle(self) -> None:
-        self.save_button.setEnabled(not self._must_convert and all(box.isChecked() for box in self.boxes))
+        known = not self._must_convert and all(box.isChecked() for box in self.boxes)
+        self.save_button.setEnabled(known and not self._busy)

@@ -17,6 +17,7 @@ from kotaro_bridge.domain.wslconfig_values import Value, format_value, typed
 from kotaro_bridge.service.wslconfig_edit import Change, Editor, Field
 from kotaro_bridge.texts import LANGUAGES, Message, Texts, load_catalogue
 
+_LONGEST_NUMBER = 6
 UNITS = {"GB": GIB, "MB": MIB, "KB": KIB, "B": 1}
 """Of a size, as WSL counts them: a GB is 2^30 bytes."""
 FOLDERS = frozenset({"wsl2.crashDumpFolder", "general.distributionInstallPath"})
@@ -97,7 +98,7 @@ def value_words(texts: Texts, key: str, value: Value | None) -> str:
     if isinstance(value, str):
         return value
     if KEY_TYPES[key] is KeyType.SIZE:
-        return " ".join(split_size(value))
+        return " ".join(short_size(value))
     return texts.text("ui.wslconfig.ms", count=f"{value:,}") if key in MILLISECONDS and value > 0 else str(value)
 
 
@@ -105,6 +106,14 @@ def split_size(size: int) -> tuple[str, str]:
     """Number and unit of a size in bytes, exact; 0 is in GB, the unit of the next one that is typed."""
     unit = next(unit for unit, factor in UNITS.items() if size % factor == 0)
     return str(size // UNITS[unit]), unit
+
+
+def short_size(size: int) -> tuple[str, str]:
+    """Number and unit for people: exact where that is short, else to a tenth of a GB (a default is a share of this
+    PC's memory).
+    """
+    number, unit = split_size(size)
+    return (number, unit) if len(number) <= _LONGEST_NUMBER else (f"{size / GIB:.1f}", "GB")
 
 
 def setting_unit(texts: Texts, key: str) -> str:
@@ -125,8 +134,8 @@ def same_value(key: str, text: str, value: Value | None) -> bool:
         return False
 
 
-def setting_view(texts: Texts, field: Field) -> SettingView:
-    """A field in words."""
+def setting_view(texts: Texts, field: Field, *, written: bool) -> SettingView:
+    """A field in words; `written`: there is a line for it, if only one that WSL refuses."""
     label, choice = label_of(field.key), field.recommended
     words = {part: texts.text(f"wslconfig.key.{label}.{part}") for part in ("name", "what", "default", "hint")}
     here = {"default": words["default"], "value": value_words(texts, field.key, field.default)}
@@ -149,7 +158,7 @@ def setting_view(texts: Texts, field: Field) -> SettingView:
         use=typed_text(field.key, choice.value) if choice else "",
         state=texts.text("ui.wslconfig.changed") if changed else "",
         can_undo=changed,
-        can_reset=field.value is not None,
+        can_reset=written,
         findings=tuple(finding_view(texts, each) for each in field.findings),
     )
 

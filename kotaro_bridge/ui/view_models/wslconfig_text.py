@@ -63,25 +63,24 @@ def merged(raw: str, before: str, after: str) -> str:
     if before == after:
         return raw
     lines, old, new = raw.split("\n"), before.split("\n"), after.split("\n")
-    head = 0
-    while head < min(len(old), len(new)) and old[head] == new[head]:
-        head += 1
-    tail = 0
-    while tail < min(len(old), len(new)) - head and old[-1 - tail] == new[-1 - tail]:
-        tail += 1
+    most = min(len(old), len(new))
+    head = next((at for at in range(most) if old[at] != new[at]), most)
+    most -= head
+    tail = next((at for at in range(most) if old[-1 - at] != new[-1 - at]), most)
     kept = len(old) - tail
-    ends: list[str | None] = ["\r" if line.endswith("\r") else "" for line in lines[:-1]]
-    contents = [line.removesuffix(end or "") for line, end in zip(lines, [*ends, None], strict=True)]
-    ends.append(None)
+    usual = "\r" if "\n" not in raw or "\r\n" in raw else ""
     present = set(raw)
     meant = _LONE | {private: code for code, private in _SHOWN_AS.items() if chr(code) in present}
-    typed = [line.translate(meant) for line in new[head : len(new) - tail]]
-    contents = [*contents[:head], *typed, *contents[kept:]]
-    between = [*ends[head:kept], *[None] * len(typed)][: len(typed)]
-    ends = [*ends[:head], *between, *ends[kept:]]
-    usual = "\r" if "\n" not in raw or "\r\n" in raw else ""
-    made = [line + (usual if end is None else end) for line, end in zip(contents[:-1], ends, strict=False)]
-    return "\n".join([*made, contents[-1]])
+    made = lines[:head]
+    if head == len(lines):
+        made[-1] += usual  # the last line had no end, and is not the last one any more
+    elif head == len(new):
+        made[-1] = made[-1].removesuffix("\r")  # it is the last one now
+    for at, line in enumerate(new[head : len(new) - tail], head):
+        in_place = at < min(kept, len(lines) - 1)
+        end = ("\r" if lines[at].endswith("\r") else "") if in_place else usual
+        made.append(line.translate(meant) + (end if at < len(new) - 1 else ""))
+    return "\n".join([*made, *lines[kept:]])
 
 
 def ignored_lines(document: Document) -> frozenset[int]:
@@ -95,19 +94,14 @@ def ignored_lines(document: Document) -> frozenset[int]:
         line += text.count("\n", at, start)
         at = start
         used.update(range(line, line + max(1, text.count("\n", start, end))))
-    bad = {
-        region.line for region in reading.regions if region.line and not (region.good and region.section in _SECTIONS)
-    }
+    bad = {each.line for each in reading.regions if not (each.good and each.section in _SECTIONS)}
+    at_end = reading.end
+    behind = 1 + text.count("\n", 0, at_end) + (at_end > 0 and text[at_end - 1] != "\n")
     ignored = set()
-    at = 0
     for number, each in enumerate(text.split("\n"), 1):
-        stripped = each.strip(" \t\r")
-        says = bool(stripped) and not stripped.startswith("#")
-        behind = at >= reading.end
-        header = stripped.startswith("[")
-        if says and (behind or (number in bad if header else number not in used)):
+        first = each.lstrip(" \t\r")[:1]
+        if first and first != "#" and (number >= behind or (number in bad if first == "[" else number not in used)):
             ignored.add(number)
-        at += len(each) + 1
     return frozenset(ignored)
 
 

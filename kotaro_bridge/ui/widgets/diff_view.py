@@ -11,6 +11,9 @@ from PySide6.QtWidgets import QPlainTextEdit
 from kotaro_bridge.ui.theme import Theme, mono_font
 from kotaro_bridge.ui.view_models.wslconfig_text import shown
 
+LOWEST = 160
+"""Pixels in which a change can be read."""
+
 
 class DiffView(QPlainTextEdit):
     """Read-only; empty where nothing differs."""
@@ -23,6 +26,7 @@ class DiffView(QPlainTextEdit):
         self.setTabChangesFocus(True)
         self.setFont(mono_font())
         self.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
+        self.setMinimumHeight(LOWEST)
         self.setAccessibleName(name)
         theme.changed.connect(self._colour)
 

@@ -24,6 +24,8 @@ from kotaro_bridge.ui.view_models.wslconfig import FindingView
 from kotaro_bridge.ui.widgets.basics import label, put
 from kotaro_bridge.ui.widgets.setting_row import tone_colour
 
+RIGHT = UNIT // 2
+"""Room between a sentence and the scroll bar."""
 _ROLE = Qt.ItemDataRole.UserRole
 _WRAP = int(Qt.TextFlag.TextWordWrap) | int(Qt.AlignmentFlag.AlignTop)
 
@@ -37,10 +39,9 @@ class _Lines(QStyledItemDelegate):
 
     def sizeHint(self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex) -> QSize:
         """As high as the wrapped text."""
-        width = self._view.viewport().width()
-        place = QRect(0, 0, width - self._indent(index), 10_000)
+        place = QRect(0, 0, self._room() - self._indent(index), 10_000)
         height = QFontMetrics(self._view.font()).boundingRect(place, _WRAP, str(index.data())).height()
-        return QSize(width, height + UNIT)
+        return QSize(self._view.viewport().width(), height + UNIT)
 
     def paint(
         self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
@@ -59,8 +60,14 @@ class _Lines(QStyledItemDelegate):
         if isinstance(icon, QIcon):
             icon.paint(painter, QRect(rect.left() + 4, rect.top() + UNIT // 2 + 1, 16, 16))
         painter.setPen(palette.color(QPalette.ColorRole.Text))
-        painter.drawText(rect.adjusted(self._indent(index), UNIT // 2, 0, 0), _WRAP, str(index.data()))
+        indent = self._indent(index)
+        place = QRect(rect.left() + indent, rect.top() + UNIT // 2, self._room() - indent, rect.height() - UNIT // 2)
+        painter.drawText(place, _WRAP, str(index.data()))
         painter.restore()
+
+    def _room(self) -> int:
+        """The width for text beside the scroll bar, there or not: heights that follow it come too late."""
+        return self._view.width() - self._view.verticalScrollBar().sizeHint().width() - RIGHT
 
     def _indent(self, index: QModelIndex | QPersistentModelIndex) -> int:
         return 4 + 16 + UNIT if index.data(_ROLE) is not None else 4

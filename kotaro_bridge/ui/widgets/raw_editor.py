@@ -14,11 +14,10 @@ from PySide6.QtGui import (
     QPainter,
     QPaintEvent,
     QResizeEvent,
-    QSyntaxHighlighter,
     QTextBlock,
     QTextCharFormat,
     QTextCursor,
-    QTextDocument,
+    QTextLayout,
 )
 from PySide6.QtWidgets import QPlainTextEdit, QToolTip, QWidget
 
@@ -26,28 +25,23 @@ from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.icons import glyph_pixmap
 from kotaro_bridge.ui.theme import UNIT, Theme, mono_font
 from kotaro_bridge.ui.view_models.wslconfig import FindingView
-from kotaro_bridge.ui.view_models.wslconfig_text import Kind, parts_of, units
+from kotaro_bridge.ui.view_models.wslconfig_text import Kind, Part, parts_of, units
 from kotaro_bridge.ui.widgets.setting_row import tone_colour
 
 MARK = 14
 _WEIGHT = ("bad", "warn", "muted")
 
 
-class Highlighter(QSyntaxHighlighter):
-    """Colours sections, keys, values and comments; what WSL makes nothing of is struck out."""
+class Colours:
+    """Sections, keys, values and comments in colour; what WSL makes nothing of is struck out.
 
-    def __init__(self, document: QTextDocument, theme: Theme) -> None:
-        super().__init__(document)
-        self._theme = theme
-        self._ignored: frozenset[int] = frozenset()
+    Of a block at a time, when it comes into sight: a file can be a hundred thousand lines.
+    """
+
+    def __init__(self, theme: Theme) -> None:
+        t = theme.tokens
+        self._name = t.text
         self._formats: dict[Kind, QTextCharFormat] = {}
-        self.restyle()
-        theme.changed.connect(self.restyle)
-
-    @Slot()
-    def restyle(self) -> None:
-        """Take the colours of the theme."""
-        t = self._theme.tokens
         colours = {
             Kind.SECTION: t.series[3],
             Kind.KEY: t.accent,
@@ -61,21 +55,20 @@ class Highlighter(QSyntaxHighlighter):
         self._formats[Kind.SECTION].setFontWeight(QFont.Weight.DemiBold)
         self._formats[Kind.COMMENT].setFontItalic(True)
         self._formats[Kind.IGNORED].setFontStrikeOut(True)
-        self.rehighlight()
 
-    def set_ignored(self, lines: frozenset[int]) -> None:
-        """Lines, counted from 1, that WSL makes nothing of."""
-        changed = self._ignored ^ lines
-        self._ignored = lines
-        for number in changed:
-            block = self.document().findBlockByNumber(number - 1)
-            if block.isValid():
-                self.rehighlightBlock(block)
+    def paint(self, block: QTextBlock, ignored: bool) -> None:
+        """Colour a block, unless it is so already: its state holds what it was coloured for."""
+        text = block.text()
+        state = hash((text, ignored, self._name)) & 0x7FFFFFFF
+        if block.userState() != state:
+            block.setUserState(state)
+            block.layout().setFormats([self._range(part) for part in parts_of(text, ignored)])
+            block.document().markContentsDirty(block.position(), block.length())
 
-    def highlightBlock(self, text: str) -> None:
-        """Colour one line."""
-        for part in parts_of(text, self.currentBlock().blockNumber() + 1 in self._ignored):
-            self.setFormat(part.start, part.length, self._formats[part.kind])
+    def _range(self, part: Part) -> QTextLayout.FormatRange:
+        made = QTextLayout.FormatRange()
+        made.start, made.length, made.format = part.start, part.length, self._formats[part.kind]
+        return made
 
 
 class RawEditor(QPlainTextEdit):
@@ -90,7 +83,9 @@ class RawEditor(QPlainTextEdit):
         self.setTabChangesFocus(True)
         self.setAccessibleName(texts.text("ui.wslconfig.tab_text_plain"))
         self.setPlaceholderText(texts.text("ui.wslconfig.empty"))
-        self.highlighter = Highlighter(self.document(), theme)
+        self._ignored: frozenset[int] = frozenset()
+        self._recolour()
+        theme.changed.connect(self._recolour)
         self.margin = _Margin(self)
         self.blockCountChanged.connect(self._fit_margin)
         self.updateRequest.connect(self._on_update)
@@ -104,6 +99,9 @@ class RawEditor(QPlainTextEdit):
         """Put a text there; only what differs is replaced, so that cursor and undo survive."""
         old = self.shown_text()
         if old == text:
+            return
+        if not self.document().isUndoAvailable() and not old:
+            self.setPlainText(text)  # that there was nothing is nothing to go back to
             return
         head = 0
         most = min(len(old), len(text))
@@ -120,8 +118,9 @@ class RawEditor(QPlainTextEdit):
     def show_findings(self, findings: Mapping[int, list[FindingView]], ignored: frozenset[int]) -> None:
         """What is said about lines, and which WSL makes nothing of."""
         self._marks = dict(findings)
-        self.highlighter.set_ignored(ignored)
+        self._ignored = ignored
         self.margin.update()
+        self.viewport().update()
 
     def show_line(self, line: int) -> None:
         """Bring a line into view with the cursor on it, and take the focus."""
@@ -134,6 +133,17 @@ class RawEditor(QPlainTextEdit):
     def marks_at(self, line: int) -> list[FindingView]:
         """What is said about a line."""
         return self._marks.get(line, [])
+
+    @Slot()
+    def _recolour(self) -> None:
+        self._colours = Colours(self._theme)
+        self.viewport().update()
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """What is in sight has its colours when it is drawn."""
+        for block, _, _ in self._blocks_in_sight():
+            self._colours.paint(block, block.blockNumber() + 1 in self._ignored)
+        super().paintEvent(event)
 
     # The margin
 

@@ -19,6 +19,7 @@ from kotaro_bridge.ui.view_models.wslconfig import (
     UNITS,
     same_value,
     setting_unit,
+    short_size,
     split_size,
     typed_text,
 )
@@ -163,7 +164,7 @@ class SizeInput(SettingInput):
 
     def show_default(self, default: Value | None) -> None:
         """See `SettingInput.show_default`."""
-        number, unit = split_size(default) if isinstance(default, int) and default else ("", "GB")
+        number, unit = short_size(default) if isinstance(default, int) and default else ("", "GB")
         if number != self.field.placeholderText():  # a unit that a person chose for what is to be typed stays
             self.field.setPlaceholderText(number)
             if not self.field.text():

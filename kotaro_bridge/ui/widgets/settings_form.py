@@ -8,10 +8,9 @@ from PySide6.QtCore import Qt, QTimer, Signal, Slot
 from PySide6.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from kotaro_bridge.domain.wslconfig_catalogue import MAIN_KEYS
-from kotaro_bridge.service.wslconfig_edit import Field
 from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.theme import UNIT, Theme
-from kotaro_bridge.ui.view_models.wslconfig import groups, search, search_texts, setting_view
+from kotaro_bridge.ui.view_models.wslconfig import SettingView, groups, search, search_texts
 from kotaro_bridge.ui.widgets.basics import Card, button, label, row, set_property
 from kotaro_bridge.ui.widgets.setting_row import SettingRow
 
@@ -22,18 +21,18 @@ class SettingsForm(QScrollArea):
     """Emits what its rows emit.
 
     Args:
-        field: gives a setting as it is staged, by canonical name.
+        view: gives a setting as it is staged, by canonical name.
     """
 
     edited = Signal(str, str)
     undone = Signal(str)
     used = Signal(str)
 
-    def __init__(self, theme: Theme, texts: Texts, field: Callable[[str], Field]) -> None:
+    def __init__(self, theme: Theme, texts: Texts, view: Callable[[str], SettingView]) -> None:
         super().__init__()
         self._theme = theme
         self._texts = texts
-        self._field = field
+        self._view = view
         self._keys = {MAIN: list(MAIN_KEYS), **groups()}
         self._cards: dict[str, Card] = {}
         self._index: dict[str, str] = {}
@@ -71,7 +70,7 @@ class SettingsForm(QScrollArea):
     def refresh(self) -> None:
         """Show every setting that is built as it is staged now."""
         for key, each in self.rows.items():
-            each.show_view(setting_view(self._texts, self._field(key)))
+            each.show_view(self._view(key))
 
     def search(self, words: str) -> None:
         """Show only what holds all words; nothing typed shows everything again."""
@@ -161,7 +160,7 @@ class SettingsForm(QScrollArea):
                     body.insertWidget(head + place, self._row(key))
 
     def _row(self, key: str) -> SettingRow:
-        made = SettingRow(self._theme, self._texts, setting_view(self._texts, self._field(key)))
+        made = SettingRow(self._theme, self._texts, self._view(key))
         made.edited.connect(self.edited)
         made.undone.connect(self.undone)
         made.used.connect(self.used)

@@ -121,9 +121,27 @@ def test_a_bad_escape_drops_the_line(value: bytes, shown: str) -> None:
     assert config.warnings == (("MessageConfigInvalidEscape", shown, "F", "2"),)
 
 
-def test_lone_cr() -> None:
-    config = parse(b"[wsl2]\rswap=1G\rmemory=2G\r\r", "F")
-    assert config.values == {"wsl2.swap": 1 << 30, "wsl2.memory": 2 << 30}
+@pytest.mark.parametrize(
+    ("text", "values", "warnings"),
+    [
+        ("[wsl2]\rswap=1G\rmemory=2G\r\r", {"wsl2.swap": 1 << 30, "wsl2.memory": 2 << 30}, []),
+        ("\r\r; x\n", {}, [("MessageConfigInvalidKey", "F", "1")]),
+        ("\r\r\n; x\r\n", {}, [("MessageConfigInvalidKey", "F", "2")]),
+        (
+            "[wsl2]\r\r\nfoo=1\r\r\n; x",
+            {},
+            [("MessageConfigUnknownKey", "wsl2.foo", "F", "3"), ("MessageConfigInvalidKey", "F", "5")],
+        ),
+        ("[wsl2]\nkernel=a\\\rb\n", {}, [("MessageConfigInvalidEscape", "\r", "F", "2")]),
+    ],
+)
+def test_a_lone_cr_ends_a_value_and_a_header_and_is_a_blank_elsewhere(
+    text: str, values: dict[str, Any], warnings: list[tuple[str, ...]]
+) -> None:
+    """As WSL's own parser reads character by character, behind a text mode that makes CRLF to LF."""
+    config = parse(text.encode(), "F")
+    assert config.values == values
+    assert list(config.warnings) == warnings
 
 
 @pytest.mark.parametrize(

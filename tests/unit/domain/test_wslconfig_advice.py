@@ -12,7 +12,8 @@ from hypothesis import given
 from kotaro_bridge.domain.units import GIB, MIB
 from kotaro_bridge.domain.wslconfig_advice import lint
 from kotaro_bridge.domain.wslconfig_document import Document
-from kotaro_bridge.domain.wslconfig_findings import MOST_PER_CODE, Advice, Finding, Weight, in_words
+from kotaro_bridge.domain.wslconfig_findings import Advice, Finding, Weight, in_words
+from kotaro_bridge.domain.wslconfig_mistakes import MOST_LINES
 from kotaro_bridge.domain.wslconfig_recommend import (
     NOTHING_KNOWN,
     HostFacts,
@@ -65,6 +66,8 @@ def the(code: Advice, text: str, facts: HostFacts = PC) -> Finding:
         ("[wsl2]\nmemory=0\n", [("memory_zero", 2)]),
         ("[wsl2]\nprocessors=17\n", [("processors_above_host", 2)]),
         ("[wsl2]\nswap=101GB\n", [("swap_over_disk", 2)]),
+        ("[wsl2]\nswap=101GB\nsafeMode=1\nnetworkingMode=none\n", [("safe_mode", 3)]),
+        ("[wsl2]\nswap=8\nmemory=24GB\n", [("tiny_size", 2)]),
         ("[wsl2]\nswap=101GB\nswapFile=D:\\\\x\n", []),
         (
             "[wsl2]\nnetworkingMode=mirrored\nlocalhostForwarding=true\n",
@@ -93,7 +96,8 @@ def test_advice(text: str, advice: list[tuple[str, int | None]]) -> None:
 
 
 def test_a_lone_cr_does_not_move_a_comment_mark_out_of_the_file() -> None:
-    assert found("\r\r\r\r\r; x\n") == []
+    assert found("[wsl2]\r\r\r\r\r; x\n") == []
+    assert found("\r\r\r; x\n") == [("comment_mark", 1)]
 
 
 @pytest.mark.parametrize(
@@ -127,6 +131,13 @@ def test_what_the_advice_says(code: Advice, text: str, params: dict[str, Any]) -
         assert "?" not in message.what + message.do
 
 
+def test_the_swap_that_wsl_makes_itself_may_be_too_much_for_the_disk() -> None:
+    full = HostFacts(32 * GIB, 16, swap_disk_free_bytes=3 * GIB)
+    for text in ("[wsl2]\n", "[wsl2]\nswap=-1\n"):
+        assert the(Advice.SWAP_OVER_DISK, text, full).params == {"swap_bytes": 4 * GIB, "free_bytes": 3 * GIB}
+    assert found("[wsl2]\nswap=0\n", full) == []
+
+
 def test_a_time_out_above_the_usual_is_only_a_hint() -> None:
     assert the(Advice.IDLE_STOPS, "[general]\ninstanceIdleTimeout=60000\n").weight is Weight.HINT
     assert the(Advice.IDLE_STOPS, "[general]\ninstanceIdleTimeout=0\n").weight is Weight.RISKY
@@ -153,7 +164,11 @@ def test_nothing_is_said_of_a_pc_that_is_not_known() -> None:
             "[wsl2]\nfoo=1\nprocessors=99\n",
             [("MessageConfigUnknownKey", "wsl2.foo", "F", "2"), ("MessageTooManyProcessors", "99", "16")],
         ),
-        ("[wsl2]\nvirtio9p=1\nsafeMode=1\n", [("MessageConfigVirtio9pDisabled",), ("MessageSafeModeEnabled",)]),
+        ("[wsl2]\nvirtio9p=1\n", [("MessageConfigVirtio9pDisabled",)]),
+        ("[wsl2]\nvirtio9p=1\nvirtio=0\n", []),
+        ("[wsl2]\nvirtio9p=1\nsafeMode=1\nkernelModules=x\n", [("MessageSafeModeEnabled",)]),
+        ("[wsl2]\nnetworkingMode=bridged\nsafeMode=1\n", [("MessageSafeModeEnabled",)]),
+        ("[wsl2]\nnetworkingMode=mirrored\nlocalhostForwarding=1\nsafeMode=1\n", [("MessageSafeModeEnabled",)]),
         ("[experimental]\nsparseVhd=1\n", [("MessageSparseVhdDisabled",)]),
         (
             "[wsl2]\nnetworkingMode=mirrored\nlocalhostForwarding=0\n",
@@ -177,12 +192,13 @@ def test_what_wsl_will_say(text: str, warnings: list[tuple[str, ...]]) -> None:
 
 
 def test_a_flood_of_mistakes_is_cut_short() -> None:
-    text = "[wsl2]\n" + "".join(f"memroy{number % 10}=1\nswap=1\n; x\n" for number in range(200))
+    text = "[wsl2]\n" + "".join(f"memroy{number % 10}=1\nswap=1\n; x\nkernel=\\x\n" for number in range(200))
     advice = lint(Document(text.encode())).advice
     counted = Counter(each.code for each in advice)
-    assert counted[Advice.NEAR_MISS] == counted[Advice.DUPLICATE] == counted[Advice.COMMENT_MARK] == MOST_PER_CODE
-    sections = lint(Document(b"[network]\n" * 200)).advice
-    assert [each.line for each in sections] == list(range(1, MOST_PER_CODE + 1))
+    codes = (Advice.NEAR_MISS, Advice.DUPLICATE, Advice.COMMENT_MARK, Advice.BACKSLASH)
+    assert [counted[code] for code in codes] == [MOST_LINES] * 4
+    sections = lint(Document("".join(f"[network{number}]\n" for number in range(200)).encode())).advice
+    assert [each.line for each in sections] == list(range(1, MOST_LINES + 1))
 
 
 @given(files)

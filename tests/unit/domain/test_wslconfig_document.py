@@ -185,3 +185,8 @@ def test_conflicts() -> None:
     }
     found = [(each.key, each.before, each.mine, each.theirs) for each in key_conflicts(base, mine, theirs)]
     assert found == [("wsl2.memory", 8 << 30, 10 << 30, 9 << 30), ("wsl2.swap", None, 0, None)]
+
+
+def test_a_value_that_is_given_up_keeps_its_line_end_when_it_is_set() -> None:
+    document = Document(b'[wsl2]\r\nmemory=1GB"\\\r\n\x1a rest')
+    assert document.edited("wsl2.memory", 4 << 30).data == b"[wsl2]\r\nmemory=4GB\r\n\x1a rest"

@@ -123,6 +123,26 @@ def test_swap(text: str, found: int | None, expected: tuple[Any, ...]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("gib", "missing_mib"),
+    [
+        (8, 234),  # microsoft/WSL issue 6030: 7958 MiB of 8 GiB
+        (12, 395),  # issue 9636: 11892.8 MiB of half of 24 GiB, from which firmware has taken something too
+    ],
+)
+def test_what_linux_lacked_on_other_peoples_machines(gib: int, missing_mib: int) -> None:
+    assert told(f"memory={gib}GB", "memory", memory_bytes=gib * GIB - missing_mib * MIB)[2]
+
+
+def test_safe_mode_overrules_swap_and_network() -> None:
+    safe: dict[str, Any] = {"swap_bytes": 0, "networking": "None"}
+    assert told("safeMode=1", "swap", **safe) == ("0", "0.0 GiB", True, None)
+    assert told("safeMode=1\nswap=8GB", "swap", **safe) == ("8GB", "0.0 GiB", False, "safe_mode")
+    assert told("safeMode=1\nnetworkingMode=nat", "networkingMode", **safe) == ("Nat", "None", False, "safe_mode")
+    assert told("safeMode=1\nnetworkingMode=none", "networkingMode", **safe) == ("None", "None", True, None)
+    assert told("safeMode=1\nnetworkingMode=nat", "localhostForwarding", **safe)[3] == "port_off"
+
+
+@pytest.mark.parametrize(
     ("text", "found", "said", "expected"),
     [
         ("networkingMode=mirrored", "Mirrored", (), ("Mirrored", "Mirrored", True, None)),

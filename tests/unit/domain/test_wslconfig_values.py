@@ -25,6 +25,7 @@ from kotaro_bridge.domain.wslconfig_values import (
     typed,
 )
 from kotaro_bridge.resources import resource
+from kotaro_bridge.texts import Texts
 
 REFERENCE: dict[str, Any] = json.loads(resource("wslconfig/keys.json").read_text(encoding="utf-8"))
 
@@ -135,7 +136,12 @@ def test_what_wsl_would_not_take_is_refused(key: str, text: str, meant: str | No
     with pytest.raises(ProblemError) as caught:
         typed(key, text)
     found = caught.value.problem
-    assert found.code == ("wslconfig.value_refused" if meant is None else "wslconfig.value_refused_near")
+    form = KEY_TYPES[key].value
+    assert found.code == (f"wslconfig.value_refused.{form}" if meant is None else "wslconfig.value_refused_near")
+    for language in ("en", "ja"):
+        message = Texts(language).message(found)
+        assert text in message.what
+        assert "?" not in message.what + message.do
     assert (found.params["key"], found.params["value"], found.params.get("meant")) == (key, text, meant)
     assert meant_value(key, text) == meant
 

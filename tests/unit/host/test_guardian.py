@@ -217,6 +217,7 @@ def test_a_run_file_of_another_boot_or_of_a_reused_pid_kills_nobody(engine: Engi
         (engine.runs / "old-boot").write_text(f"{stranger.pid} other-boot 1\n")
         (engine.runs / "reused").write_text(f"{stranger.pid} {boot} 1\n")
         (engine.runs / "broken").write_text("")
+        (engine.runs / "reused.ending").mkdir()  # its guardian was killed while it ended the run
         assert engine.launcher.leftovers() == ()
         assert not list(engine.runs.iterdir())
         assert engine.launcher.reap("reused", 1) == ()

@@ -143,13 +143,27 @@ def test_a_file_that_wsl_cannot_read_has_to_be_converted() -> None:
     editor.set("wsl2.swap", "0")
     assert refused(editor, anyway=True) == "wslconfig.caveat.utf16_unread"
     editor.discard()
-    editor.convert()
+    assert editor.convert()
     assert editor.caveats == ()
     editor.set("wsl2.swap", "0")
     editor.save()
     assert store.data == b"[wsl2]\nswap=0\n"
-    editor.convert()
+    assert editor.convert()
     assert not editor.dirty
+    junk = Editor(MemoryStore(b"\x81\n"))
+    assert not junk.convert()
+    assert not junk.dirty
+
+
+def test_a_key_goes_back_to_what_is_on_disk() -> None:
+    editor = Editor(MemoryStore(b"[wsl2]\nmemory=8gb\nswap=1\n"))
+    for key in ("wsl2.memory", "wsl2.swap"):
+        editor.set(key, "4GB")
+        editor.undo(key)
+    assert not editor.dirty
+    editor.set_text("[wsl2]\nswap=2\n")
+    editor.undo("wsl2.swap")
+    assert editor.text == "[wsl2]\nswap=1\n"
 
 
 def test_restoring_a_backup() -> None:

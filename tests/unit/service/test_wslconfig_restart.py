@@ -325,6 +325,38 @@ def test_nothing_waits_where_nothing_runs() -> None:
     assert not house.desk.pending()
 
 
+@pytest.mark.parametrize(("idle", "lives"), [(None, True), (60000, True), (-1, True), (0, False)])
+def test_a_vm_outlives_its_last_distro(idle: int | None, lives: bool) -> None:
+    """An empty list of distros is no proof that the VM is gone: one that is started now finds its old settings."""
+    first = b"[wsl2]\n" + (b"" if idle is None else f"vmIdleTimeout={idle}\n".encode())
+    house = House(data=first)
+    desk = WslConfigDesk(house.store, house.vm, house.runs, lambda: PC, replace(QUICK, look_s=0.0))
+    desk.pending()
+    house.runs.work()
+    house.write(first + b"memory=8GB\n", 2000.0)
+    house.vm.names = ()
+    assert desk.pending()
+    house.runs.work()
+    assert desk.pending() is lives
+    house.runs.work()
+    assert desk.pending() is lives
+    house.vm.names = ("Ubuntu",)
+    house.runs.work()
+    assert desk.pending() is lives
+
+
+def test_a_vm_that_was_written_after_lives_for_the_usual_time() -> None:
+    house = House()
+    house.write(b"", 2000.0)
+    desk = WslConfigDesk(house.store, house.vm, house.runs, lambda: PC, replace(QUICK, look_s=0.0))
+    desk.pending()
+    house.runs.work()
+    house.vm.names = ()
+    desk.pending()
+    house.runs.work()
+    assert desk.pending()
+
+
 def test_a_restart_takes_the_file_as_it_is() -> None:
     house = House()
     house.desk.pending()
