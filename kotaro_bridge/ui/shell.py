@@ -278,8 +278,8 @@ class Shell(QObject):
         """What is on its way shows in the menu; its end is told, but where a person is looking at it."""
         self.tray.refresh()
         before, self._transfers[view.id] = self._transfers.get(view.id), view.state
-        looked_at = self.models is not None and self.models.isActiveWindow()
-        if before in (None, view.state) or looked_at or view.state not in _TOLD:
+        looked_at = self.models is not None and self.models.isVisible() and self.models.isActiveWindow()
+        if before is view.state or looked_at or view.state not in _TOLD:
             return
         text = self._desk.texts.text
         title = text(f"ui.transfer.{view.state.value}", name=transfer_name(view))

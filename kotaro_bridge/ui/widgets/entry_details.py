@@ -28,6 +28,7 @@ class Details(QScrollArea):
         self.plan: PlanCard | None = None
         self.choices: dict[str, QPushButton] = {}
         self.offers: list[QPushButton] = []
+        self._content = QWidget()
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
@@ -37,12 +38,16 @@ class Details(QScrollArea):
         self.plan = None
         self.choices = {}
         self.offers = []
-        content = QWidget()
-        box = QVBoxLayout(content)
+        self._content = QWidget()
+        box = QVBoxLayout(self._content)
         box.setContentsMargins(0, 0, UNIT, 0)
         box.setSpacing(UNIT + 2)
-        self.setWidget(content)
         return box
+
+    def _show(self, box: QVBoxLayout) -> None:
+        """In the place of what was there. Last: what is put into a widget that is seen already shows a round later."""
+        box.addStretch(1)
+        self.setWidget(self._content)
 
     def show_message(self, title: str, words: str, *actions: tuple[str, str, Callable[[], None]]) -> None:
         """A sentence in the place of a model; `actions`: name, caption and what a click does."""
@@ -54,7 +59,7 @@ class Details(QScrollArea):
             line.addWidget(self._action(name, caption, "primary", act))
         line.addStretch(1)
         box.addLayout(line)
-        box.addStretch(1)
+        self._show(box)
 
     def show_model(
         self,
@@ -85,7 +90,7 @@ class Details(QScrollArea):
         self.plan = PlanCard(self._theme, self._texts, PARTS)
         box.addWidget(self.plan)
         box.addWidget(self._facts(rows, reason, unmeasured))
-        box.addStretch(1)
+        self._show(box)
         return self.plan
 
     def show_advice(self, advice: AdviceWords) -> None:
@@ -101,7 +106,7 @@ class Details(QScrollArea):
         for offer in advice.offers:
             card.body.addWidget(self._offer(offer))
         box.addWidget(card)
-        box.addStretch(1)
+        self._show(box)
 
     def _action(self, name: str, caption: str, kind: str, act: Callable[[], None] | None) -> QPushButton:
         made = button(caption, kind)
