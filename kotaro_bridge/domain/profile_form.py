@@ -100,7 +100,7 @@ def read_form(texts: Texts, base: Profile) -> Form:
         else:
             if value is not None:
                 values[key] = value
-            elif key in _SOUND:
+            elif key in _SOUND or key == "gpus":
                 problems[key] = (problem("editor.empty"),)
     profile = _decoded(values, base, problems)
     wrong = argument_problems(profile)

@@ -1,4 +1,4 @@
-"""The real profile desk on real files in a folder of its own; what a model takes and what a try leads to says the test."""
+"""The real profile desk on real files in a folder of its own; what a model takes and how a try ends says the test."""
 
 from __future__ import annotations
 
@@ -68,9 +68,7 @@ class FakeProfiles(ProfileDesk):
     def __init__(self, supervisor: FakeSupervisor, judgement: Judgement) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="kotaro-profiles-"))
         files = ProfileFolder(self.folder)
-        super().__init__(
-            cast(Any, None), cast(Any, supervisor), files, new_text, load_catalogue, lambda: (), "wsl:"
-        )
+        super().__init__(cast(Any, None), cast(Any, supervisor), files, new_text, load_catalogue, lambda: (), "wsl:")
         self.files = files
         self.fake = supervisor
         supervisor.read = files.read

@@ -55,6 +55,7 @@ class ProfileEditor(SettingsWindow):
         self._touched: set[str] = set()
         self._all_shown = False
         self._saving = False
+        self._sent: dict[str, str] = {}
         self._then_close = False
         self._closed = False
         text = desk.texts.text
@@ -257,6 +258,7 @@ class ProfileEditor(SettingsWindow):
         opened, profile = self._opened, self._form.profile
         profiles, changes = self._desk.profiles, form_changes(opened.profile, profile)
         self._saving = True
+        self._sent = self.fields.texts()
         self._show_state()
 
         def work() -> Opened | None:
@@ -285,11 +287,9 @@ class ProfileEditor(SettingsWindow):
 
     def _take(self, opened: Opened) -> None:
         """The file is this now; what was typed since stays."""
-        kept = {key: self.fields.texts()[key] for key in self._changed()}
-        before = texts_of(self._form.profile)
+        typed = {key: text for key, text in self.fields.texts().items() if text != self._sent[key]}
         self._opened, self._base = opened, texts_of(opened.profile)
-        typed = {key: value for key, value in kept.items() if value.strip() != before[key]}
-        self.fields.fill(self.fields.texts() | {key: v for key, v in self._base.items() if key not in typed})
+        self.fields.fill(self._base | typed)
         self._read(at_once=True)
 
     @Slot()

@@ -84,3 +84,5 @@ class ProfileNotices(NoticeBar):
     def _tell(self, about: str, sentence: str, tone: str, *answers: Answer, **params: Param) -> None:
         what, do = (self._texts.text(f"ui.editor.{sentence}.{part}", **params) for part in ("what", "do"))
         self.say(about, Message(what, do), tone, *answers)
+        for answer in self.answers:
+            answer.show()  # in a bar that is there already they would come with the next round, without focus

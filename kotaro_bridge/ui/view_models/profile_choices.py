@@ -99,7 +99,7 @@ def with_choice(texts: Mapping[str, str], choice: ChoiceRow, *, new: bool) -> di
     found = with_engine(texts, Engine(keys["engine"]))
     for name in _NAMES:
         keys[name] = found[name].strip() or keys.get(name, "") or keys["title"]
-    context = int(keys.pop("context", "0")) if new else 0
+    context = int(keys.pop("context", "0"))
     found |= {"projector": "", "vllm.images": "false"} | keys
     if new and context:
         found["context"] = str(min(context, choice.longest or context))

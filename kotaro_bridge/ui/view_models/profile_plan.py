@@ -17,6 +17,7 @@ from kotaro_bridge.domain.run_state import SERVING
 from kotaro_bridge.domain.run_view import RunView
 from kotaro_bridge.domain.units import format_gib, format_mib
 from kotaro_bridge.texts import Texts
+from kotaro_bridge.ui.view_models.proof import speed_words
 
 PARTS = ("weights", "kv", "compute", "overhead")
 _SMALLER = {Engine.LLAMA_SERVER: KvType.Q8_0, Engine.VLLM: KvType.FP8}
@@ -205,6 +206,35 @@ def _rows(texts: Texts, found: Plan, places: tuple[Room, ...]) -> Iterator[Figur
     left = sum(room.total for room in places) - found.total - others - reserve
     for kind, size in (("other", others), ("reserve", reserve), ("free" if left >= 0 else "bad", abs(left))):
         yield FigureRow(kind, _name(texts, kind), format_mib(size), "", about(_KEYS[kind]))
+
+
+def measured_rows(texts: Texts, found: Plan | None, view: RunView) -> tuple[tuple[str, str, str], ...]:
+    """What a try was planned to take and what it took: name, plan, measured. The first row is a heading."""
+    facts = view.judgement.facts if view.judgement is not None else None
+    cards = [device for name, device in facts.devices.items() if name.startswith("CUDA")] if facts else []
+    measured: dict[str, int | None] = {"total": view.vram_taken}
+    if facts is not None and facts.weights is not None:
+        measured |= {"weights": facts.weights, "kv": facts.available_kv}
+    else:
+        measured |= {"weights": _sum(card.model for card in cards), "kv": _sum(card.kv for card in cards)}
+        measured |= {"compute": _sum(card.compute for card in cards)}
+    rows = [("", texts.text("ui.editor.try.planned"), texts.text("ui.editor.try.measured"))]
+    for kind, size in measured.items():
+        planned = None if found is None else found.total if kind == "total" else getattr(found, kind).bytes
+        name = texts.text("ui.editor.try.total") if kind == "total" else texts.text(f"plan.part.{kind}")
+        rows.append((name, _size(planned), _size(size)))
+    if view.speed is not None:
+        rows.append((texts.text("ui.editor.try.speed"), "", speed_words(texts, view.speed)))
+    return tuple(rows)
+
+
+def _size(size: int | None) -> str:
+    return "-" if size is None else format_mib(size)
+
+
+def _sum(values: Iterator[int | None]) -> int | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
 
 
 def command_text(profile: Profile, found: Plan | None) -> str:

@@ -7,13 +7,12 @@ from PySide6.QtWidgets import QGridLayout, QVBoxLayout, QWidget
 
 from kotaro_bridge.domain.plan import Plan
 from kotaro_bridge.domain.profile import Profile
-from kotaro_bridge.domain.units import format_mib
 from kotaro_bridge.service.trial import TrialEnd, TrialResult
 from kotaro_bridge.texts import Message, Texts
 from kotaro_bridge.ui.dialogs.block_parts import cause_banner, lines_part, numbers_part
 from kotaro_bridge.ui.theme import UNIT, Theme
 from kotaro_bridge.ui.view_models.block import block_report
-from kotaro_bridge.ui.view_models.proof import proof_table
+from kotaro_bridge.ui.view_models.profile_plan import measured_rows
 from kotaro_bridge.ui.widgets.basics import Card, button, endless, label, put, row, set_property
 
 _TONES = {TrialEnd.PROVED: "good", TrialEnd.CANCELLED: "", TrialEnd.LEFT: "warn"}
@@ -95,20 +94,13 @@ class TrialPanel(Card):
         self.cancelled.emit()
 
     def _show_figures(self, holder: QWidget, found: Plan | None, result: TrialResult) -> None:
-        text, view = self._texts.text, result.view
         grid = QGridLayout(holder)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setHorizontalSpacing(2 * UNIT)
         grid.setVerticalSpacing(2)
-        taken = "-" if view.vram_taken is None else format_mib(view.vram_taken)
-        planned = "-" if found is None else format_mib(found.total)
-        head = ("", text("ui.editor.try.planned"), text("ui.editor.try.measured"))
-        rows = [head, (text("ui.editor.try.total"), planned, taken)]
-        table = proof_table(self._texts, view)
-        rows += [(each.name, "", f"{each.value} {each.mark}".strip()) for each in table.rows]
-        for line, cells in enumerate(rows):
+        for line, cells in enumerate(measured_rows(self._texts, found, result.view)):
             for column, words in enumerate(cells):
-                cell = label(words, "small" if line == 0 or column == 0 else "", wrap=column != 1, selectable=line > 0)
+                cell = label(words, "small" if line == 0 or column == 0 else "", wrap=column == 2, selectable=line > 0)
                 grid.addWidget(cell, line, column)
         grid.setColumnStretch(2, 1)
 
