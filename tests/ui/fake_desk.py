@@ -233,7 +233,10 @@ class FakeSupervisor:
         self.adopt(tuple((known | {profile_id: self.read(profile_id)}).values()))
 
     def forget(self, profile_id: str) -> None:
-        self._profiles = tuple(profile for profile in self._profiles if profile.id != profile_id)
+        try:
+            self.reload(profile_id)
+        except ProblemError:
+            self._profiles = tuple(profile for profile in self._profiles if profile.id != profile_id)
 
     def check_resting(self, profile_id: str) -> None:
         if self.view(profile_id).phase not in RESTING:
