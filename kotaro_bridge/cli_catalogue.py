@@ -13,18 +13,17 @@ import typer
 
 from kotaro_bridge.cli_print import columns, padded, print_json
 from kotaro_bridge.cli_session import Json, product, session
-from kotaro_bridge.domain.advice import NAMES, Advice, Objection, advise, engine_limits, for_entry, objection
+from kotaro_bridge.domain.advice import NAMES, Advice, Objection, advise, for_entry, objection
 from kotaro_bridge.domain.catalogue import CatalogueEntry, entry_of
 from kotaro_bridge.domain.catalogue_rank import LEAST_CONTEXT, CardNow, Fit, Ranked, Use, rank, ranked
-from kotaro_bridge.domain.closable import closable
 from kotaro_bridge.domain.engine_log import Engine
-from kotaro_bridge.domain.errors import Problem, ProblemError, problem
-from kotaro_bridge.domain.gpu import card_at
+from kotaro_bridge.domain.errors import Problem
 from kotaro_bridge.domain.holders import Holder
-from kotaro_bridge.domain.plan_parts import planned_card, stated_card
+from kotaro_bridge.domain.plan_parts import stated_card
 from kotaro_bridge.domain.speed_forecast import SpeedRange
 from kotaro_bridge.domain.units import format_gib, format_mib, parse_size
 from kotaro_bridge.host.catalogue_store import load_catalogue
+from kotaro_bridge.service.card_sight import look_at_card
 
 Vram = Annotated[str | None, typer.Option(help="VRAM that is free for us, such as 12GiB, in place of this PC's card.")]
 For = Annotated[Use, typer.Option("--use", help="What the model is for.")]
@@ -158,19 +157,10 @@ def _place(vram: str | None, gpu: int) -> _Place:
         except ValueError:
             raise typer.BadParameter(f"{vram!r} is not a size such as 12GiB.") from None
     with product() as made:
-        # Whoever holds any of the card is named only if all of it is asked for.
-        whole = card_at(made.setting.machine.gpu.snapshot(), gpu)
-        report = made.supervisor.check(need=whole.total if whole else None).report
-    card = card_at(report.gpus, gpu)
-    if card is None or card.free is None:
-        raise ProblemError(next((each.message for each in report.blocking), problem("catalogue.no_card", index=gpu)))
-    planned = planned_card(card)
-    now = CardNow(
-        card=planned,
-        closable_bytes=sum(each.bytes or 0 for each in closable(report.holders)),
-        bandwidth=card.bandwidth(),
-    )
-    return _Place(now, closable(report.holders), engine_limits(card.driver, planned.compute_cap))
+        sight = look_at_card(
+            made.setting.machine.gpu.snapshot, lambda need: made.supervisor.check(need=need).report, gpu
+        )
+    return _Place(sight.now, sight.holders, sight.limits)
 
 
 def _print_card(place: _Place) -> None:

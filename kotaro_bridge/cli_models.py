@@ -20,7 +20,7 @@ from kotaro_bridge.cli_session import Json, product, session
 from kotaro_bridge.domain.download import RESTING, DownloadRequest, DownloadState, DownloadView
 from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.model_files import Condition, StoredModel
-from kotaro_bridge.domain.units import GIB, format_gib, format_mib
+from kotaro_bridge.domain.units import format_size
 from kotaro_bridge.service.bus import Message
 from kotaro_bridge.service.model_shelf import MODELS, OnMachine
 from kotaro_bridge.service.owner_desk import problem_document
@@ -36,11 +36,6 @@ Target = Annotated[str | None, typer.Option(help="wsl:NAME of a distro, or local
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 _PAUSED = 130
 """Exit code of a shell for what Ctrl-C ended; here the download waits for the same command."""
-
-
-def _size(size_bytes: int) -> str:
-    """Bytes for people; what is small in MiB."""
-    return format_gib(size_bytes) if size_bytes >= GIB else format_mib(size_bytes)
 
 
 @models_cli.command("files")
@@ -95,7 +90,7 @@ def _print_files(found: OnMachine) -> None:
         if where != shown:
             typer.echo(f"{'' if shown is None else chr(10)}{where}")
             shown = where
-        typer.echo(f"  {_size(model.bytes):>10}  {model.id}{_remarks(model)}")
+        typer.echo(f"  {format_size(model.bytes):>10}  {model.id}{_remarks(model)}")
     if not found.models:
         typer.echo(text("cli.models.none"))
     for name in found.not_running:
@@ -107,7 +102,7 @@ def _remarks(model: StoredModel) -> str:
     if model.condition is not Condition.WHOLE:
         words.append(text(f"models.condition.{model.condition.value}"))
     elif model.unfinished_bytes:
-        words.append(text("models.unfinished", size=_size(model.unfinished_bytes)))
+        words.append(text("models.unfinished", size=format_size(model.unfinished_bytes)))
     words += [text("models.used_by", profiles=", ".join(model.used_by))] if model.used_by else []
     return f"  ({'; '.join(words)})" if words else ""
 
@@ -138,7 +133,7 @@ def download(
     if view.problem is not None:
         raise ProblemError(view.problem)
     if view.state is DownloadState.PAUSED:
-        typer.echo(session.texts.text("cli.models.paused", size=_size(view.bytes)), err=True)
+        typer.echo(session.texts.text("cli.models.paused", size=format_size(view.bytes)), err=True)
         raise typer.Exit(_PAUSED)
     if not as_json:
         typer.echo(session.texts.text("cli.models.downloaded", folder=view.folder))
@@ -196,7 +191,7 @@ def download_line(text: Callable[..., str], view: DownloadView) -> str:
     """A download in one line."""
     words = [text(f"download.state.{view.state.value}")]
     if view.total:
-        words.append(f"{view.bytes * 100 // view.total:3} %  {_size(view.bytes)} / {_size(view.total)}")
+        words.append(f"{view.bytes * 100 // view.total:3} %  {format_size(view.bytes)} / {format_size(view.total)}")
     if view.speed is not None:
         words.append(f"{view.speed / 1e6:.1f} MB/s")
     if view.eta is not None:
@@ -235,7 +230,7 @@ def remove(
     with product() as made:
         planned = made.shelf.plan_removal(model, revision)
         freed = planned.removal.freed_bytes
-        words = {"name": planned.model.id, "target": planned.model.target, "size": _size(freed)}
+        words = {"name": planned.model.id, "target": planned.model.target, "size": format_size(freed)}
         typer.echo(texts.text("cli.models.would_free", **words), err=True)
         if planned.model.used_by:
             broken = ", ".join(planned.model.used_by)
@@ -274,7 +269,7 @@ def import_ollama(
             if as_json:
                 print_json({"models": [{"name": model, "size": size} for model, size in sizes.items()]})
             for model, size in {} if as_json else sizes.items():
-                typer.echo(f"{_size(size):>10}  {model}")
+                typer.echo(f"{format_size(size):>10}  {model}")
             if not sizes and not as_json:
                 typer.echo(text("cli.models.no_ollama"))
             return

@@ -37,3 +37,14 @@ def closable(holders: Iterable[Holder]) -> tuple[Holder, ...]:
         for holder in holders
         if holder.bytes and not (holder.kind is HolderKind.PROCESS and holder.name.lower() in _WINDOWS_OWN)
     )
+
+
+def enough_of(holders: Iterable[Holder], missing_bytes: int) -> tuple[Holder, ...]:
+    """The fewest that free so much, the largest first; none if all together do not."""
+    chosen: list[Holder] = []
+    for holder in sorted(holders, key=lambda each: -(each.bytes or 0)):
+        if missing_bytes <= 0:
+            break
+        chosen.append(holder)
+        missing_bytes -= holder.bytes or 0
+    return tuple(chosen) if missing_bytes <= 0 else ()

@@ -69,8 +69,8 @@ class Form:
 
     @property
     def can_be_planned(self) -> bool:
-        """True if nothing is wrong that a plan depends on."""
-        return not PLANNED.intersection(self.problems)
+        """True if nothing is wrong that a plan depends on; arguments that are refused are left out of it."""
+        return not (PLANNED - {"extra_args"}).intersection(self.problems)
 
 
 def keys_of(engine: Engine) -> tuple[str, ...]:
@@ -100,7 +100,7 @@ def read_form(texts: Texts, base: Profile) -> Form:
         else:
             if value is not None:
                 values[key] = value
-            elif key in _SOUND:
+            elif key in _SOUND or key == "gpus":
                 problems[key] = (problem("editor.empty"),)
     profile = _decoded(values, base, problems)
     wrong = argument_problems(profile)

@@ -44,6 +44,11 @@ def format_mib(size_bytes: int) -> str:
     return f"{round(size_bytes / MIB):,} MiB"
 
 
+def format_size(size_bytes: int) -> str:
+    """`10.2 GiB`, and `192 MiB` below one."""
+    return format_gib(size_bytes) if size_bytes >= GIB else format_mib(size_bytes)
+
+
 def format_gib(size_bytes: int) -> str:
     """`10.2 GiB`; one decimal."""
     return f"{size_bytes / GIB:.1f} GiB"

@@ -91,6 +91,10 @@ class ProfileFolder:
         """True if there is a file of the user for it, broken ones too."""
         return os.path.lexists(self._folder / f"{profile_id}.toml")
 
+    def is_builtin(self, profile_id: str) -> bool:
+        """True if one of that name comes with the product."""
+        return resource(f"profiles/{profile_id}.toml").exists()
+
     def create(self, profile_id: str, text: str, *, replace: bool = False) -> Profile:
         """Write a profile of the user.
 

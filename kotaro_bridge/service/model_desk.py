@@ -76,7 +76,12 @@ class ModelDesk:
             token = self._ports.token.get()
         except ProblemError:
             token = None  # most models want none, and the others say so
-        entry = entry_of(self._sources.resolve(name, token), name)
+        try:
+            entry = entry_of(self._sources.resolve(name, token), name)
+        except ProblemError as error:
+            if error.problem.code != "model.missing":
+                raise
+            raise ProblemError(problem("models.unresolved", name=name)) from None
         request = download_named(name, "")
         if request is None:
             return entry

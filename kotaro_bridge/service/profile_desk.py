@@ -50,6 +50,9 @@ class ProfileFiles(Protocol):
     def is_own(self, profile_id: str) -> bool:
         """True if there is a file of the user for it."""
 
+    def is_builtin(self, profile_id: str) -> bool:
+        """True if one of that name comes with the product."""
+
     def change(self, profile_id: str, changes: Changes) -> Profile:
         """Set keys of the user's file; a built-in profile is copied to the user first."""
 
@@ -67,13 +70,14 @@ class Opened:
     Args:
         text: its file as it was read; "" for one that is not stored yet.
         file: where it is, or would be.
-        own: there is a file of the user for it.
+        own: there is a file of the user for it; replaces_builtin: in the place of one that comes with the product.
     """
 
     profile: Profile
     text: str
     file: Path
     own: bool
+    replaces_builtin: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +138,12 @@ class ProfileDesk:
         """A profile as its file is now."""
         files = self._files
         profile, own = files.read(profile_id), files.is_own(profile_id)
-        return Opened(profile, files.text(profile_id), files.file(profile_id), own)
+        replaces = own and files.is_builtin(profile_id)
+        return Opened(profile, files.text(profile_id), files.file(profile_id), own, replaces)
+
+    def is_there(self, profile_id: str) -> bool:
+        """False if no file is left of a profile."""
+        return self._files.is_own(profile_id) or self._files.is_builtin(profile_id)
 
     def blank(self) -> Opened:
         """A profile that is not stored yet, with what is usual."""

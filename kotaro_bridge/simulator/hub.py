@@ -3,7 +3,7 @@
 Keeps the client's protocol (huggingface_hub, `utils/_http.py` and `file_download.py`): the list of a model with sizes
 and checksums, `resolve` with `X-Repo-Commit`, large files behind a redirect to another origin with `X-Linked-Etag`,
 ranges, `X-Error-Code`. Misbehaves on request: cuts, wrong bytes, busy answers, slow lines. `python -m
-kotaro_bridge.simulator.hub FOLDER` serves the models of a simulated PC and ends with it. Standard library only.
+kotaro_bridge.simulator.hub FOLDER` serves the models of a simulated PC and ends with it.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ import subprocess
 import sys
 import threading
 import time
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from kotaro_bridge.simulator import owners, procs
+from kotaro_bridge.resources import resource
+from kotaro_bridge.simulator import models, owners, procs
 from kotaro_bridge.simulator.http_base import Handler, Server
 from kotaro_bridge.simulator.state import State, python_environment, read_json, write_json
 
@@ -31,6 +33,8 @@ LOOK_S = 1.0
 TOKEN = "hf_accepted"  # noqa: S105 - what the stand-in takes for a token of somebody who accepted every licence
 KNOWN_TOKENS = (TOKEN, "hf_stranger")
 DEMO_RATE = 24 * MIB
+_SMALLER = 64
+_GATED = ("openbmb/MiniCPM-V-2_6",)
 
 
 @dataclass
@@ -308,22 +312,34 @@ def _tree_entry(file: HubContent) -> dict[str, Any]:
 
 
 def demo_models() -> tuple[HubModel, ...]:
-    """The models of a simulated PC's hub: true names, sizes that a demonstration can afford."""
-    awq = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
-    sharded = tuple(HubContent(f"model-0000{n}-of-00002.safetensors", 96 * MIB) for n in (1, 2))
-    small = tuple(HubContent(name, 2_000, large=False) for name in awq)
-    index = HubContent("model.safetensors.index.json", 30_000, large=False)
-    licence = HubContent("LICENSE", 11_000, large=False)
-    kinds = ("q4_k_m", "q5_k_m", "q8_0")
-    return (
-        HubModel("Qwen/Qwen2.5-7B-Instruct-AWQ", (licence, *small, index, *sharded)),
-        HubModel("Qwen/Qwen2.5-14B-Instruct-AWQ", (licence, *small, index, *sharded)),
-        HubModel(
-            "Qwen/Qwen2.5-7B-Instruct-GGUF",
-            tuple(HubContent(f"qwen2.5-7b-instruct-{kind}.gguf", (120 + 30 * n) * MIB) for n, kind in enumerate(kinds)),
-        ),
-        HubModel("openbmb/MiniCPM-V-2_6", (licence, *small, index, *sharded), gated=True),
-    )
+    """The catalogue's models on a simulated PC's hub: true names, sizes that a demonstration can afford."""
+    files: dict[str, dict[str, HubContent]] = {}
+    for path in sorted(resource("catalog").glob("*.toml")):
+        model = tomllib.loads(path.read_text(encoding="utf-8"))
+        for variant in model["variants"]:
+            found = _ggufs(variant) if "files" in variant else _safetensors(model, variant)
+            files.setdefault(variant["repository"], {}).update({file.path: file for file in found})
+    return tuple(HubModel(repo, tuple(own.values()), gated=repo in _GATED) for repo, own in files.items())
+
+
+def _ggufs(variant: dict[str, Any]) -> Iterator[HubContent]:
+    for file in (*variant["files"], *([variant["projector"]] if "projector" in variant else [])):
+        yield HubContent(file["name"], file["bytes"] // _SMALLER)
+
+
+def _safetensors(model: dict[str, Any], variant: dict[str, Any]) -> Iterator[HubContent]:
+    folder = variant["repository"].rpartition("/")[2]
+    placed = {entry["folder"]: entry["config"] for entry in models.table()["hf"]}
+    packing = {"quantization_config": variant["packing"]} if "packing" in variant else {}
+    # The config that lies in the simulated home folder already, where there is one.
+    config = models.config_text(placed.get(folder, model["config"] | packing)).encode()
+    yield HubContent("LICENSE", 11_000, large=False)
+    yield HubContent("config.json", len(config), large=False, data=config)
+    for name in ("generation_config.json", "tokenizer.json", "tokenizer_config.json"):
+        yield HubContent(name, 2_000, large=False)
+    yield HubContent("model.safetensors.index.json", 30_000, large=False)
+    for part in (1, 2):
+        yield HubContent(f"model-0000{part}-of-00002.safetensors", 64 * MIB)
 
 
 def address(state: State) -> str | None:

@@ -36,7 +36,12 @@ def write_models(folder: Path) -> None:
         write_gguf(folder / shape["file"], shape)
     for entry in models["hf"]:
         (folder / entry["folder"]).mkdir(parents=True, exist_ok=True)
-        (folder / entry["folder"] / "config.json").write_text(json.dumps(entry["config"], indent=2), encoding="utf-8")
+        (folder / entry["folder"] / "config.json").write_text(config_text(entry["config"]), encoding="utf-8")
+
+
+def config_text(config: dict[str, Any]) -> str:
+    """A config.json, the same wherever one of the simulated PC is written."""
+    return json.dumps(config, indent=2, default=str)
 
 
 def write_gguf(path: Path, shape: dict[str, Any]) -> None:

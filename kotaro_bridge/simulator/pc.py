@@ -113,8 +113,8 @@ class SimulatedPC:
         return ollama.address(self._state)
 
     def hub_address(self) -> str:
-        """Base URL of the stand-in of the Hugging Face hub, started if it does not run."""
-        return hub.start(self._state)
+        """Base URL of the stand-in of the Hugging Face hub, started if it does not run; `HF_ENDPOINT` counts first."""
+        return os.environ.get("HF_ENDPOINT") or hub.start(self._state)
 
     @property
     def wslconfig_path(self) -> Path:

@@ -220,6 +220,9 @@ class ProfilesPort(Protocol):
     def opened(self, profile_id: str) -> Opened:
         """A profile as its file is now."""
 
+    def is_there(self, profile_id: str) -> bool:
+        """False if no file is left of a profile."""
+
     def blank(self) -> Opened:
         """A profile that is not stored yet, with what is usual."""
 

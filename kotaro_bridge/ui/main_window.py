@@ -5,9 +5,11 @@ Importing this module brings in pyqtgraph; the shell does so when the window is 
 
 from __future__ import annotations
 
-from PySide6.QtCore import QSize, Qt, Signal, Slot
+from collections.abc import Callable
+
+from PySide6.QtCore import QPoint, QSize, Qt, Signal, Slot
 from PySide6.QtGui import QCloseEvent, QHideEvent, QKeySequence, QShortcut, QShowEvent
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QMainWindow, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QMainWindow, QMenu, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.run_view import PhaseChanged
@@ -18,7 +20,8 @@ from kotaro_bridge.ui.icons import app_icon
 from kotaro_bridge.ui.pages.dashboard import Dashboard
 from kotaro_bridge.ui.theme import UNIT, Theme, style_sheet
 from kotaro_bridge.ui.view_models.status import leading, simulated_words
-from kotaro_bridge.ui.widgets.basics import button, chip, label, row
+from kotaro_bridge.ui.view_models.transfers import short_words
+from kotaro_bridge.ui.widgets.basics import ElidedButton, button, chip, label, row
 from kotaro_bridge.ui.widgets.model_list import ModelList
 from kotaro_bridge.ui.widgets.notice_bar import NoticeBar
 from kotaro_bridge.ui.widgets.run_header import Banner
@@ -30,21 +33,28 @@ SMALLEST = QSize(1000, 640)
 
 class MainWindow(QMainWindow):
     """Emits `closing` when a person closes it, `details` for a reason, `problems` for broken profiles, `settings`
-    for those of WSL, `restart` where a change of them waits for one."""
+    for those of WSL, `library` for models and downloads, `restart` where a change of them waits for one, and
+    `profile_asked` with what is wanted of a profile (`ui.editors`) and its id."""
 
     closing = Signal()
     details = Signal(str)
     problems = Signal()
     settings = Signal()
+    library = Signal()
     restart = Signal()
+    profile_asked = Signal(str, str)
 
     def __init__(self, desk: Desk, theme: Theme, bridge: Bridge) -> None:
         super().__init__()
         self._desk = desk
         self._theme = theme
+        self._bridge = bridge
+        self._profiles = desk.supervisor.profiles()
         self.setWindowTitle("Kotaro Bridge")
         self.setWindowIcon(app_icon())
-        self.models = ModelList(theme, desk.texts, desk.supervisor.profiles())
+        self.models = ModelList(theme, desk.texts, self._profiles)
+        self.profile_buttons = {what: self._profile_button(what) for what in ("new", "edit", "copy")}
+        self.empty: QWidget | None = None
         self.notice = Banner(desk.texts)
         self.pending = NoticeBar()
         self._notice_holder = QWidget()
@@ -61,18 +71,21 @@ class MainWindow(QMainWindow):
         whole.addWidget(self._side())
         whole.addLayout(self._right, 1)
         self.setCentralWidget(page)
-        self._fill_right(bridge)
+        self._fill_right()
         self._restyle()
         self.setMinimumSize(SMALLEST)
         room = self.screen().availableSize() - QSize(24, 48)
         self.resize(USUAL.boundedTo(room).expandedTo(SMALLEST))
         self.models.chosen.connect(self.choose)
         self.models.toggled.connect(self._on_toggled)
+        self.models.menu_wanted.connect(self._on_menu)
         theme.changed.connect(self._restyle)
         bridge.phase_changed.connect(self._on_phase)
         bridge.sampled.connect(self._on_sample)
+        bridge.transferred.connect(self.show_transfers)
         QShortcut(QKeySequence(QKeySequence.StandardKey.Close), self, self.close)
         self._choose_first()
+        self.show_transfers()
 
     def _side(self) -> QWidget:
         texts = self._desk.texts
@@ -93,11 +106,17 @@ class MainWindow(QMainWindow):
             badge.setContentsMargins(UNIT, 0, UNIT, 0)
             box.addLayout(badge)
         box.addWidget(self.models, 1)
+        box.addLayout(row(*self.profile_buttons.values(), 1, spacing=0))
         broken = len(self._desk.supervisor.profile_problems())
         if broken:
             self.broken = button(texts.text("ui.broken_profiles", count=broken), "quiet")
             self.broken.clicked.connect(self.problems)
             box.addWidget(self.broken)
+        self.library_button = ElidedButton(texts.text("ui.library.open"), "quiet")
+        self.library_button.setObjectName("Side")
+        self.library_button.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+        self.library_button.clicked.connect(self.library)
+        box.addWidget(self.library_button)
         self.settings_button = button(texts.text("ui.wslconfig.open"), "quiet")
         self.settings_button.setObjectName("Side")
         self.settings_button.clicked.connect(self.settings)
@@ -107,7 +126,12 @@ class MainWindow(QMainWindow):
         box.addWidget(version)
         return side
 
-    def _fill_right(self, bridge: Bridge) -> None:
+    def _profile_button(self, what: str) -> QPushButton:
+        made = button(self._desk.texts.text(f"ui.editor.{what}"), "quiet")
+        made.clicked.connect(lambda: self.profile_asked.emit(what, self.models.current()))
+        return made
+
+    def _fill_right(self) -> None:
         frame = QVBoxLayout(self._notice_holder)
         frame.setContentsMargins(2 * UNIT, 2 * UNIT, 2 * UNIT, 0)
         frame.setSpacing(UNIT)
@@ -116,13 +140,35 @@ class MainWindow(QMainWindow):
         self._right.addWidget(self._notice_holder)
         self.notice.hide()
         self.show_pending()
-        profiles = self._desk.supervisor.profiles()
-        if not profiles:
-            self._right.addWidget(_nothing_to_start(self._desk), 1)
-            return
-        self.dashboard = Dashboard(self._desk, self._theme, bridge, profiles[0])
+        if self._profiles:
+            self._make_dashboard(self._profiles[0])
+        else:
+            self.empty = _nothing_to_start(self._desk, self.library.emit)
+            self._right.addWidget(self.empty, 1)
+
+    def _make_dashboard(self, profile: Profile) -> None:
+        self.dashboard = Dashboard(self._desk, self._theme, self._bridge, profile)
         self.dashboard.details.connect(self.details)
         self._right.addWidget(self.dashboard, 1)
+
+    def show_profiles(self) -> None:
+        """The profiles as they are now: some may be new, others gone."""
+        profiles = self._desk.supervisor.profiles()
+        if profiles == self._profiles:
+            return
+        self._profiles = profiles
+        current = self.models.current()
+        self.models.show_profiles(profiles)
+        for profile in profiles:
+            self.models.show_run(self._desk.supervisor.view(profile.id))
+        if self.empty is not None and profiles:
+            self.empty.hide()
+            self._make_dashboard(profiles[0])
+            self.empty = None
+        if self._profile(current) is not None:
+            self.choose(current)
+        else:
+            self._choose_first()
 
     def _choose_first(self) -> None:
         """Open with the model that the tray speaks of, else the first."""
@@ -171,9 +217,30 @@ class MainWindow(QMainWindow):
             self.pending.say("pending", message, "warn", (text("ui.wslconfig.restart"), "", self.restart.emit))
         self._fit_notices()
 
+    @Slot()
+    def show_transfers(self) -> None:
+        """What is on its way, on the button that leads there."""
+        texts = self._desk.texts
+        what = short_words(texts, self._desk.models.transfers())
+        self.library_button.put(texts.text("ui.library.busy", what=what) if what else texts.text("ui.library.open"))
+
     def _fit_notices(self) -> None:
         """The frame goes where nothing is left to be said. Neither part need be visible yet: the window may not be."""
         self._notice_holder.setHidden(self.notice.isHidden() and self.pending.isHidden())
+
+    @Slot(str, QPoint)
+    def _on_menu(self, profile_id: str, place: QPoint) -> None:
+        """What can be done to a profile."""
+        profile = self._profile(profile_id)
+        if profile is None:
+            return
+        menu = self.menu = QMenu(self)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        for what in ("edit", "copy", "export", *(() if profile.builtin else ("delete",)), "import"):
+            action = menu.addAction(self._desk.texts.text(f"ui.editor.{what}"))
+            action.setObjectName(what)
+            action.triggered.connect(lambda _on, what=what: self.profile_asked.emit(what, profile_id))
+        menu.popup(place)
 
     @Slot(str)
     def _on_toggled(self, profile_id: str) -> None:
@@ -196,6 +263,7 @@ class MainWindow(QMainWindow):
     @Slot(object)
     def _on_sample(self, _sample: object) -> None:
         self.show_pending()
+        self.show_profiles()
         if self.dashboard is not None and self.isVisible() and not self.isMinimized():
             self.dashboard.refresh_numbers()
 
@@ -219,7 +287,7 @@ class MainWindow(QMainWindow):
         self.closing.emit()
 
 
-def _nothing_to_start(desk: Desk) -> QWidget:
+def _nothing_to_start(desk: Desk, choose: Callable[[], None]) -> QWidget:
     page = QWidget()
     box = QVBoxLayout(page)
     box.addStretch(1)
@@ -227,5 +295,8 @@ def _nothing_to_start(desk: Desk) -> QWidget:
         words = label(text, role, wrap=True)
         words.setAlignment(Qt.AlignmentFlag.AlignHCenter)
         box.addWidget(words)
+    find = button(desk.texts.text("ui.files.what_fits"), "primary")
+    find.clicked.connect(choose)
+    box.addLayout(row(1, find, 1))
     box.addStretch(2)
     return page

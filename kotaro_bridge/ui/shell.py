@@ -10,25 +10,31 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
+from kotaro_bridge.domain.download import DownloadState, DownloadView
 from kotaro_bridge.domain.errors import ProblemError
 from kotaro_bridge.domain.run_state import ENDING, RESTING, SERVING, SPAWNED, Phase
 from kotaro_bridge.domain.run_view import Notice, PhaseChanged, RunView
+from kotaro_bridge.service.supervisor import TRIAL
 from kotaro_bridge.texts import Message
 from kotaro_bridge.ui.bridge import Bridge
 from kotaro_bridge.ui.desk import Desk
+from kotaro_bridge.ui.editors import Editors
 from kotaro_bridge.ui.theme import Theme
 from kotaro_bridge.ui.tray import Tray
 from kotaro_bridge.ui.view_models.status import can_stop, is_blocked, is_warned
+from kotaro_bridge.ui.view_models.transfers import transfer_name
 
 if TYPE_CHECKING:
     from kotaro_bridge.domain.errors import Problem
     from kotaro_bridge.domain.profile import Profile
     from kotaro_bridge.domain.remedy import Remedy
     from kotaro_bridge.ui.dialogs.block import BlockDialog
+    from kotaro_bridge.ui.dialogs.models import ModelsWindow
     from kotaro_bridge.ui.dialogs.wslconfig import WslConfigDialog
     from kotaro_bridge.ui.main_window import MainWindow
     from kotaro_bridge.ui.view_models.block import BlockReport
 
+_TOLD = (DownloadState.DONE, DownloadState.FAILED)
 SETTLE_MS = 250
 """How often it is asked whether all is at rest while the program ends; state changes ask at once."""
 
@@ -52,13 +58,20 @@ class Shell(QObject):
         self.window: MainWindow | None = None
         self.dialogs: dict[str, BlockDialog] = {}
         self.settings: WslConfigDialog | None = None
+        self.models: ModelsWindow | None = None
+        self._transfers: dict[str, DownloadState] = {}
+        self.editors = Editors(desk, theme, self.bridge, self)
+        self.editors.changed.connect(self._on_profiles)
+        self.editors.failed.connect(self._on_no_editor)
         self.tray.toggled.connect(self.toggle)
         self.tray.opened.connect(self.open_dashboard)
         self.tray.settings_wanted.connect(self.open_settings)
+        self.tray.models_wanted.connect(self.open_models)
         self.tray.quit_wanted.connect(self.ask_quit)
         self.bridge.phase_changed.connect(self._on_phase)
         self.bridge.sampled.connect(self._on_sample)
         self.bridge.noticed.connect(self._on_notice)
+        self.bridge.transferred.connect(self._on_transfer)
         self._settle = QTimer(self)
         self._settle.setInterval(SETTLE_MS)
         self._settle.timeout.connect(self._end_if_settled)
@@ -74,7 +87,9 @@ class Shell(QObject):
             self.window.details.connect(self.explain)
             self.window.problems.connect(self._on_problems)
             self.window.settings.connect(self.open_settings)
+            self.window.library.connect(self.open_models)
             self.window.restart.connect(self.offer_restart)
+            self.window.profile_asked.connect(self.editors.ask)
         self.window.showNormal() if self.window.isMinimized() else self.window.show()
         self.window.raise_()
         self.window.activateWindow()
@@ -131,12 +146,29 @@ class Shell(QObject):
         self._open(block_report(self._desk.texts, self._profile(profile_id), supervisor.view(profile_id)))
 
     @Slot()
+    def open_models(self) -> None:
+        """Show models and downloads, in front."""
+        if self.models is None:
+            from kotaro_bridge.ui.dialogs.models import ModelsWindow
+
+            self.models = ModelsWindow(self._desk, self._theme, self.bridge)
+            self.models.profile_wanted.connect(self.editors.make)
+            self.models.quit_wanted.connect(self.quit)
+        self.models.present()
+
+    @Slot()
     def ask_quit(self) -> None:
-        """Quit, but not over settings of WSL that are not saved: those are asked about once."""
+        """Quit, but not over what would be lost (settings of WSL, a profile, a download): that is asked about once."""
         settings = self.settings
+        if self.editors.ask_unsaved():
+            return
         if settings is not None and settings.unsaved and not settings.asked:
             self.open_settings()
             settings.ask_unsaved()
+        elif self._desk.models.busy() and not (self.models is not None and self.models.asked):
+            self.open_models()
+            if self.models is not None:
+                self.models.ask_quit()
         else:
             self.quit()
 
@@ -161,6 +193,7 @@ class Shell(QObject):
         """Take everything down; nothing is delivered any more."""
         self._settle.stop()
         self.bridge.close()
+        self.editors.close()
         for dialog in self.dialogs.values():
             dialog.hide()
         for window in (self.settings, self.window):
@@ -198,6 +231,9 @@ class Shell(QObject):
 
     @Slot(object)
     def _on_phase(self, change: PhaseChanged) -> None:
+        if change.view.profile_id == TRIAL:  # told by the editor that tries it
+            self._end_if_settled()
+            return
         self.tray.refresh()
         self._tell(change)
         view = change.view
@@ -242,6 +278,35 @@ class Shell(QObject):
         return next(profile for profile in self._desk.supervisor.profiles() if profile.id == profile_id)
 
     @Slot(object)
+    def _on_transfer(self, view: DownloadView) -> None:
+        """What is on its way shows in the menu; its end is told, but where a person is looking at it."""
+        self.tray.refresh()
+        before, self._transfers[view.id] = self._transfers.get(view.id), view.state
+        looked_at = self.models is not None and self.models.isVisible() and self.models.isActiveWindow()
+        if before is view.state or looked_at or view.state not in _TOLD:
+            return
+        text = self._desk.texts.text
+        title = text(f"ui.transfer.{view.state.value}", name=transfer_name(view))
+        if view.problem is not None:
+            self._notify(title, view.problem)
+        else:
+            self.tray.say(title, text("ui.transfer.done_text"))
+
+    @Slot()
+    def _on_profiles(self) -> None:
+        """There are others than before, or one was changed."""
+        self.tray.refresh()
+        if self.window is not None:
+            self.window.show_profiles()
+        if self.models is not None and self.models.isVisible():
+            self.models.files.look()
+
+    @Slot(object)
+    def _on_no_editor(self, message: Message) -> None:
+        self._unread.append(("", message))
+        self.open_dashboard()
+
+    @Slot(object)
     def _on_sample(self, _sample: object) -> None:
         self.tray.refresh()
 
@@ -278,6 +343,7 @@ class Shell(QObject):
             dialog = BlockDialog(self._theme, self._desk.texts, self._desk.version, self._desk.simulated)
             dialog.again.connect(self._on_again)
             dialog.chosen.connect(self._on_remedy)
+            dialog.editing.connect(self.editors.edit)
             self.dialogs[report.profile_id] = dialog
         dialog.show_report(report)
         dialog.show()

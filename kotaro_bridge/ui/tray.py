@@ -28,17 +28,20 @@ from kotaro_bridge.ui.view_models.status import (
     state_word,
     status_line,
 )
+from kotaro_bridge.ui.view_models.transfers import short_words
 
 TOOLTIP_LENGTH = 127
 """Windows cuts a tray tooltip there (NOTIFYICONDATAW.szTip holds 128 characters with the closing zero)."""
 
 
 class Tray(QObject):
-    """Emits `toggled` with a profile id, `opened` for the dashboard, `settings_wanted` and `quit_wanted`."""
+    """Emits `toggled` with a profile id, `opened` for the dashboard, `models_wanted`, `settings_wanted` and
+    `quit_wanted`."""
 
     toggled = Signal(str)
     opened = Signal()
     quit_wanted = Signal()
+    models_wanted = Signal()
     settings_wanted = Signal()
 
     def __init__(self, desk: Desk, theme: Theme, *, visible: bool, parent: QObject | None = None) -> None:
@@ -56,13 +59,16 @@ class Tray(QObject):
         if desk.simulated is not None:
             self._note(simulated_words(desk.texts, desk.simulated))
         self.starts: dict[str, QAction] = {}
-        self._add_profiles()
+        self._profiles: tuple[Profile, ...] = ()
+        self._of_profiles: list[QAction] = []
         text = desk.texts.text
-        self.menu.addSeparator()
+        self._below = self.menu.addSeparator()
         self.open_dashboard = self._action(text("ui.tray.dashboard"))
         self.open_dashboard.triggered.connect(self.opened)
         self.copy_address = self._action(text("ui.tray.copy_address"))
         self.copy_address.triggered.connect(self._on_copy)
+        self.models = self._action(text("ui.library.tray"))
+        self.models.triggered.connect(self.models_wanted)
         self.wslconfig = self._action(text("ui.tray.wslconfig"))
         self.wslconfig.triggered.connect(self.settings_wanted)
         self.menu.addSeparator()
@@ -86,15 +92,27 @@ class Tray(QObject):
     def _action(self, text: str) -> QAction:
         return self.menu.addAction(text)
 
-    def _add_profiles(self) -> None:
-        for engine, group in by_engine(self._desk.supervisor.profiles()).items():
-            self.menu.addSeparator()
-            self._note(self._desk.texts.text(f"ui.engine.{engine}"))
+    def _show_profiles(self) -> None:
+        """An entry for each profile, as they are now."""
+        profiles = self._desk.supervisor.profiles()
+        if [(each.id, each.title) for each in profiles] == [(each.id, each.title) for each in self._profiles]:
+            return
+        self._profiles = profiles
+        for old in self._of_profiles:
+            self.menu.removeAction(old)
+            old.deleteLater()
+        self._of_profiles, self.starts = [], {}
+        for engine, group in by_engine(profiles).items():
+            heading = QAction(self._desk.texts.text(f"ui.engine.{engine}"), self.menu)
+            heading.setEnabled(False)
+            self._of_profiles += [self.menu.insertSeparator(self._below), heading]
             for profile in group:
-                action = self._action(profile.title)
+                action = self.starts[profile.id] = QAction(profile.title, self.menu)
                 action.setCheckable(True)
                 action.triggered.connect(self._toggler(profile.id))
-                self.starts[profile.id] = action
+                self._of_profiles.append(action)
+        for action in self._of_profiles:
+            self.menu.insertAction(self._below, action)
 
     def _toggler(self, profile_id: str) -> Callable[[bool], None]:
         return lambda _checked: self._on_toggle(profile_id)
@@ -118,16 +136,22 @@ class Tray(QObject):
     def refresh(self) -> None:
         """Show icon, tooltip and menu as things are now."""
         supervisor = self._desk.supervisor
-        views = {profile.id: supervisor.view(profile.id) for profile in supervisor.profiles()}
+        self._show_profiles()
+        views = {profile.id: supervisor.view(profile.id) for profile in self._profiles}
         lead = leading(views.values())
         self._show_look(look_of_run(lead) if lead else Look.IDLE)
-        profile = next((p for p in supervisor.profiles() if lead and p.id == lead.profile_id), None)
+        profile = next((p for p in self._profiles if lead and p.id == lead.profile_id), None)
         line = self._quitting or status_line(self._desk.texts, profile, lead, self._desk.telemetry.latest())
         _put(self.status, line)
         waits = self._desk.wslconfig.pending()
         _put(self.wslconfig, self._desk.texts.text("ui.tray.wslconfig_waits" if waits else "ui.tray.wslconfig"))
-        self._show_tooltip(f"{self._desk.texts.text('ui.tray.wslconfig_tip')}\n{line}" if waits else line)
-        for each in supervisor.profiles():
+        busy = short_words(self._desk.texts, self._desk.models.transfers())
+        marked = self._desk.texts.text("ui.library.tray_busy", what=busy) if busy else ""
+        _put(self.models, marked or self._desk.texts.text("ui.library.tray"))
+        notes = [self._desk.texts.text("ui.tray.wslconfig_tip")] if waits else []
+        notes += [self._desk.texts.text("ui.library.busy", what=busy)] if busy else []
+        self._show_tooltip("\n".join([*notes, line]))
+        for each in self._profiles:
             self._show_item(each, views[each.id])
         self.copy_address.setEnabled(self._address(views.values()) is not None)
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.bench import catalogue, flood, plan, resident, settings, start, to_ready, to_term, verdict, wslconfig
+from tests.bench import catalogue, editor, flood, plan, resident, settings, start, to_ready, to_term, verdict, wslconfig
 from tests.bench.measure import Bench, NotMeasured, Result, calibration_ms, table
 from tools.console import BUILD, say
 
@@ -31,6 +31,7 @@ BENCHES: dict[str, Bench] = {
     "verdict": verdict.measure,
     "wslconfig": wslconfig.measure,
     "settings": settings.measure,
+    "editor": editor.measure,
     "plan": plan.measure,
     "catalogue": catalogue.measure,
 }

@@ -132,7 +132,11 @@ def test_a_wrapper_that_leaves_a_card_out_is_stopped(
 @pytest.mark.parametrize(
     ("script", "codes"),
     [
-        (f'{without("-sm", "-ts")}set -- "$@" -sm row\n{PLAIN}', ("proof.device_unexpected", "proof.evidence_missing")),
+        # v0.5.0 on two H200: "device CUDA0 does not support split buffers". An engine that did would be seen in its log.
+        (
+            f'{without("-sm", "-ts")}set -- "$@" -sm row\n{PLAIN}',
+            ("proof.model_load_failed", "proof.device_unexpected", "proof.evidence_missing"),
+        ),
         (f"{PLAIN} -nkvo", ("proof.kv_on_cpu",)),
         (f"{PLAIN} -ngl 10", ("proof.layers_on_cpu",)),
         (f'{without("-ts")}set -- "$@" -ts 1,0\n{PLAIN}', ("proof.evidence_missing", "proof.cards_unused")),
@@ -163,10 +167,10 @@ def test_an_engine_that_sees_one_card_is_refused_before_the_spawn(
 def test_a_card_that_others_hold_is_named_or_gets_fewer_layers(
     product: Product, cuda_llama_server: Path, gpu_model: Path, tmp_path: Path
 ) -> None:
-    """Next to nothing is free on card 1; with room for a part on it, the rest goes to card 0."""
+    """Little more than a CUDA context is free on card 1; with room for a part on it, the rest goes to card 0."""
     started = tmp_path / "started"
     product.profile(wrapper(tmp_path, cuda_llama_server, marks_start(started) + PLAIN), gpu_model, gpus=BOTH)
-    with vram_taken(256, card=1):
+    with vram_taken(700, card=1):
         check = product.json("check", "--profile", "gpu-test")
         assert [one["id"] for one in check["checks"] if one["status"] in ("failed", "unknown")] == ["vram"]
         ended = product.run()

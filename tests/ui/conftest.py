@@ -67,15 +67,19 @@ def opened(theme: Theme, qtbot: QtBot) -> Iterator[Opener]:
     yield make
     for world, shell in made:
         world.connect.hold.set()
+        world.models.hold.set()
+        world.profiles.hold.set()
+        world.profiles.go_on.set()
         world.join()
         shell.close()
         shell.tray.menu.deleteLater()
         for dialog in shell.dialogs.values():
             dialog.deleteLater()
-        for window in (shell.settings, shell.window):
+        for window in (*shell.editors.windows, shell.settings, shell.models, shell.window):
             if window is not None:
                 window.deleteLater()
         shell.deleteLater()
+        world.profiles.close()
     # Outside the event loop `processEvents` leaves deletions for later, and windows would pile up from test to test.
     QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
     QApplication.processEvents()

@@ -28,6 +28,8 @@ from kotaro_bridge.service.wslconfig_edit import Editor
 from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.desk import Desk
 from tests.helpers.memory_store import MemoryStore
+from tests.ui.fake_models import FakeModels
+from tests.ui.fake_profiles import FakeProfiles
 
 CARD = GpuSnapshot(
     0,
@@ -173,12 +175,16 @@ class FakeSupervisor:
         self.bus = bus
         self.asked: list[tuple[str, str]] = []
         self.problems: tuple[Problem, ...] = ()
+        self.read: Callable[[str], Profile] = self._never_read
         self.on_start: Callable[[str], None] | None = None
         self.on_stop: Callable[[str], None] | None = None
         self.on_apply: Callable[[str, Remedy], None] | None = None
         self._profiles = profiles
         self._views = {p.id: RunView(p.id, Phase.IDLE, 0, time.time()) for p in profiles}
         self._logs = {p.id: LogRing() for p in profiles}
+
+    def _never_read(self, profile_id: str) -> Profile:
+        raise ProblemError(problem("profile.unknown", id=profile_id, known=""))
 
     def profiles(self) -> tuple[Profile, ...]:
         return self._profiles
@@ -214,6 +220,27 @@ class FakeSupervisor:
 
     def all_resting(self) -> bool:
         return all(view.phase in RESTING for view in self._views.values())
+
+    def adopt(self, profiles: tuple[Profile, ...]) -> None:
+        """The profiles as their files are now."""
+        self._profiles = profiles
+        for profile in profiles:
+            self._views.setdefault(profile.id, RunView(profile.id, Phase.IDLE, 0, time.time()))
+            self._logs.setdefault(profile.id, LogRing())
+
+    def reload(self, profile_id: str) -> None:
+        known = {profile.id: profile for profile in self._profiles}
+        self.adopt(tuple((known | {profile_id: self.read(profile_id)}).values()))
+
+    def forget(self, profile_id: str) -> None:
+        try:
+            self.reload(profile_id)
+        except ProblemError:
+            self._profiles = tuple(profile for profile in self._profiles if profile.id != profile_id)
+
+    def check_resting(self, profile_id: str) -> None:
+        if self.view(profile_id).phase not in RESTING:
+            raise ProblemError(problem("profile.running", id=profile_id))
 
     def change(self, changed: Profile) -> None:
         """A remedy changed a profile."""
@@ -387,6 +414,8 @@ class FakeWorld:
         self.telemetry = FakeTelemetry(self.bus)
         self.connect = FakeConnect()
         self.wslconfig = FakeWslConfig()
+        self.profiles = FakeProfiles(self.supervisor, GOOD)
+        self.models = FakeModels(self.bus)
         self.threads: list[threading.Thread] = []
         self.desk = Desk(
             self.supervisor,
@@ -398,6 +427,8 @@ class FakeWorld:
             simulated,
             "0.1.0",
             self.wslconfig,
+            self.models,
+            self.profiles,
         )
 
     def submit(self, call: Callable[[], None]) -> None:

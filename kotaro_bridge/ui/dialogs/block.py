@@ -28,13 +28,15 @@ FRAME = 72
 
 
 class BlockDialog(QDialog):
-    """Non-modal. Emits `again` with the profile id when a person wants to try again, `chosen` with id and remedy.
+    """Non-modal. Emits `again` with the profile id when a person wants to try again, `chosen` with id and remedy,
+    `editing` with the id when the profile is to be changed.
 
     `applying` is true from the choice of a remedy until a report or a failure of it is shown.
     """
 
     again = Signal(str)
     chosen = Signal(str, object)
+    editing = Signal(str)
 
     def __init__(
         self, theme: Theme, texts: Texts, version: str, simulated: str | None, parent: QWidget | None = None
@@ -54,8 +56,10 @@ class BlockDialog(QDialog):
         theme.changed.connect(self._restyle)
         self.copy = CopyButton(theme, texts, texts.text("ui.block.copy"), texts.text("ui.block.copy"))
         self.retry = button("")
+        self.edit = button(texts.text("ui.block.edit"))
         self.close_button = button(texts.text("ui.close"))
         self.retry.clicked.connect(self._on_retry)
+        self.edit.clicked.connect(lambda: self.report and self.editing.emit(self.report.profile_id))
         self.close_button.clicked.connect(self.reject)
         self.progress = label(wrap=True)
         self.progress.setProperty("role", "strong")
@@ -68,10 +72,10 @@ class BlockDialog(QDialog):
         whole.setSpacing(2 * UNIT)
         whole.addWidget(self._scroll, 1)
         whole.addWidget(self.progress)
-        whole.addLayout(row(self.copy, 1, self.retry, self.close_button))
+        whole.addLayout(row(self.copy, 1, self.edit, self.retry, self.close_button))
         self.setMinimumWidth(WIDTH)
         # Return presses the button that has the focus, and closes where none has: never a remedy by accident.
-        for each in (self.copy, self.retry, self.close_button):
+        for each in (self.copy, self.edit, self.retry, self.close_button):
             each.setAutoDefault(True)
         self.close_button.setDefault(True)
 
@@ -82,6 +86,7 @@ class BlockDialog(QDialog):
         self.copy.set_value(copy_text(self._texts, report, self._version, self._simulated))
         self.retry.setText(report.retry)
         self.retry.setVisible(bool(report.retry))
+        self.edit.setVisible(report.editable)
         # One button stands out: the best remedy, where there is one.
         set_property(self.close_button, "kind", "" if report.remedies else "primary")
         self._fill(report)

@@ -20,6 +20,10 @@ _WAYS_ON: dict[str, tuple[str, str]] = {
     "warned": ("ui.block.stop", "ui.stopping"),
     Phase.ORPHANED: ("ui.block.stop_again", "ui.stopping"),
 }
+_OF_PROFILE = frozenset(
+    {CheckId.PROFILE, CheckId.ENGINE, CheckId.MODEL, CheckId.PORT_WINDOWS, CheckId.PORT_TARGET, CheckId.VRAM}
+)
+"""Checks that a changed profile can pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,7 @@ class BlockReport:
         evidence: lines of logs or tools that prove the causes.
         retry: words of the button that tries again, or stops what it is about; busy: while that is done.
         failure: why the last remedy did not work.
+        editable: another profile could work where this one does not.
     """
 
     profile_id: str
@@ -69,6 +74,7 @@ class BlockReport:
     retry: str
     busy: str
     failure: Message | None = None
+    editable: bool = False
 
 
 def block_report(texts: Texts, profile: Profile, view: RunView) -> BlockReport:
@@ -90,7 +96,15 @@ def block_report(texts: Texts, profile: Profile, view: RunView) -> BlockReport:
         evidence=tuple(_evidence(view, problems)),
         retry=texts.text(retry),
         busy=texts.text(busy),
+        editable=_is_editable(view),
     )
+
+
+def _is_editable(view: RunView) -> bool:
+    """A driver or a WSL that does not answer stays what it is, whatever the profile says."""
+    if view.phase is Phase.REFUSED and view.gate is not None:
+        return any(check.id in _OF_PROFILE for check in view.gate.blocking)
+    return view.phase is Phase.FAILED
 
 
 def problem_report(texts: Texts, problems: tuple[Problem, ...]) -> BlockReport:

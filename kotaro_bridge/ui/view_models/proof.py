@@ -80,7 +80,7 @@ def _values(texts: Texts, view: RunView, facts: LogFacts) -> Iterator[tuple[str,
     if view.vram_taken is not None:
         yield "growth", format_mib(view.vram_taken)
     if view.speed is not None:
-        yield "speed", _speed(texts, view.speed)
+        yield "speed", speed_words(texts, view.speed)
     if facts.version is not None:
         yield "version", facts.version
 
@@ -90,7 +90,7 @@ def _sum(values: Iterator[int | None]) -> int | None:
     return sum(known) if known else None
 
 
-def _speed(texts: Texts, speed: Speed) -> str:
+def speed_words(texts: Texts, speed: Speed) -> str:
     """`38 tok/s (usually 40) · 63 % of what this card can do`, as far as it is known."""
     words = texts.text("ui.rate", rate=rate_digits(speed.tokens_per_s))
     if speed.baseline is not None:

@@ -196,6 +196,13 @@ class ElidedButton(QPushButton):
             self.setProperty("kind", kind)
         self.setAccessibleName(plain(text))
 
+    def put(self, text: str) -> None:
+        """Another caption."""
+        if text != self._whole:
+            self._whole = text
+            self.setAccessibleName(plain(text))
+            self._fit()
+
     def sizeHint(self) -> QSize:
         """Room for the whole caption."""
         return super().sizeHint() + QSize(self._advance(self._whole) - self._advance(self.text()), 0)
@@ -207,6 +214,9 @@ class ElidedButton(QPushButton):
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Fit the caption into the new width."""
         super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
         missing = self.sizeHint().width() - self.width()
         shown = self._whole
         if missing > 0:

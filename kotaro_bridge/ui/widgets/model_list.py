@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QRectF, QSize, Qt, Signal, Slot
+from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QPoint, QRectF, QSize, Qt, Signal, Slot
 from PySide6.QtGui import QColor, QFont, QFontMetrics, QIcon, QPainter
 from PySide6.QtWidgets import QListWidget, QListWidgetItem, QStyle, QStyledItemDelegate, QStyleOptionViewItem, QWidget
 
@@ -26,10 +26,12 @@ PAD = 10
 
 
 class ModelList(QListWidget):
-    """Emits `chosen` with a profile id on selection and `toggled` when it is activated."""
+    """Emits `chosen` with a profile id on selection and `toggled` when it is activated; `menu_wanted` with one and the
+    place of the pointer."""
 
     chosen = Signal(str)
     toggled = Signal(str)
+    menu_wanted = Signal(str, QPoint)
 
     def __init__(
         self, theme: Theme, texts: Texts, profiles: tuple[Profile, ...], parent: QWidget | None = None
@@ -42,12 +44,28 @@ class ModelList(QListWidget):
         self.setMouseTracking(True)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setVerticalScrollMode(QListWidget.ScrollMode.ScrollPerPixel)
-        for engine, group in by_engine(profiles).items():
-            self._add_heading(texts.text(f"ui.engine.{engine}"))
-            for profile in group:
-                self._add(profile)
+        self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        self.customContextMenuRequested.connect(self._on_menu)
+        self.show_profiles(profiles)
         self.currentItemChanged.connect(self._on_current)
         self.itemActivated.connect(self._on_activated)
+
+    def show_profiles(self, profiles: tuple[Profile, ...]) -> None:
+        """Show other profiles; what is selected stays selected. Their runs have to be shown again."""
+        current = self.current()
+        self.blockSignals(True)
+        self.clear()
+        self._items.clear()
+        for engine, group in by_engine(profiles).items():
+            self._add_heading(self._texts.text(f"ui.engine.{engine}"))
+            for profile in group:
+                self._add(profile)
+        self.blockSignals(False)
+        self.select(current)
+
+    def current(self) -> str:
+        """Id of the selected profile; "" if none is."""
+        return next((str(item.data(ID)) for item in self.selectedItems()), "")
 
     def select(self, profile_id: str) -> None:
         """Make a profile the current one."""
@@ -93,6 +111,15 @@ class ModelList(QListWidget):
         item = self.currentItem()
         if item is not None:
             self.chosen.emit(item.data(ID))
+
+    @Slot(QPoint)
+    def _on_menu(self, place: QPoint) -> None:
+        """From the mouse, or from the keyboard at the selected profile."""
+        under = self.indexAt(place).data(ID)
+        if under:
+            self.select(under)
+        if self.current():
+            self.menu_wanted.emit(self.current(), self.viewport().mapToGlobal(place))
 
     @Slot(QListWidgetItem)
     def _on_activated(self, item: QListWidgetItem) -> None:

@@ -9,7 +9,23 @@ from PySide6.QtWidgets import QSizePolicy, QWidget
 from kotaro_bridge.ui.theme import Theme
 
 HEIGHT = 14
-PATTERNS = {"other": Qt.BrushStyle.BDiagPattern, "bad": Qt.BrushStyle.DiagCrossPattern}
+PATTERNS = {
+    "other": Qt.BrushStyle.BDiagPattern,
+    "bad": Qt.BrushStyle.DiagCrossPattern,
+    "kv": Qt.BrushStyle.FDiagPattern,
+    "compute": Qt.BrushStyle.VerPattern,
+    "overhead": Qt.BrushStyle.Dense4Pattern,
+    "reserve": Qt.BrushStyle.HorPattern,
+}
+PLAN = ("weights", "kv", "compute", "overhead")
+"""Parts of a plan, in the order of the theme's series."""
+
+
+def colours(theme: Theme) -> dict[str, str]:
+    """The colour of each kind of segment."""
+    tokens = theme.tokens
+    own = {"ours": tokens.series[0], "other": tokens.other, "bad": tokens.bad, "reserve": tokens.muted}
+    return own | dict(zip(PLAN, tokens.series, strict=True))
 
 
 class Bar(QWidget):
@@ -31,7 +47,7 @@ class Bar(QWidget):
         """Show segments.
 
         Args:
-            parts: share of the whole (0 to 1) and kind: `ours`, `other`, `bad`.
+            parts: share of the whole (0 to 1) and kind: `ours`, `other`, `bad` or a part of a plan.
             words: the same for screen readers.
             mark: where to draw a line across (share of the whole), for what is needed.
         """
@@ -46,7 +62,7 @@ class Bar(QWidget):
     def paintEvent(self, event: QPaintEvent) -> None:
         """Draw the track and its segments."""
         tokens = self._theme.tokens
-        colours = {"ours": tokens.series[0], "other": tokens.other, "bad": tokens.bad}
+        inks = colours(self._theme)
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         area = QRectF(0, (self.height() - HEIGHT) / 2, self.width(), HEIGHT)
@@ -58,11 +74,30 @@ class Bar(QWidget):
         for share, kind in self._parts:
             width = share * area.width()
             part = QRectF(left, area.top(), width, area.height())
-            painter.fillRect(part, QColor(colours[kind]))
+            painter.fillRect(part, QColor(inks[kind]))
             if kind in PATTERNS:
                 painter.fillRect(part, QBrush(QColor(tokens.track), PATTERNS[kind]))
             left += width
         if self._mark is not None:
             x = area.left() + min(1.0, self._mark) * area.width()
             painter.fillRect(QRectF(min(x, area.right() - 2), area.top(), 2, area.height()), QColor(tokens.text))
+        painter.end()
+
+
+class Swatch(QWidget):
+    """A sample of a segment's colour and pattern, for the line that names it."""
+
+    def __init__(self, theme: Theme, kind: str) -> None:
+        super().__init__()
+        self._theme = theme
+        self._kind = kind
+        self.setFixedSize(12, 12)
+        theme.changed.connect(self.update)
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """Draw it."""
+        painter = QPainter(self)
+        painter.fillRect(self.rect(), QColor(colours(self._theme)[self._kind]))
+        if self._kind in PATTERNS:
+            painter.fillRect(self.rect(), QBrush(QColor(self._theme.tokens.track), PATTERNS[self._kind]))
         painter.end()
