@@ -38,7 +38,7 @@ from kotaro_bridge.simulator.pc import SimulatedPC
 from kotaro_bridge.ui.shell import Shell
 from kotaro_bridge.ui.theme import Theme
 from tests.helpers.cli import free_port
-from tests.helpers.machine import Speeds
+from tests.helpers.machine import Speeds, Starts
 from tests.helpers.simulated import simulated_pc, until
 from tests.helpers.tiny_gguf import Shape, write_tiny_gguf
 from tests.ui.conftest import OFFSCREEN_SAYS
@@ -98,7 +98,17 @@ def machine(pc: SimulatedPC) -> Machine:
         raise AssertionError("telemetry reads cards, counters and rates only")
 
     return Machine(
-        pc.gpu, pc.counters, never, HttpEngine.for_profile, never, never, never, never, HttpOllama(None), Speeds()
+        pc.gpu,
+        pc.counters,
+        never,
+        HttpEngine.for_profile,
+        never,
+        never,
+        never,
+        never,
+        HttpOllama(None),
+        Speeds(),
+        Starts(),
     )
 
 

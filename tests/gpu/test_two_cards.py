@@ -132,7 +132,7 @@ def test_a_wrapper_that_leaves_a_card_out_is_stopped(
 @pytest.mark.parametrize(
     ("script", "codes"),
     [
-        # v0.5.0 on two H200: "device CUDA0 does not support split buffers". An engine that did would be seen in its log.
+        # v0.5.0 on two H200: "device CUDA0 does not support split buffers". One that did would be seen in its log.
         (
             f'{without("-sm", "-ts")}set -- "$@" -sm row\n{PLAIN}',
             ("proof.model_load_failed", "proof.device_unexpected", "proof.evidence_missing"),

@@ -17,9 +17,12 @@ from kotaro_bridge.domain.profile import KvType
 from kotaro_bridge.domain.units import GIB, MIB
 from tests.helpers.gguf_header import Q05, Q1, Q7, Q14, Q32, qwen2_shape, reader
 
-MEASURED = Path(__file__).parents[1] / "data" / "measured" / "llama-server-h100.jsonl"
+_DATA = Path(__file__).parents[1] / "data" / "measured"
+MEASURED = _DATA / "llama-server-h100.jsonl"
+TWO_CARDS = _DATA / "llama-server-2xh200.jsonl"
 TOTAL = 81_079 * MIB
 """What an engine sees of the H100 (captures README, "Bases")."""
+_H200 = 143_156 * MIB
 _CAP = (9, 0)
 _SHAPES = {"q05": Q05, "q15": Q1, "q7": Q7, "q14": Q14, "q32": Q32}
 _SMALL = {"q05", "q15"}
@@ -143,6 +146,33 @@ def _recorded(row: dict[str, Any]) -> LlamaRow:
     return LlamaRow("measured, H100", planned, request, row["loaded_mib"] - before, row["after_request_mib"] - before)
 
 
+@dataclass(frozen=True, slots=True)
+class TwoCardRow:
+    """A start of llama-server over two like cards; `used_mib`: what each of them had given at READY."""
+
+    planned: GgufPlanned
+    request: PlanRequest
+    used_mib: tuple[int, ...]
+
+    @property
+    def found(self) -> Plan:
+        card = PlanCard("H200", _H200, _H200, _CAP)
+        return plan(self.planned, self.request, (card, card))
+
+
+def two_card_rows() -> tuple[TwoCardRow, ...]:
+    """Starts over two H200."""
+    recorded = (json.loads(line) for line in TWO_CARDS.read_text(encoding="utf-8").splitlines())
+    return tuple(
+        TwoCardRow(
+            GgufPlanned(gguf(row["model"]), name=row["model"]),
+            PlanRequest(Engine.LLAMA_SERVER, row["context"], row["parallel"], KvType(row["kv"]), cards=2),
+            tuple(row["taken_mib"]),
+        )
+        for row in recorded
+    )
+
+
 def vllm_rows() -> tuple[VllmRow, ...]:
     """The captures that came as far as measuring."""
     default = {"max_num_seqs": 1024, "max_num_batched_tokens": 8192}  # of vLLM 0.25 on a card of this size
@@ -175,6 +205,10 @@ def lines() -> Iterator[tuple[str, ...]]:
         measured = row.after_mib or row.used_mib
         title = f"{row.name}: {asked}{' unified' if request.unified else ''}"
         yield title, f"{found:,.0f} MiB", f"{measured:,} MiB", f"{percent(found, measured):+.1f} %"
+    for over in two_card_rows():
+        for number, (size, used) in enumerate(zip(over.found.per_card, over.used_mib, strict=True)):
+            title = f"two H200, card {number}: {over.planned.name} {over.request.context:,}"
+            yield title, f"{size / MIB:,.0f} MiB", f"{used:,} MiB", f"{percent(size / MIB, used):+.1f} %"
     for each in vllm_rows():
         plan_ = each.found
         title = f"vLLM {each.name}"

@@ -10,7 +10,19 @@ from kotaro_bridge.domain.engine_log import Engine
 from kotaro_bridge.domain.plan import GgufPlanned, PlanCard, PlanRequest, budget_needs, plan, planned_card, stated_card
 from kotaro_bridge.domain.units import GIB, MIB
 from tests.bench.plan import BEGIN, END, README, markdown_table
-from tests.helpers.plan_rows import TOTAL, LlamaRow, VllmRow, awq, gguf, lines, llama_rows, percent, vllm_rows
+from tests.helpers.plan_rows import (
+    TOTAL,
+    LlamaRow,
+    TwoCardRow,
+    VllmRow,
+    awq,
+    gguf,
+    lines,
+    llama_rows,
+    percent,
+    two_card_rows,
+    vllm_rows,
+)
 
 
 def name_of(row: LlamaRow | VllmRow) -> str:
@@ -25,6 +37,12 @@ def test_the_total_is_within_three_percent_and_not_below_the_truth(row: LlamaRow
         assert -1 < percent(found, row.used_mib) < 3
     if row.after_mib is not None:
         assert 0 <= percent(found, row.after_mib) < 1
+
+
+@pytest.mark.parametrize("row", two_card_rows(), ids=lambda row: row.planned.name)
+def test_each_of_two_cards_is_within_three_percent_and_not_below_the_truth(row: TwoCardRow) -> None:
+    for size, used in zip(row.found.per_card, row.used_mib, strict=True):
+        assert 0 <= percent(size / MIB, used) < 3
 
 
 @pytest.mark.parametrize("row", llama_rows(), ids=name_of)
@@ -94,7 +112,7 @@ def test_a_batch_at_its_default_overruns_the_budget() -> None:
 
 def test_the_table_has_every_row() -> None:
     table = list(lines())
-    assert len(table) == len(llama_rows()) + 6 * 2 + 5 + 3
+    assert len(table) == len(llama_rows()) + 2 * len(two_card_rows()) + 6 * 2 + 5 + 3
     assert all(len(line) == 4 for line in table)
 
 
