@@ -206,9 +206,9 @@ def lines() -> Iterator[tuple[str, ...]]:
         title = f"{row.name}: {asked}{' unified' if request.unified else ''}"
         yield title, f"{found:,.0f} MiB", f"{measured:,} MiB", f"{percent(found, measured):+.1f} %"
     for over in two_card_rows():
-        for number, (size, used) in enumerate(zip(over.found.per_card, over.used_mib, strict=True)):
+        for number, (size, taken) in enumerate(zip(over.found.per_card, over.used_mib, strict=True)):
             title = f"two H200, card {number}: {over.planned.name} {over.request.context:,}"
-            yield title, f"{size / MIB:,.0f} MiB", f"{used:,} MiB", f"{percent(size / MIB, used):+.1f} %"
+            yield title, f"{size / MIB:,.0f} MiB", f"{taken:,} MiB", f"{percent(size / MIB, taken):+.1f} %"
     for each in vllm_rows():
         plan_ = each.found
         title = f"vLLM {each.name}"
