@@ -196,10 +196,12 @@ def form_changes(base: Profile, edited: Profile) -> dict[str, Value | None]:
 
 
 def form_keys(profile: Profile) -> dict[str, Value]:
-    """The keys of a new file: what has to be there, and what is not the default."""
+    """The keys of a new file: what has to be there, what is not the default, and the limits that keep vLLM within its
+    budget.
+    """
     plain = {key: _value(profile, key) for key in keys_of(profile.engine)}
     bare = Profile("", profile.engine, "", "", "", CONTEXT, PORTS[profile.engine])
-    kept = (*_SOUND, "engine", "target")
+    kept = (*_SOUND, "engine", "target", "vllm.max_num_seqs", "vllm.max_num_batched_tokens")
     keys = {key: value for key, value in plain.items() if key in kept or value != _value(bare, key)}
     if profile.need is not None:
         keys |= {"need.vram_mib": profile.need.vram_mib, "need.source": profile.need.source}

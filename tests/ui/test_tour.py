@@ -20,6 +20,7 @@ from tests.ui.fake_desk import A7, A32, CPM, PROFILES, Q14, REMEDIES, FakeWorld,
 STEP_MS = 60
 STARTS = (Phase.CHECKING, Phase.LAUNCHING, Phase.LOADING, Phase.PROVING, Phase.READY)
 SETTINGS = ("wsl-settings", "wsl-settings-text", "wsl-settings-change", "wsl-restart", "wsl-proof")
+EDITOR = ("profile", "profile-too-long", "profile-forbidden")
 ENDS = (Phase.STOPPING, Phase.STOPPED)
 
 
@@ -104,6 +105,8 @@ def test_the_tour_walks_through_everything_and_leaves_pictures(
         "picture-streaming",
         "refused",
         "refused-all-checks",
+        *EDITOR,
+        "profile-tried",
         *SETTINGS,
         "dashboard-dark",
     ]
@@ -130,6 +133,8 @@ def test_where_another_program_holds_the_card_the_tour_frees_it(
         "remedy-ready",
         "stopping",
         "stopped-memory-free",
+        *(name for name in EDITOR if name != "profile-forbidden"),
+        "profile-forbidden",
         *SETTINGS,
     ]
     assert live.world.supervisor.asked == [("start", Q14.id), ("unload=qwen3:8b", Q14.id), ("stop", Q14.id)]
