@@ -41,6 +41,7 @@ class ModelsWindow(SettingsWindow):
 
     def __init__(self, desk: Desk, theme: Theme, bridge: Bridge) -> None:
         super().__init__(theme, desk.texts.text("ui.library.title"))
+        self.models = desk.models
         self._desk = desk
         self._bridge = bridge
         self._states: dict[str, DownloadState] = {}
