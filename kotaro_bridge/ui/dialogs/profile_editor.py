@@ -80,12 +80,12 @@ class ProfileEditor(SettingsWindow):
         in_background(desk, bridge, desk.profiles.targets, self._on_targets, lambda _message: None)
 
     def _lay_out(self) -> None:
-        side = scrolled(self.plans.panel, self.tries.panel, self.plans.command)
-        side.setFixedWidth(SIDE_WIDTH)
+        self.side = scrolled(self.plans.panel, self.tries.panel, self.plans.command)
+        self.side.setFixedWidth(SIDE_WIDTH)
         middle = QHBoxLayout()
         middle.setSpacing(UNIT + 4)
         middle.addWidget(self.fields, 1)
-        middle.addWidget(side)
+        middle.addWidget(self.side)
         whole = QVBoxLayout(self)
         whole.setContentsMargins(3 * UNIT, 2 * UNIT, 3 * UNIT, 2 * UNIT)
         whole.setSpacing(UNIT)
