@@ -114,7 +114,7 @@ def _decoded(values: dict[str, Value], base: Profile, problems: dict[str, tuple[
     """Decode, and again without what was wrong, until it is a profile: each turn finds one mistake more."""
     sound = {key: _SOUND[key] for key in problems if key in _SOUND}
     while True:
-        given = "\n".join(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in (values | sound).items())
+        given = "\n".join(f"{key} = {_toml(value)}" for key, value in (values | sound).items())
         try:
             found = decode_profile(given, file="", profile_id=base.id or _NEW_ID)
         except ProblemError as error:
@@ -127,6 +127,11 @@ def _decoded(values: dict[str, Value], base: Profile, problems: dict[str, tuple[
         else:
             need = base.need if measured_alike(found, base) else None
             return msgspec.structs.replace(found, id=base.id, version=base.version, builtin=base.builtin, need=need)
+
+
+def _toml(value: Value) -> str:
+    """JSON is TOML here, but for one character."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _key_of(what: Problem, values: Mapping[str, Value]) -> str | None:
