@@ -29,6 +29,7 @@ from kotaro_bridge.ui.theme import Theme
 from kotaro_bridge.ui.widgets.basics import Elided
 from tests.helpers.memory_store import MemoryStore
 from tests.ui.fake_desk import A14, CARD, CPM, F7, PROFILES, Q14, Q32, REMEDIES, FakeWorld, gate
+from tests.ui.screens_models import shoot_models
 
 SETTLE_MS = 60
 SETTINGS = b"""# \x83\x81\x83\x82\r
@@ -99,6 +100,8 @@ class Studio:
         if isinstance(widget, BlockDialog):
             widget.fit(HIGHEST)  # the platform's screen is smaller than any real one
         settle()
+        if any(cut_off(widget)):
+            settle()  # on a busy machine layouts take longer; what does not fit still does not
         widget.grab().save(str(self._folder / f"{name}-{self._suffix}.png"))
         self.faults += [f"{name}-{self._suffix}: {fault}" for fault in cut_off(widget)]
 
@@ -130,6 +133,7 @@ class Studio:
         self._refusals()
         self._settings()
         self._editor()
+        shoot_models(world, shell, self.shoot, self._opened)
         window.models.select(Q32.id)
         self.shoot(window, "refused-small")
 
