@@ -77,5 +77,6 @@ def shoot_models(
     come_to_rest()
     shoot(window, "models-unresolved")
     for name in tuple(models.views):
+        models.pause(name)
         models.drop(name)
     window.close()
