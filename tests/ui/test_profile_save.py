@@ -14,7 +14,7 @@ from pytestqt.qtbot import QtBot
 
 from kotaro_bridge.domain.errors import problem
 from kotaro_bridge.domain.run_state import Phase
-from kotaro_bridge.domain.run_view import RunView
+from kotaro_bridge.domain.run_view import Notice, RunView
 from kotaro_bridge.service.supervisor import TRIAL
 from kotaro_bridge.service.trial import TrialEnd, TrialResult
 from kotaro_bridge.ui.shell import Shell
@@ -345,6 +345,9 @@ def test_the_tray_and_the_block_dialog_know_nothing_of_a_try(edit: Callable[...,
     view = RunView(TRIAL, Phase.REFUSED, 1, 0.0, gate=report, problem=report.blocking[0].message)
     one.profiles.result = TrialResult(TrialEnd.REFUSED, view)
     one.profiles.tell(Phase.CHECKING, view)
+    one.world.bus.publish(Notice(problem("gpu.lost"), TRIAL))
     one.click(one.window.tries.panel.start)
     one.settled()
     assert one.shell.dialogs == {}
+    assert one.shell.window is not None
+    assert one.shell.window.notice.isHidden()
