@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping
+from functools import cache
 from typing import TypeAlias
 
 import msgspec.inspect
@@ -83,6 +84,7 @@ def _value(key: str, text: str) -> Value:
     return text
 
 
+@cache
 def _kind(struct: type[msgspec.Struct], field: str) -> msgspec.inspect.Type | None:
     """What a field is declared to hold."""
     found = msgspec.inspect.type_info(struct)

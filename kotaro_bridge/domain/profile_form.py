@@ -114,7 +114,7 @@ def _decoded(values: dict[str, Value], base: Profile, problems: dict[str, tuple[
     """Decode, and again without what was wrong, until it is a profile: each turn finds one mistake more."""
     sound = {key: _SOUND[key] for key in problems if key in _SOUND}
     while True:
-        given = "\n".join(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in (values | sound).items())
+        given = "\n".join(f"{key} = {_toml(value)}" for key, value in (values | sound).items())
         try:
             found = decode_profile(given, file="", profile_id=base.id or _NEW_ID)
         except ProblemError as error:
@@ -127,6 +127,11 @@ def _decoded(values: dict[str, Value], base: Profile, problems: dict[str, tuple[
         else:
             need = base.need if measured_alike(found, base) else None
             return msgspec.structs.replace(found, id=base.id, version=base.version, builtin=base.builtin, need=need)
+
+
+def _toml(value: Value) -> str:
+    """JSON is TOML here, but for one character."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _key_of(what: Problem, values: Mapping[str, Value]) -> str | None:
@@ -196,10 +201,12 @@ def form_changes(base: Profile, edited: Profile) -> dict[str, Value | None]:
 
 
 def form_keys(profile: Profile) -> dict[str, Value]:
-    """The keys of a new file: what has to be there, and what is not the default."""
+    """The keys of a new file: what has to be there, what is not the default, and the limits that keep vLLM within its
+    budget.
+    """
     plain = {key: _value(profile, key) for key in keys_of(profile.engine)}
     bare = Profile("", profile.engine, "", "", "", CONTEXT, PORTS[profile.engine])
-    kept = (*_SOUND, "engine", "target")
+    kept = (*_SOUND, "engine", "target", "vllm.max_num_seqs", "vllm.max_num_batched_tokens")
     keys = {key: value for key, value in plain.items() if key in kept or value != _value(bare, key)}
     if profile.need is not None:
         keys |= {"need.vram_mib": profile.need.vram_mib, "need.source": profile.need.source}

@@ -189,7 +189,7 @@ class _Hubs(Handler):
         first, last = 0, file.size - 1
         if wanted is not None:
             begin, _, end = wanted.removeprefix("bytes=").partition("-")
-            first, last = int(begin), int(end) if end else last
+            first, last = int(begin), min(int(end), last) if end else last
         if first > last:
             self.give(416, b"", {"Content-Range": f"bytes */{file.size}"})
             return

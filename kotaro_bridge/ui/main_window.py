@@ -20,7 +20,7 @@ from kotaro_bridge.ui.icons import app_icon
 from kotaro_bridge.ui.pages.dashboard import Dashboard
 from kotaro_bridge.ui.theme import UNIT, Theme, style_sheet
 from kotaro_bridge.ui.view_models.status import leading, simulated_words
-from kotaro_bridge.ui.view_models.transfers import short_words
+from kotaro_bridge.ui.view_models.transfers import percent, under_way
 from kotaro_bridge.ui.widgets.basics import ElidedButton, button, chip, label, row
 from kotaro_bridge.ui.widgets.model_list import ModelList
 from kotaro_bridge.ui.widgets.notice_bar import NoticeBar
@@ -220,9 +220,10 @@ class MainWindow(QMainWindow):
     @Slot()
     def show_transfers(self) -> None:
         """What is on its way, on the button that leads there."""
-        texts = self._desk.texts
-        what = short_words(texts, self._desk.models.transfers())
-        self.library_button.put(texts.text("ui.library.busy", what=what) if what else texts.text("ui.library.open"))
+        text, view = self._desk.texts.text, under_way(self._desk.models.transfers())
+        self.library_button.put(
+            text("ui.library.open_busy", percent=percent(view)) if view else text("ui.library.open")
+        )
 
     def _fit_notices(self) -> None:
         """The frame goes where nothing is left to be said. Neither part need be visible yet: the window may not be."""

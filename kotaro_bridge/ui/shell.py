@@ -316,6 +316,8 @@ class Shell(QObject):
 
         A remedy that failed is told by the dialog that it was chosen in.
         """
+        if notice.profile_id == TRIAL:
+            return
         dialog = self.dialogs.get(notice.profile_id)
         if dialog is not None and dialog.isVisible() and dialog.applying:
             self._followed.discard(notice.profile_id)

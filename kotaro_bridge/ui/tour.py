@@ -25,6 +25,8 @@ from kotaro_bridge.ui.main_window import USUAL, MainWindow
 from kotaro_bridge.ui.pages.dashboard import Dashboard
 from kotaro_bridge.ui.shell import Shell
 from kotaro_bridge.ui.theme import Theme
+from kotaro_bridge.ui.tour_editor import show_editor
+from kotaro_bridge.ui.tour_models import show_models
 from kotaro_bridge.ui.tour_settings import TourError, Until, show_settings
 from kotaro_bridge.ui.view_models.status import card_of, is_blocked
 from kotaro_bridge.ui.widgets.state_sheet import StateSheet
@@ -33,6 +35,8 @@ TICK_MS = 40
 WHOLE_S = 36.0
 """The command line promises 40 s; the rest is for stopping what still runs."""
 SECOND_START_BEFORE_S = 15.0
+DOWNLOAD_BEFORE_S = 25.0
+TRY_BEFORE_S = 22.0
 FREED_WITHIN = 256 * MIB
 STOP_S = 4.0
 COMFORT = 0.95
@@ -123,6 +127,12 @@ class Tour(QObject):
             yield from self._run_with_picture(image, window)
         if refused is not None:
             yield from self._refusal(refused, window)
+        edited = good or refused
+        if edited is not None:
+            tries = good is not None and time.monotonic() - self._began < TRY_BEFORE_S
+            yield from show_editor(shell, window, edited, self._shoot, tries=tries)
+        in_time = time.monotonic() - self._began < DOWNLOAD_BEFORE_S
+        yield from show_models(shell, self._shoot, download=in_time)
         yield from show_settings(shell, self._shoot)
         self._theme.force("dark")
         yield self._settled()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from PySide6.QtCore import QCoreApplication, QElapsedTimer
@@ -18,6 +19,7 @@ from kotaro_bridge.domain.errors import problem
 from kotaro_bridge.domain.run_state import Phase
 from kotaro_bridge.domain.run_view import Speed
 from kotaro_bridge.domain.wslconfig_effect import Effect, EffectReport
+from kotaro_bridge.service.trial import TrialEnd, TrialResult
 from kotaro_bridge.texts import LANGUAGES
 from kotaro_bridge.ui.dialogs.block import HIGHEST, BlockDialog
 from kotaro_bridge.ui.dialogs.wslconfig import WslConfigDialog
@@ -28,7 +30,8 @@ from kotaro_bridge.ui.shell import Shell
 from kotaro_bridge.ui.theme import Theme
 from kotaro_bridge.ui.widgets.basics import Elided
 from tests.helpers.memory_store import MemoryStore
-from tests.ui.fake_desk import A14, CPM, F7, PROFILES, Q14, Q32, REMEDIES, FakeWorld, gate
+from tests.ui.fake_desk import A14, CARD, CPM, F7, PROFILES, Q14, Q32, REMEDIES, FakeWorld, gate
+from tests.ui.screens_models import shoot_models
 
 SETTLE_MS = 60
 SETTINGS = b"""# \x83\x81\x83\x82\r
@@ -148,6 +151,8 @@ class Studio:
         self.shoot(window, "images-small")
         self._refusals()
         self._settings()
+        self._editor()
+        shoot_models(world, shell, self.shoot, self._opened)
         window.models.select(Q32.id)
         self.shoot(window, "refused-small")
 
@@ -265,9 +270,74 @@ class Studio:
         self.shoot(dialog, "settings-proof-small")
         dialog.show_edit()
 
+    def _editor(self) -> None:
+        """The profile editor in its smallest window, as it is at its fullest."""
+        world, editors = self.world, self.shell.editors
+        cards = (CARD, replace(CARD, index=1, uuid="GPU-2", name="NVIDIA GeForce RTX 3060"))
+        world.telemetry.samples.append(replace(world.telemetry.samples[-1], gpus=cards))
+        editors.edit(Q32.id)
+        self._opened()
+        window = editors.windows[0]
+        window.resize(window.minimumSize())
+        for box in window.fields.cards.boxes.values():
+            box.setChecked(False)
+            box.click()
+        need, room = window.fields.widget().minimumSizeHint().width(), window.fields.viewport().width()
+        if need > room:
+            self.faults.append(f"editor {self._suffix}: the fields need {need} of {room} pixels")
+        self.shoot(window, "editor-cards")
+        window.fields.more.click()
+        window.fields.fill(window.fields.texts() | {"title": "", "context": "9", "extra_args": "-ngl 20 --foo"})
+        window.fields.edited.emit()
+        for key in ("title", "target", "extra_args"):
+            window.fields.ensureWidgetVisible(window.fields.rows[key])
+            self.shoot(window, f"editor-wrong-{key}")
+        window.close()
+        self.shoot(window, "editor-closing")
+        window.bar.answers[1].click()
+        editors.edit(A14.id)
+        self._opened()
+        window = editors.windows[0]
+        window.resize(window.minimumSize())
+        window.fields.more.click()
+        window.fields.ensureWidgetVisible(window.fields.rows["vllm.trust_remote_code"])
+        self.shoot(window, "editor-vllm")
+        world.profiles.result = TrialResult(TrialEnd.REFUSED, world.supervisor.view(Q32.id))
+        window.tries.panel.start.click()
+        self._opened()
+        window.side.ensureWidgetVisible(window.tries.panel.outcome, 0, 300)
+        self.shoot(window, "editor-refused")
+        window.close()
+        editors.new()
+        self._opened()
+        window = editors.windows[0]
+        window.resize(window.minimumSize())
+        window.choose()
+        self._opened()
+        self.shoot(window.picker, "editor-picker")
+        window.picker.take()
+        window.fields.fill(window.fields.texts() | {"model": "~/models/q14.gguf"})
+        window.fields.edited.emit()
+        self._opened()
+        window.tries.panel.start.click()
+        self._opened()
+        window.side.ensureWidgetVisible(window.tries.panel.outcome, 0, 300)
+        self.shoot(window, "editor-tried")
+        window.side.ensureWidgetVisible(window.plans.command.note)
+        self.shoot(window, "editor-command")
+        window.close()
+        window.bar.answers[1].click()
+
+    def _opened(self) -> None:
+        """Let what was asked in the background come back."""
+        settle()
+        self.world.join()
+        settle()
+
     def close(self) -> None:
         """Take the windows down."""
         self.shell.close()
+        self.world.profiles.close()
 
 
 def main(folder: Path) -> int:

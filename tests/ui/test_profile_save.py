@@ -14,7 +14,7 @@ from pytestqt.qtbot import QtBot
 
 from kotaro_bridge.domain.errors import problem
 from kotaro_bridge.domain.run_state import Phase
-from kotaro_bridge.domain.run_view import RunView
+from kotaro_bridge.domain.run_view import Notice, RunView
 from kotaro_bridge.service.supervisor import TRIAL
 from kotaro_bridge.service.trial import TrialEnd, TrialResult
 from kotaro_bridge.ui.shell import Shell
@@ -295,8 +295,8 @@ def test_a_try_shows_the_measured_beside_the_plan_and_stores_nothing(edit: Calla
     one.qtbot.waitUntil(lambda: "wholly on the GPU" in panel.outcome.text())
     (trial,) = one.profiles.trials
     assert trial.profile.context == 4096
+    one.qtbot.waitUntil(lambda: "10,405 MiB" in one.labels())
     shown = one.labels()
-    assert "10,405 MiB" in shown
     assert one.window.plans.panel._cells[4][1].text() in shown
     assert "38 tok/s · 63 % of what this card can do" in shown
     assert {"8,148 MiB", "1,536 MiB", "307 MiB"} <= set(shown), "what the log says of weights, KV cache and buffers"
@@ -317,9 +317,8 @@ def test_a_try_that_does_not_work_says_why_as_the_block_dialog_does(
     view = refused if end is TrialEnd.REFUSED else RunView(TRIAL, Phase.FAILED, 1, 0.0, problem=why)
     one.profiles.result = TrialResult(end, view)
     one.click(one.window.tries.panel.start)
-    one.qtbot.waitUntil(lambda: one.window.tries.panel.outcome.isVisibleTo(one.window))
-    words = " ".join(one.labels())
-    assert ("Missing" in words) if end is TrialEnd.REFUSED else ("Only 20 of 49 layers" in words)
+    wanted = "21,500 MiB are needed" if end is TrialEnd.REFUSED else "Only 20 of 49 layers"
+    one.qtbot.waitUntil(lambda: wanted in " ".join(one.labels()))
     assert one.window.tries.panel.outcome.property("tone") == "bad"
     assert one.window.tries.panel.start.isVisibleTo(one.window)
 
@@ -346,6 +345,9 @@ def test_the_tray_and_the_block_dialog_know_nothing_of_a_try(edit: Callable[...,
     view = RunView(TRIAL, Phase.REFUSED, 1, 0.0, gate=report, problem=report.blocking[0].message)
     one.profiles.result = TrialResult(TrialEnd.REFUSED, view)
     one.profiles.tell(Phase.CHECKING, view)
+    one.world.bus.publish(Notice(problem("gpu.lost"), TRIAL))
     one.click(one.window.tries.panel.start)
     one.settled()
     assert one.shell.dialogs == {}
+    assert one.shell.window is not None
+    assert one.shell.window.notice.isHidden()

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.ui.screens_models import PICTURES
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -21,9 +23,9 @@ def test_no_text_is_cut_off(tmp_path: Path, scale: str) -> None:
         env=env,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=140,
         check=False,
     )
     assert ran.stdout.strip() == ""
     assert ran.returncode == 0, ran.stderr
-    assert len(list(tmp_path.glob("*.png"))) == 4 * 40
+    assert len(list(tmp_path.glob("*.png"))) == 4 * (50 + PICTURES)

@@ -11,15 +11,19 @@ from PySide6.QtGui import QImage
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
+from kotaro_bridge.domain.download import DownloadState
 from kotaro_bridge.domain.remedy import Remedy, RemedyKind
 from kotaro_bridge.domain.run_state import Phase
+from kotaro_bridge.domain.units import GIB
 from kotaro_bridge.ui import tour
 from kotaro_bridge.ui.tour import Chosen, choose, run_tour
 from tests.ui.fake_desk import A7, A32, CPM, PROFILES, Q14, REMEDIES, FakeWorld, gate
 
 STEP_MS = 60
 STARTS = (Phase.CHECKING, Phase.LAUNCHING, Phase.LOADING, Phase.PROVING, Phase.READY)
+MODELS = ("models-advice", "models-plan", "models-other-card", "models-download", "models-files")
 SETTINGS = ("wsl-settings", "wsl-settings-text", "wsl-settings-change", "wsl-restart", "wsl-proof")
+EDITOR = ("profile", "profile-too-long", "profile-forbidden")
 ENDS = (Phase.STOPPING, Phase.STOPPED)
 
 
@@ -63,6 +67,9 @@ class LiveWorld:
             profile_id, phase = self._queue.pop(0)
             self._live = profile_id if phase is Phase.READY else None if phase in ENDS else self._live
             self.world.supervisor.move(profile_id, phase)
+        for name, view in tuple(self.world.models.views.items()):
+            if view.state is DownloadState.QUEUED:
+                self.world.models.move(name, DownloadState.RUNNING, bytes=GIB, total=4 * GIB, speed=5e7, eta=64.0)
         self.world.telemetry.fill(4, self._live, 9800 if self._live else self.held_mib)
         self.world.telemetry.tick()
 
@@ -104,6 +111,9 @@ def test_the_tour_walks_through_everything_and_leaves_pictures(
         "picture-streaming",
         "refused",
         "refused-all-checks",
+        *EDITOR,
+        "profile-tried",
+        *MODELS,
         *SETTINGS,
         "dashboard-dark",
     ]
@@ -130,6 +140,9 @@ def test_where_another_program_holds_the_card_the_tour_frees_it(
         "remedy-ready",
         "stopping",
         "stopped-memory-free",
+        *(name for name in EDITOR if name != "profile-forbidden"),
+        "profile-forbidden",
+        *MODELS,
         *SETTINGS,
     ]
     assert live.world.supervisor.asked == [("start", Q14.id), ("unload=qwen3:8b", Q14.id), ("stop", Q14.id)]

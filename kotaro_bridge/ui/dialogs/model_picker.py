@@ -5,8 +5,12 @@ from __future__ import annotations
 from PySide6.QtCore import QSize, Qt, Signal, Slot
 from PySide6.QtWidgets import QDialog, QLineEdit, QListWidget, QListWidgetItem, QVBoxLayout, QWidget
 
+from kotaro_bridge.domain.gpu import GpuSnapshot
 from kotaro_bridge.service.profile_desk import Choices
 from kotaro_bridge.texts import Message, Texts
+from kotaro_bridge.ui.background import in_background
+from kotaro_bridge.ui.bridge import Bridge
+from kotaro_bridge.ui.desk import Desk
 from kotaro_bridge.ui.theme import UNIT, Theme, style_sheet
 from kotaro_bridge.ui.view_models.profile_choices import ChoiceRow, choice_rows, found_rows
 from kotaro_bridge.ui.widgets.basics import button, endless, label, put, row
@@ -53,14 +57,23 @@ class ModelPicker(QDialog):
         self.use.setEnabled(False)
         self.search.setFocus()
 
+    def ask(self, desk: Desk, bridge: Bridge, card: GpuSnapshot | None) -> None:
+        """Open, and find out in the background what there is; a list that is closed again hears nothing of it."""
+        in_background(desk, bridge, lambda: desk.profiles.choices(card), self.show_choices, self.show_failure)
+        self.open()
+
     def show_choices(self, choices: Choices) -> None:
         """Show what there is."""
+        if not self.isVisible():
+            return
         self._rows = choice_rows(self._texts, choices)
         self.progress.hide()
         self._fill()
 
     def show_failure(self, message: Message) -> None:
         """It could not be found out."""
+        if not self.isVisible():
+            return
         self.progress.hide()
         put(self.state, f"{message.what} {message.do}".strip())
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 
 from PySide6.QtCore import Signal, Slot
-from PySide6.QtGui import QKeySequence, QResizeEvent, QShortcut
+from PySide6.QtGui import QCloseEvent, QKeySequence, QResizeEvent, QShortcut
 from PySide6.QtWidgets import QComboBox, QTabWidget, QVBoxLayout, QWidget
 
 from kotaro_bridge.domain.download import RESTING, DownloadRequest, DownloadState, DownloadView
@@ -41,6 +41,7 @@ class ModelsWindow(SettingsWindow):
 
     def __init__(self, desk: Desk, theme: Theme, bridge: Bridge) -> None:
         super().__init__(theme, desk.texts.text("ui.library.title"))
+        self.models = desk.models
         self._desk = desk
         self._bridge = bridge
         self._states: dict[str, DownloadState] = {}
@@ -266,6 +267,10 @@ class ModelsWindow(SettingsWindow):
             (self.fit.search if focused is self.fit.search else self.fit.field).clear()
         else:
             self.close()
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        """Downloads go on. QDialog's own would ask `reject`, which asks for a close."""
+        event.accept()
 
     def _field_text(self, focused: QWidget | None) -> str:
         return self.fit.search.text() if focused is self.fit.search else self.fit.field.text()

@@ -109,7 +109,8 @@ class FilesPage(QWidget):
             return
         self._models = {key_of(model): model for model in found.models}
         size = format_size(sum(model.bytes for model in found.models))
-        put(self.total, self._text("ui.files.total", count=len(found.models), size=size))
+        total = self._text("ui.files.total", count=len(found.models), size=size)
+        put(self.total, total if found.models or not found.not_running else "")
         if found.problems:
             self.bar.say("problem", self._desk.texts.message(found.problems[0]), "warn")
         else:
@@ -170,9 +171,10 @@ class FilesPage(QWidget):
         box.setSpacing(UNIT)
         if model is None:
             known = self.list.count() > 0 or self.looking or bool(self.asleep.about)
-            title, words = ("", "") if known else (self._text("ui.files.none.title"), self._text("ui.files.none.text"))
-            box.addWidget(label(title, "title", wrap=True))
-            box.addWidget(label(words, "muted", wrap=True))
+            if not known:
+                box.addWidget(label(self._text("ui.files.none.title"), "title", wrap=True))
+            if not self._models and not self.looking:
+                box.addWidget(label(self._text("ui.files.none.text"), "muted", wrap=True))
         else:
             self._fill(box, model)
         self._pane.insertWidget(0, self._content)

@@ -80,12 +80,12 @@ class ProfileEditor(SettingsWindow):
         in_background(desk, bridge, desk.profiles.targets, self._on_targets, lambda _message: None)
 
     def _lay_out(self) -> None:
-        side = scrolled(self.plans.panel, self.tries.panel, self.plans.command)
-        side.setFixedWidth(SIDE_WIDTH)
+        self.side = scrolled(self.plans.panel, self.tries.panel, self.plans.command)
+        self.side.setFixedWidth(SIDE_WIDTH)
         middle = QHBoxLayout()
         middle.setSpacing(UNIT + 4)
         middle.addWidget(self.fields, 1)
-        middle.addWidget(side)
+        middle.addWidget(self.side)
         whole = QVBoxLayout(self)
         whole.setContentsMargins(3 * UNIT, 2 * UNIT, 3 * UNIT, 2 * UNIT)
         whole.setSpacing(UNIT)
@@ -204,19 +204,9 @@ class ProfileEditor(SettingsWindow):
     @Slot()
     def choose(self) -> None:
         """Offer models."""
-        picker = ModelPicker(self._theme, self._desk.texts, self)
+        picker = self.picker = ModelPicker(self._theme, self._desk.texts, self)
         picker.chosen.connect(self._on_chosen)
-        picker.finished.connect(picker.deleteLater)
-        self.picker = picker
-        card = next(iter(self.plans.cards()), None)
-        in_background(
-            self._desk,
-            self._bridge,
-            lambda: self._desk.profiles.choices(card),
-            lambda found: picker.show_choices(found) if self.picker is picker else None,
-            lambda message: picker.show_failure(message) if self.picker is picker else None,
-        )
-        picker.open()
+        picker.ask(self._desk, self._bridge, next(iter(self.plans.cards()), None))
 
     @Slot(object)
     def _on_chosen(self, choice: ChoiceRow) -> None:

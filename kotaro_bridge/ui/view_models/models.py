@@ -94,10 +94,11 @@ class PlanWords:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A sentence that names another model; `id`: its entry, "" if none is meant."""
+    """A sentence that names another model; `id`: its entry, "" if none is meant; `sub`: what is known of it."""
 
     words: str
     id: str
+    sub: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +304,8 @@ def advice_words(texts: Texts, entries: Sequence[CatalogueEntry], sight: CardSig
     by_name = {entry.name: entry.id for entry in entries}
     engine = found.engine
     title = texts.text("advice.engine", engine=NAMES[engine]) if engine else texts.text("ui.library.no_engine")
-    offers = tuple(Offer(_offer(texts, each), each.entry.id) for each in found.offers)
+    rows = [entry_row(texts, Place(each, None)) for each in found.offers]
+    offers = tuple(Offer(each.title, each.id, each.sub) for each in rows)
     fit = found.offers[0].fit.value if found.offers else ""
     return AdviceWords(
         title,
@@ -312,11 +314,6 @@ def advice_words(texts: Texts, entries: Sequence[CatalogueEntry], sight: CardSig
         texts.text(f"advice.offers.{fit}") if fit else texts.text("ui.library.nothing_fits"),
         offers,
     )
-
-
-def _offer(texts: Texts, each: Ranked) -> str:
-    row = entry_row(texts, Place(each, None))
-    return f"{row.title} · {row.sub}"
 
 
 def against_words(

@@ -204,6 +204,8 @@ def _rows(texts: Texts, found: Plan, places: tuple[Room, ...]) -> Iterator[Figur
     others = sum(room.others for room in places)
     reserve = sum(room.card.reserve for room in places)
     left = sum(room.total for room in places) - found.total - others - reserve
+    if found.margin is not None and found.margin < 0:
+        left = found.margin  # on the tightest card, and with what vLLM has to find free beside its budget
     for kind, size in (("other", others), ("reserve", reserve), ("free" if left >= 0 else "bad", abs(left))):
         yield FigureRow(kind, _name(texts, kind), format_mib(size), "", about(_KEYS[kind]))
 

@@ -101,10 +101,13 @@ class Details(QScrollArea):
             box.addWidget(label(reason, wrap=True, selectable=True))
         for against in advice.against:
             box.addWidget(self._against(against))
-        card = Card()
+        card = Card(spacing=0)
         card.body.addWidget(label(advice.offers_title, "head", wrap=True))
         for offer in advice.offers:
             card.body.addWidget(self._offer(offer))
+            known = label(offer.sub, "small", wrap=True)
+            known.setContentsMargins(UNIT + 1, 0, 0, UNIT // 2)
+            card.body.addWidget(known)
         box.addWidget(card)
         self._show(box)
 

@@ -6,13 +6,22 @@ from collections.abc import Sequence
 
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtGui import QColor, QFontMetrics, QKeyEvent, QSyntaxHighlighter, QTextCharFormat
-from PySide6.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLineEdit, QPlainTextEdit, QSlider, QWidget
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QHBoxLayout,
+    QLineEdit,
+    QPlainTextEdit,
+    QSlider,
+    QVBoxLayout,
+    QWidget,
+)
 
 from kotaro_bridge.domain.arguments import forbidden_reason
 from kotaro_bridge.domain.engine_log import Engine
 from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.theme import UNIT, Theme, mono_font
-from kotaro_bridge.ui.widgets.basics import button, label
+from kotaro_bridge.ui.widgets.basics import LONG, button, label
 from kotaro_bridge.ui.widgets.setting_inputs import calm
 
 NUMBER_WIDTH = 104
@@ -59,6 +68,7 @@ class LineInput(FieldInput):
             self.field.setFixedWidth(NUMBER_WIDTH)
             self.field.setAlignment(Qt.AlignmentFlag.AlignRight)
         self.field.textEdited.connect(lambda _text: self.edited.emit())
+        self.field.textChanged.connect(lambda text: self.field.setToolTip(text if len(text) > LONG else ""))
         self.setFocusProxy(self.field)
         self.line.addWidget(self.field)
         if number:
@@ -156,6 +166,10 @@ class CardsInput(FieldInput):
         self._texts = texts
         self._names: dict[int, str] = {}
         self._chosen: list[int] = []
+        self._column = QVBoxLayout()
+        self._column.setSpacing(2)
+        self.line.addLayout(self._column)
+        self.line.addStretch(1)
         self.boxes: dict[int, QCheckBox] = {}
 
     def offer(self, names: dict[int, str]) -> None:
@@ -175,7 +189,7 @@ class CardsInput(FieldInput):
 
     def _build(self) -> None:
         for old in self.boxes.values():
-            self.line.removeWidget(old)
+            self._column.removeWidget(old)
             old.hide()
             old.deleteLater()
         self.boxes, self.stops = {}, []
@@ -184,7 +198,7 @@ class CardsInput(FieldInput):
             box = self.boxes[index] = QCheckBox(self._texts.text("ui.editor.card", index=index, name=name))
             box.setChecked(index in self._chosen)
             box.clicked.connect(self._on_clicked)
-            self.line.addWidget(box)
+            self._column.addWidget(box)
             self.stops.append(box)
 
     @Slot()

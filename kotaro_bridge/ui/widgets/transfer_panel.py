@@ -29,8 +29,8 @@ class TransferLine(QWidget):
         self.name = Elided("", "strong")
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
-        self.bar.setFixedSize(150, 8)
-        self.words = label("", selectable=True)
+        self.bar.setFixedSize(240, 8)
+        self.words = label("", "small", selectable=True)
         self.told = label("", "small", wrap=True, selectable=True)
         self.pause = button(text("ui.transfer.pause"), "quiet")
         self.resume = button(text("ui.transfer.resume"), "quiet")
@@ -43,9 +43,10 @@ class TransferLine(QWidget):
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         box.setSpacing(0)
-        line = row(self.name, self.bar, self.words, self.pause, self.resume, self.cancel, self.drop)
+        line = row(self.name, self.pause, self.resume, self.cancel, self.drop)
         line.setStretch(0, 1)
         box.addLayout(line)
+        box.addLayout(row(self.bar, self.words, 1))
         box.addWidget(self.told)
         self.show_row(shown)
 
@@ -129,6 +130,7 @@ class TransferPanel(QFrame):
         line.dropped.connect(lambda: self.dropped.emit(transfer))
         self.lines[transfer] = line
         self._box.addWidget(line)
+        line.show()  # at once: what is not shown yet has no height
 
     def fit(self) -> None:
         """As high as its lines, up to a part of the window."""

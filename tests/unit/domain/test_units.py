@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from kotaro_bridge.domain.gpu import GpuSnapshot, cards_at, together
-from kotaro_bridge.domain.units import GIB, MIB, format_gib, format_mib, parse_size
+from kotaro_bridge.domain.units import GIB, MIB, format_gib, format_mib, format_size, parse_size
 
 
 @pytest.mark.parametrize(
@@ -64,3 +64,7 @@ def test_several_cards_are_shown_as_one() -> None:
     other = together((ONE, replace(TWO, name="GTX", used=None, utilization=None, temperature_c=None)))
     assert other is not None
     assert (other.name, other.used, other.utilization, other.temperature_c) == ("RTX + GTX", None, None, 50)
+
+
+def test_a_size_is_told_in_the_unit_that_it_fills() -> None:
+    assert (format_size(5 * GIB + GIB // 5), format_size(192 * MIB)) == ("5.2 GiB", "192 MiB")
