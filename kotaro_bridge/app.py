@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kotaro_bridge import __version__
-from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.errors import ProblemError, problem
-from kotaro_bridge.domain.plan_parts import PlannedModel
+from kotaro_bridge.domain.planning.plan_parts import PlannedModel
 from kotaro_bridge.domain.ports import Launcher
 from kotaro_bridge.domain.profile import Profile
-from kotaro_bridge.domain.run_state import RESTING, SERVING
-from kotaro_bridge.domain.wsl_vm import WslVm
-from kotaro_bridge.domain.wslconfig_recommend import HostFacts
+from kotaro_bridge.domain.run.run_state import RESTING, SERVING
+from kotaro_bridge.domain.wsl.wsl_vm import WslVm
+from kotaro_bridge.domain.wsl.wslconfig_recommend import HostFacts
 from kotaro_bridge.host.catalogue_store import load_catalogue
 from kotaro_bridge.host.control import ControlServer, OwnerLock, ask
 from kotaro_bridge.host.disk import distro_folder, free_beneath

@@ -33,7 +33,7 @@ from kotaro_bridge.cli_session import Json, product, raise_if_error, session
 from kotaro_bridge.cli_verdict import verdict
 from kotaro_bridge.cli_wslconfig import wslconfig_cli
 from kotaro_bridge.domain.errors import ProblemError, problem
-from kotaro_bridge.domain.run_state import Phase
+from kotaro_bridge.domain.run.run_state import Phase
 from kotaro_bridge.domain.units import format_gib, parse_size
 from kotaro_bridge.host.control import ask
 from kotaro_bridge.resources import resource

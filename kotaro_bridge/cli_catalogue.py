@@ -1,6 +1,6 @@
 """`models list`, `models show` and `models advise`: the catalogue for this card now, and which engine for which use.
 
-Prints; what fits and what to advise is `domain/catalogue_rank` and `domain/advice`.
+Prints; what fits and what to advise is `domain/planning/catalogue_rank` and `domain/planning/advice`.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import typer
 
 from kotaro_bridge.cli_print import columns, padded, print_json
 from kotaro_bridge.cli_session import Json, product, session
-from kotaro_bridge.domain.advice import NAMES, Advice, Objection, advise, for_entry, objection
-from kotaro_bridge.domain.catalogue import CatalogueEntry, entry_of
-from kotaro_bridge.domain.catalogue_rank import LEAST_CONTEXT, CardNow, Fit, Ranked, Use, rank, ranked
-from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.errors import Problem
-from kotaro_bridge.domain.holders import Holder
-from kotaro_bridge.domain.plan_parts import stated_card
-from kotaro_bridge.domain.speed_forecast import SpeedRange
+from kotaro_bridge.domain.model.catalogue import CatalogueEntry, entry_of
+from kotaro_bridge.domain.planning.advice import NAMES, Advice, Objection, advise, for_entry, objection
+from kotaro_bridge.domain.planning.catalogue_rank import LEAST_CONTEXT, CardNow, Fit, Ranked, Use, rank, ranked
+from kotaro_bridge.domain.planning.plan_parts import stated_card
+from kotaro_bridge.domain.planning.speed_forecast import SpeedRange
+from kotaro_bridge.domain.run.holders import Holder
 from kotaro_bridge.domain.units import format_gib, format_mib, parse_size
 from kotaro_bridge.host.catalogue_store import load_catalogue
 from kotaro_bridge.service.card_sight import look_at_card

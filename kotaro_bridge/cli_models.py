@@ -17,9 +17,9 @@ import typer
 from kotaro_bridge.cli_catalogue import models_advise, models_list, models_show
 from kotaro_bridge.cli_print import columns, explain, print_json
 from kotaro_bridge.cli_session import Json, product, session
-from kotaro_bridge.domain.download import RESTING, DownloadRequest, DownloadState, DownloadView
 from kotaro_bridge.domain.errors import ProblemError, problem
-from kotaro_bridge.domain.model_files import Condition, StoredModel
+from kotaro_bridge.domain.model.download import RESTING, DownloadRequest, DownloadState, DownloadView
+from kotaro_bridge.domain.model.model_files import Condition, StoredModel
 from kotaro_bridge.domain.units import format_size
 from kotaro_bridge.service.bus import Message
 from kotaro_bridge.service.model_shelf import MODELS, OnMachine

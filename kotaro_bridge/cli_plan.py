@@ -1,6 +1,6 @@
 """The command `plan`: does a model fit, before anything is downloaded or started.
 
-Prints; what fits is `domain/plan`'s business.
+Prints; what fits is `domain/planning/plan`'s business.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import typer
 
 from kotaro_bridge.cli_print import columns, explain, padded, print_json
 from kotaro_bridge.cli_session import Json, product, session
-from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.errors import ProblemError
-from kotaro_bridge.domain.learned import Learned
-from kotaro_bridge.domain.plan import (
+from kotaro_bridge.domain.planning.learned import Learned
+from kotaro_bridge.domain.planning.plan import (
     GgufPlanned,
     Plan,
     PlanCard,
@@ -27,8 +27,8 @@ from kotaro_bridge.domain.plan import (
     planned_card,
     stated_card,
 )
+from kotaro_bridge.domain.planning.second_opinion import Opinion
 from kotaro_bridge.domain.profile import KV_TYPES, KvType, Profile
-from kotaro_bridge.domain.second_opinion import Opinion
 from kotaro_bridge.domain.units import format_mib, parse_size
 from kotaro_bridge.host.catalogue_store import load_catalogue
 from kotaro_bridge.service.planning import Planning, ProfilePlan

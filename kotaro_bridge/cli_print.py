@@ -12,15 +12,15 @@ from typing import Any
 
 import typer
 
-from kotaro_bridge.domain import run_state as rs
 from kotaro_bridge.domain.errors import Problem
-from kotaro_bridge.domain.gate import GateReport, Status
 from kotaro_bridge.domain.gpu import cards_at, together
 from kotaro_bridge.domain.profile import Profile
-from kotaro_bridge.domain.remedy import Remedy
-from kotaro_bridge.domain.run_state import Phase
-from kotaro_bridge.domain.run_view import Notice, PhaseChanged, RunView, Sample
-from kotaro_bridge.domain.speed import slow_notice
+from kotaro_bridge.domain.run import run_state as rs
+from kotaro_bridge.domain.run.gate import GateReport, Status
+from kotaro_bridge.domain.run.remedy import Remedy
+from kotaro_bridge.domain.run.run_state import Phase
+from kotaro_bridge.domain.run.run_view import Notice, PhaseChanged, RunView, Sample
+from kotaro_bridge.domain.run.speed import slow_notice
 from kotaro_bridge.domain.units import format_gib
 from kotaro_bridge.service.bus import Message
 from kotaro_bridge.service.owner_desk import gpu_document, remedy_document

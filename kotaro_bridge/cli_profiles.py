@@ -14,8 +14,8 @@ import typer
 
 from kotaro_bridge.cli_print import explain, print_json
 from kotaro_bridge.cli_session import Json, product, raise_if_error, session
-from kotaro_bridge.domain.arguments import checked_extra_args
-from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.engine.arguments import checked_extra_args
+from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.profile import Profile, decode_profile
 from kotaro_bridge.domain.profile_edit import Value, new_profile, parse_edits
@@ -278,7 +278,7 @@ def _plain(profile: Profile) -> dict[str, Any]:
 
 def _document(profile: Profile) -> dict[str, Any]:
     """A profile with its command, as JSON."""
-    from kotaro_bridge.domain.command import build_command
+    from kotaro_bridge.domain.engine.command import build_command
 
     command = build_command(profile)
     return {**_plain(profile), "command": list(command.argv), "environment": dict(command.env)}

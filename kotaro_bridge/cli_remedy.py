@@ -11,8 +11,8 @@ from kotaro_bridge.cli_print import explain, print_json, remedy_text
 from kotaro_bridge.cli_session import Json, product, raise_if_error, session
 from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.profile import Profile
-from kotaro_bridge.domain.remedy import Remedy, RemedyKind, changes, parse
-from kotaro_bridge.domain.run_state import Phase
+from kotaro_bridge.domain.run.remedy import Remedy, RemedyKind, changes, parse
+from kotaro_bridge.domain.run.run_state import Phase
 from kotaro_bridge.host.control import ask
 from kotaro_bridge.host.profile_store import ProfileFolder
 from kotaro_bridge.service.owner_desk import remedy_document

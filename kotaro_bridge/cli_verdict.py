@@ -9,10 +9,10 @@ import typer
 
 from kotaro_bridge.cli_print import print_json
 from kotaro_bridge.cli_session import Json, session
-from kotaro_bridge.domain.engine_log import Engine, Stream
+from kotaro_bridge.domain.engine.engine_log import Engine, Stream
+from kotaro_bridge.domain.engine.log_judge import JudgedLog, judge_rows
+from kotaro_bridge.domain.engine.reasons import Verdict
 from kotaro_bridge.domain.errors import Problem, problem
-from kotaro_bridge.domain.log_judge import JudgedLog, judge_rows
-from kotaro_bridge.domain.reasons import Verdict
 from kotaro_bridge.host.log_reader import read_rows
 
 

@@ -20,9 +20,9 @@ from kotaro_bridge.cli_print import explain, print_json
 from kotaro_bridge.cli_session import Json, session
 from kotaro_bridge.cli_wslconfig_restart import proof, restart
 from kotaro_bridge.domain.errors import ProblemError, problem
-from kotaro_bridge.domain.wslconfig_document import Document
-from kotaro_bridge.domain.wslconfig_findings import Weight, in_words
-from kotaro_bridge.domain.wslconfig_values import Value, format_value, named_key
+from kotaro_bridge.domain.wsl.wslconfig_document import Document
+from kotaro_bridge.domain.wsl.wslconfig_findings import Weight, in_words
+from kotaro_bridge.domain.wsl.wslconfig_values import Value, format_value, named_key
 from kotaro_bridge.service.wslconfig_edit import (
     Change,
     Clash,

@@ -1,4 +1,4 @@
-"""The table of the ways off the GPU in the README files: written from `domain/escape_routes.py`, which owns it."""
+"""The table of the ways off the GPU in the README files: written from `escape_routes`, which owns it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def with_table(text: str, table: str) -> str:
 
 def main() -> None:
     """In the environment, where the package is."""
-    from kotaro_bridge.domain.escape_routes import markdown
+    from kotaro_bridge.domain.engine.escape_routes import markdown
 
     for language, path in READMES.items():
         text = path.read_text(encoding="utf-8")

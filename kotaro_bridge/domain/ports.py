@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from kotaro_bridge.domain.engine_devices import DeviceAnswer
-from kotaro_bridge.domain.engine_log import Engine, LogLine
+from kotaro_bridge.domain.engine.engine_devices import DeviceAnswer
+from kotaro_bridge.domain.engine.engine_log import Engine, LogLine
 from kotaro_bridge.domain.gpu import GpuCounters, GpuSnapshot
-from kotaro_bridge.domain.learned import Learned, Start
+from kotaro_bridge.domain.planning.learned import Learned, Start
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.profile_edit import Changes
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from kotaro_bridge.domain.metrics import RatesSample
+from kotaro_bridge.domain.run.metrics import RatesSample
 
 
 @dataclass(frozen=True, slots=True)

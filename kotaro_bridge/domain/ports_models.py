@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-from kotaro_bridge.domain.engine_log import LogLine
-from kotaro_bridge.domain.hub import FetchJob, FetchMessage
-from kotaro_bridge.domain.model_files import FolderListing, StoredModel
-from kotaro_bridge.domain.model_stores import OllamaManifest
+from kotaro_bridge.domain.engine.engine_log import LogLine
+from kotaro_bridge.domain.model.hub import FetchJob, FetchMessage
+from kotaro_bridge.domain.model.model_files import FolderListing, StoredModel
+from kotaro_bridge.domain.model.model_stores import OllamaManifest
 from kotaro_bridge.domain.ports import EngineProcess, ProcessEvent
 
 

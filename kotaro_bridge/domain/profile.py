@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.units import MIB
 

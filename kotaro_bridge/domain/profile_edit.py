@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import msgspec.inspect
 
-from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.profile import Profile, VllmOptions, VramNeed
 

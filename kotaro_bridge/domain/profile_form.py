@@ -16,10 +16,10 @@ from types import MappingProxyType
 
 import msgspec
 
-from kotaro_bridge.domain.arguments import checked_extra_args
-from kotaro_bridge.domain.catalogue import CatalogueEntry
-from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.engine.arguments import checked_extra_args
+from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
+from kotaro_bridge.domain.model.catalogue import CatalogueEntry
 from kotaro_bridge.domain.profile import KV_TYPES, KvType, Profile, VllmOptions, decode_profile
 from kotaro_bridge.domain.profile_edit import EXECUTABLES, PORTS, Value, parse_edits
 

@@ -1,10 +1,10 @@
-"""The catalogue's files. Must not judge their content (`domain/catalogue.py`)."""
+"""The catalogue's files. Must not judge their content (`domain/model/catalogue.py`)."""
 
 from __future__ import annotations
 
 from functools import cache
 
-from kotaro_bridge.domain.catalogue import CatalogueEntry, decode_catalogue
+from kotaro_bridge.domain.model.catalogue import CatalogueEntry, decode_catalogue
 from kotaro_bridge.resources import resource
 
 

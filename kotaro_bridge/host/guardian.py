@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import IO
 
-from kotaro_bridge.domain.engine_log import LogLine, Stream
+from kotaro_bridge.domain.engine.engine_log import LogLine, Stream
 from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.ports import ChannelClosed, Cleaned, EngineCommand, Exited, ProcessEvent, Started
 from kotaro_bridge.host.winproc import JobObject, popen_flags

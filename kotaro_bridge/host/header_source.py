@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from kotaro_bridge.domain.errors import ProblemError, problem
-from kotaro_bridge.domain.gguf_cursor import ReadAt
+from kotaro_bridge.domain.model.gguf_cursor import ReadAt
 
 _T = TypeVar("_T")
 

@@ -2,7 +2,7 @@
 store that is broken has no baseline and has learned nothing; nothing stops for it.
 
 Owns the files: their schemas, how long one may be busy, and that a broken one is moved aside. What a speed is compared
-under is in `domain/speed.py`, what a start teaches in `domain/learned.py`.
+under is in `domain/run/speed.py`, what a start teaches in `domain/planning/learned.py`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import msgspec
 
-from kotaro_bridge.domain.learned import Learned, Start
+from kotaro_bridge.domain.planning.learned import Learned, Start
 from kotaro_bridge.domain.ports import SpeedKey, StartPlace
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import tempfile
 
 import psutil
 
-from kotaro_bridge.domain.wslconfig_recommend import NOTHING_KNOWN, HostFacts
+from kotaro_bridge.domain.wsl.wslconfig_recommend import NOTHING_KNOWN, HostFacts
 
 
 def host_facts() -> HostFacts:

@@ -13,11 +13,11 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.errors import ProblemError, problem
-from kotaro_bridge.domain.metrics import RatesSample
 from kotaro_bridge.domain.ports_http import ChatPiece, EngineProps, WarmUp
 from kotaro_bridge.domain.profile import Profile
+from kotaro_bridge.domain.run.metrics import RatesSample
 from kotaro_bridge.host.chat_stream import ChatStream
 from kotaro_bridge.host.sample_picture import red_circle_url
 

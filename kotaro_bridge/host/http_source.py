@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
 
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
-from kotaro_bridge.domain.hub import FetchError
+from kotaro_bridge.domain.model.hub import FetchError
 
 if TYPE_CHECKING:
     import httpx

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from kotaro_bridge.domain.engine_log import Engine, LogLine
+from kotaro_bridge.domain.engine.engine_log import Engine, LogLine
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.gpu import GpuSnapshot
 from kotaro_bridge.domain.ports import Completed, EngineCommand, ProcessEvent, TargetFacts

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
-from kotaro_bridge.domain.engine_log import LogLine
+from kotaro_bridge.domain.engine.engine_log import LogLine
 
 log = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from kotaro_bridge.domain.engine_log import LogLine
+from kotaro_bridge.domain.engine.engine_log import LogLine
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
-from kotaro_bridge.domain.hub import FetchJob, FetchMessage, read_message
-from kotaro_bridge.domain.model_files import FileEntry, FolderListing, Place
+from kotaro_bridge.domain.model.hub import FetchJob, FetchMessage, read_message
+from kotaro_bridge.domain.model.model_files import FileEntry, FolderListing, Place
 from kotaro_bridge.domain.ports import EngineCommand, EngineProcess, ProcessEvent
 from kotaro_bridge.host.guardian import target_script
 from kotaro_bridge.host.launcher import TargetLauncher

@@ -20,15 +20,15 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 import msgspec
 
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
-from kotaro_bridge.domain.gguf import read_gguf, read_projector
-from kotaro_bridge.domain.gguf_cursor import BLOCK_BYTES, ReadAt
-from kotaro_bridge.domain.gguf_split import join_parts, part_names, read_gguf_part
-from kotaro_bridge.domain.hf_config import decode_hf_config
-from kotaro_bridge.domain.hf_fields import MAX_CONFIG_BYTES
-from kotaro_bridge.domain.hub import PAGE, FetchError, HubFile, HubListing, checked_id, choose, fetch_problem
-from kotaro_bridge.domain.model_files import is_projector, shard_of
-from kotaro_bridge.domain.plan import GgufPlanned, HfPlanned, PlannedModel
-from kotaro_bridge.domain.safetensors import MAX_INDEX_BYTES, read_index, read_safetensors
+from kotaro_bridge.domain.model.gguf import read_gguf, read_projector
+from kotaro_bridge.domain.model.gguf_cursor import BLOCK_BYTES, ReadAt
+from kotaro_bridge.domain.model.gguf_split import join_parts, part_names, read_gguf_part
+from kotaro_bridge.domain.model.hf_config import decode_hf_config
+from kotaro_bridge.domain.model.hf_fields import MAX_CONFIG_BYTES
+from kotaro_bridge.domain.model.hub import PAGE, FetchError, HubFile, HubListing, checked_id, choose, fetch_problem
+from kotaro_bridge.domain.model.model_files import is_projector, shard_of
+from kotaro_bridge.domain.model.safetensors import MAX_INDEX_BYTES, read_index, read_safetensors
+from kotaro_bridge.domain.planning.plan import GgufPlanned, HfPlanned, PlannedModel
 from kotaro_bridge.host.header_source import Source, open_source
 from kotaro_bridge.host.http_source import HttpSource, http_client, url_problem
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from kotaro_bridge.domain.engine_devices import TIMED_OUT
+from kotaro_bridge.domain.engine.engine_devices import TIMED_OUT
 from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.gpu import GpuSnapshot
 from kotaro_bridge.domain.ports import Completed

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kotaro_bridge.domain.engine_devices import DeviceAnswer
-from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.engine.engine_devices import DeviceAnswer
+from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.ports import ConfigFile, EngineCommand, TargetFacts
 from kotaro_bridge.host.guardian import environment_words, target_script
 

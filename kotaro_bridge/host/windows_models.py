@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from kotaro_bridge.domain.errors import ProblemError, problem
-from kotaro_bridge.domain.model_files import Condition, FileEntry, FolderListing, Place, StoredModel, models_in
-from kotaro_bridge.domain.model_stores import OllamaBlob, OllamaManifest, model_name, read_manifest
+from kotaro_bridge.domain.model.model_files import Condition, FileEntry, FolderListing, Place, StoredModel, models_in
+from kotaro_bridge.domain.model.model_stores import OllamaBlob, OllamaManifest, model_name, read_manifest
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from kotaro_bridge.domain.errors import ProblemError, problem
-from kotaro_bridge.domain.wsl_vm import VmFacts
+from kotaro_bridge.domain.wsl.wsl_vm import VmFacts
 from kotaro_bridge.host.guardian import target_script
 from kotaro_bridge.host.launcher_wsl import WslLauncher
 

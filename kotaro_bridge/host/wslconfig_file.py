@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
-from kotaro_bridge.domain.wslconfig_store import Backup, Snapshot
+from kotaro_bridge.domain.wsl.wslconfig_store import Backup, Snapshot
 
 KEPT_BACKUPS = 20
 _MAX_BYTES = 16 << 20

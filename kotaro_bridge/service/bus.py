@@ -10,8 +10,8 @@ import threading
 from collections.abc import Callable
 from typing import TypeAlias
 
-from kotaro_bridge.domain.download import DownloadView
-from kotaro_bridge.domain.run_view import Notice, PhaseChanged, Sample
+from kotaro_bridge.domain.model.download import DownloadView
+from kotaro_bridge.domain.run.run_view import Notice, PhaseChanged, Sample
 
 Message: TypeAlias = PhaseChanged | Sample | Notice | DownloadView
 Listener: TypeAlias = Callable[[Message], None]

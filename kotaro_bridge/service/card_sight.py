@@ -1,6 +1,6 @@
 """A card as somebody who chooses a model sees it: what is free, who could be asked to make room, which engines run.
 
-Owns how these come together. What fits is `domain/catalogue_rank`'s business.
+Owns how these come together. What fits is `domain/planning/catalogue_rank`'s business.
 """
 
 from __future__ import annotations
@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from kotaro_bridge.domain.advice import engine_limits
-from kotaro_bridge.domain.catalogue_rank import CardNow
-from kotaro_bridge.domain.closable import closable
-from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
-from kotaro_bridge.domain.gate import GateReport
 from kotaro_bridge.domain.gpu import GpuSnapshot, card_at
-from kotaro_bridge.domain.holders import Holder
-from kotaro_bridge.domain.plan_parts import planned_card
+from kotaro_bridge.domain.planning.advice import engine_limits
+from kotaro_bridge.domain.planning.catalogue_rank import CardNow
+from kotaro_bridge.domain.planning.closable import closable
+from kotaro_bridge.domain.planning.plan_parts import planned_card
+from kotaro_bridge.domain.run.gate import GateReport
+from kotaro_bridge.domain.run.holders import Holder
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.ports_http import ChatPiece
-from kotaro_bridge.domain.run_view import Endpoint
+from kotaro_bridge.domain.run.run_view import Endpoint
 from kotaro_bridge.service.machine import Machine
 from kotaro_bridge.service.supervisor import Supervisor
 

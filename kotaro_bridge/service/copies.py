@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from kotaro_bridge.domain.download import RESTING, DownloadRequest, DownloadState, DownloadView, Speedometer
 from kotaro_bridge.domain.errors import ProblemError, problem
+from kotaro_bridge.domain.model.download import RESTING, DownloadRequest, DownloadState, DownloadView, Speedometer
 from kotaro_bridge.service.model_shelf import MODELS, Shelf
 
 log = logging.getLogger(__name__)

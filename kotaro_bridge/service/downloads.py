@@ -15,7 +15,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from kotaro_bridge.domain.download import (
+from kotaro_bridge.domain.engine.engine_log import LogLine
+from kotaro_bridge.domain.errors import ProblemError, problem
+from kotaro_bridge.domain.model.download import (
     RESERVE_BYTES,
     RESTING,
     RUN_PREFIX,
@@ -24,9 +26,7 @@ from kotaro_bridge.domain.download import (
     DownloadView,
     Speedometer,
 )
-from kotaro_bridge.domain.engine_log import LogLine
-from kotaro_bridge.domain.errors import ProblemError, problem
-from kotaro_bridge.domain.hub import (
+from kotaro_bridge.domain.model.hub import (
     Choice,
     FetchError,
     FetchJob,

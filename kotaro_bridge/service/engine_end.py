@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from kotaro_bridge.domain.engine.reasons import Reason, ReasonCode
 from kotaro_bridge.domain.errors import Problem, problem
 from kotaro_bridge.domain.ports import Exited
 from kotaro_bridge.domain.profile import Profile
-from kotaro_bridge.domain.reasons import Reason, ReasonCode
 from kotaro_bridge.domain.units import GIB
 from kotaro_bridge.service.gatekeeper import Clearance
 from kotaro_bridge.service.prover import reason_problem

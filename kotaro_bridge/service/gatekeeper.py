@@ -1,4 +1,4 @@
-"""The gate's eyes: reads the facts that `domain/gate.py` judges, right before a start.
+"""The gate's eyes: reads the facts that `domain/run/gate.py` judges, right before a start.
 
 Owns the order of reading (free VRAM last, from both witnesses) and the target's probe script. Decides nothing.
 """
@@ -11,10 +11,15 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
 from functools import partial
 
-from kotaro_bridge.domain.command import build_command, device_question
-from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.engine.command import build_command, device_question
+from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
-from kotaro_bridge.domain.gate import (
+from kotaro_bridge.domain.gpu import GpuCounters, card_at, cards_at
+from kotaro_bridge.domain.model.gguf import GgufModel, read_projector
+from kotaro_bridge.domain.planning.plan import GgufPlanned, HfPlanned, PlannedModel, vllm_utilization
+from kotaro_bridge.domain.ports import EngineCommand, Launcher, TargetFacts
+from kotaro_bridge.domain.profile import Profile
+from kotaro_bridge.domain.run.gate import (
     UNASKED,
     Check,
     CheckId,
@@ -26,13 +31,8 @@ from kotaro_bridge.domain.gate import (
     free_per_card,
     judge,
 )
-from kotaro_bridge.domain.gguf import GgufModel, read_projector
-from kotaro_bridge.domain.gpu import GpuCounters, card_at, cards_at
-from kotaro_bridge.domain.plan import GgufPlanned, HfPlanned, PlannedModel, vllm_utilization
-from kotaro_bridge.domain.ports import EngineCommand, Launcher, TargetFacts
-from kotaro_bridge.domain.profile import Profile
-from kotaro_bridge.domain.remedy import Remedy, at_gate
-from kotaro_bridge.domain.wslconfig import parse
+from kotaro_bridge.domain.run.remedy import Remedy, at_gate
+from kotaro_bridge.domain.wsl.wslconfig import parse
 from kotaro_bridge.service import target_facts
 from kotaro_bridge.service.block_cache import HEADER_BLOCK, BlockCache
 from kotaro_bridge.service.holders import Holders, Serving

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from kotaro_bridge.domain.errors import ProblemError
 from kotaro_bridge.domain.gpu import GpuCounters
-from kotaro_bridge.domain.holders import Holder, HolderKind
-from kotaro_bridge.domain.other_programs import WSL_MACHINE
 from kotaro_bridge.domain.profile import Profile
+from kotaro_bridge.domain.run.holders import Holder, HolderKind
+from kotaro_bridge.domain.run.other_programs import WSL_MACHINE
 from kotaro_bridge.domain.units import MIB
 from kotaro_bridge.service.machine import Machine
 

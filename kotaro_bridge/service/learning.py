@@ -1,17 +1,17 @@
 """What a proved start took of the card, kept for the next plan of this PC.
 
-Owns where a start is remembered and which of its figures. What they may change is `domain/learned.py`'s business.
+Owns where a start is remembered and which of its figures. What they may change is `learned`'s business.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kotaro_bridge.domain.command import UTILIZATION
-from kotaro_bridge.domain.engine_log import Engine, LogFacts
+from kotaro_bridge.domain.engine.command import UTILIZATION
+from kotaro_bridge.domain.engine.engine_log import Engine, LogFacts
 from kotaro_bridge.domain.gpu import GpuSnapshot
-from kotaro_bridge.domain.learned import Learned, Start, model_key
-from kotaro_bridge.domain.plan import request_of
+from kotaro_bridge.domain.planning.learned import Learned, Start, model_key
+from kotaro_bridge.domain.planning.plan import request_of
 from kotaro_bridge.domain.ports import EngineCommand, StartPlace
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.service.machine import Machine

@@ -8,7 +8,7 @@ import threading
 from collections import deque
 from dataclasses import dataclass
 
-from kotaro_bridge.domain.engine_log import LogLine
+from kotaro_bridge.domain.engine.engine_log import LogLine
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,12 @@
 """The `config.json` of a model folder on the target, for the gate's plan and the speed's yardstick.
 
-Owns the reading. What it says is `domain/hf_config.py`'s business.
+Owns the reading. What it says is `domain/model/hf_config.py`'s business.
 """
 
 from __future__ import annotations
 
-from kotaro_bridge.domain.hf_config import decode_hf_config
-from kotaro_bridge.domain.plan import HfPlanned
+from kotaro_bridge.domain.model.hf_config import decode_hf_config
+from kotaro_bridge.domain.planning.plan import HfPlanned
 from kotaro_bridge.domain.ports import Launcher
 from kotaro_bridge.domain.profile import Profile
 

@@ -10,13 +10,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from kotaro_bridge.domain.catalogue import CatalogueEntry, ModelFile, entry_of
-from kotaro_bridge.domain.catalogue_files import download_named, unfinished_of
-from kotaro_bridge.domain.download import RESTING, DownloadRequest, DownloadView
-from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.errors import ProblemError, problem
-from kotaro_bridge.domain.model_files import StoredModel
-from kotaro_bridge.domain.plan_parts import PlannedModel
+from kotaro_bridge.domain.model.catalogue import CatalogueEntry, ModelFile, entry_of
+from kotaro_bridge.domain.model.catalogue_files import download_named, unfinished_of
+from kotaro_bridge.domain.model.download import RESTING, DownloadRequest, DownloadView
+from kotaro_bridge.domain.model.model_files import StoredModel
+from kotaro_bridge.domain.planning.plan_parts import PlannedModel
 from kotaro_bridge.service.card_sight import CardSight, look_at_card
 from kotaro_bridge.service.copies import PREFIX, Copies
 from kotaro_bridge.service.downloads import Downloads

@@ -1,14 +1,14 @@
 """The header of a GGUF model on the target, of all its files.
 
-Owns the order of reading. What the bytes mean is `domain/gguf.py`'s business.
+Owns the order of reading. What the bytes mean is `domain/model/gguf.py`'s business.
 """
 
 from __future__ import annotations
 
 from functools import partial
 
-from kotaro_bridge.domain.gguf import GgufModel, read_gguf
-from kotaro_bridge.domain.gguf_split import join_parts, part_names, read_gguf_part
+from kotaro_bridge.domain.model.gguf import GgufModel, read_gguf
+from kotaro_bridge.domain.model.gguf_split import join_parts, part_names, read_gguf_part
 from kotaro_bridge.domain.ports import Launcher
 from kotaro_bridge.service.block_cache import HEADER_BLOCK, BlockCache
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from kotaro_bridge.domain.download import RESERVE_BYTES
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
-from kotaro_bridge.domain.model_files import (
+from kotaro_bridge.domain.model.download import RESERVE_BYTES
+from kotaro_bridge.domain.model.model_files import (
     FolderListing,
     Place,
     Removal,
@@ -24,9 +24,9 @@ from kotaro_bridge.domain.model_files import (
     removal,
     with_users,
 )
-from kotaro_bridge.domain.model_stores import OllamaBlob, OllamaManifest
+from kotaro_bridge.domain.model.model_stores import OllamaBlob, OllamaManifest
 from kotaro_bridge.domain.profile import Profile
-from kotaro_bridge.domain.wsl_vm import DOCKER
+from kotaro_bridge.domain.wsl.wsl_vm import DOCKER
 from kotaro_bridge.service.model_ports import LOCAL, ModelPorts
 
 MODELS = "~/models"

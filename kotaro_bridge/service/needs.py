@@ -11,11 +11,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
-from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
-from kotaro_bridge.domain.gate import UNASKED, Need
-from kotaro_bridge.domain.learned import Learned
-from kotaro_bridge.domain.plan import (
+from kotaro_bridge.domain.planning.learned import Learned
+from kotaro_bridge.domain.planning.plan import (
     RESERVE_BYTES,
     GgufPlanned,
     Plan,
@@ -28,6 +27,7 @@ from kotaro_bridge.domain.plan import (
     stated_card,
 )
 from kotaro_bridge.domain.profile import Profile
+from kotaro_bridge.domain.run.gate import UNASKED, Need
 
 T = TypeVar("T")
 

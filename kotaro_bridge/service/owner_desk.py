@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from kotaro_bridge.domain import run_state as rs
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
-from kotaro_bridge.domain.remedy import Remedy, parse
-from kotaro_bridge.domain.run_state import Phase
-from kotaro_bridge.domain.run_view import RunView
-from kotaro_bridge.domain.wslconfig_effect import Affected, EffectReport
+from kotaro_bridge.domain.run import run_state as rs
+from kotaro_bridge.domain.run.remedy import Remedy, parse
+from kotaro_bridge.domain.run.run_state import Phase
+from kotaro_bridge.domain.run.run_view import RunView
+from kotaro_bridge.domain.wsl.wslconfig_effect import Affected, EffectReport
 from kotaro_bridge.service.supervisor import Supervisor
 from kotaro_bridge.service.telemetry import Telemetry
 from kotaro_bridge.service.wslconfig_restart import WslConfigDesk

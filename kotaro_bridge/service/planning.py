@@ -8,16 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from kotaro_bridge.domain.command import device_question
-from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.engine.command import device_question
+from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.errors import ProblemError, problem
-from kotaro_bridge.domain.gguf import read_projector
 from kotaro_bridge.domain.gpu import GpuSnapshot, cards_at
-from kotaro_bridge.domain.learned import Learned
-from kotaro_bridge.domain.plan import GgufPlanned, Plan, PlanCard, PlannedModel, plan, planned_card, request_of
+from kotaro_bridge.domain.model.gguf import read_projector
+from kotaro_bridge.domain.planning.learned import Learned
+from kotaro_bridge.domain.planning.plan import GgufPlanned, Plan, PlanCard, PlannedModel, plan, planned_card, request_of
+from kotaro_bridge.domain.planning.second_opinion import Opinion, decode_opinion, question
 from kotaro_bridge.domain.ports import Launcher
 from kotaro_bridge.domain.profile import Profile
-from kotaro_bridge.domain.second_opinion import Opinion, decode_opinion, question
 from kotaro_bridge.service.block_cache import HEADER_BLOCK, BlockCache
 from kotaro_bridge.service.learning import learned_at, learned_for, place_on
 from kotaro_bridge.service.machine import Machine

@@ -13,15 +13,15 @@ from typing import Protocol
 
 import msgspec
 
-from kotaro_bridge.domain.arguments import checked_extra_args
-from kotaro_bridge.domain.catalogue import CatalogueEntry
-from kotaro_bridge.domain.catalogue_rank import CardNow, Ranked, rank
-from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.engine.arguments import checked_extra_args
+from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.gpu import GpuSnapshot, cards_at
-from kotaro_bridge.domain.learned import Learned
-from kotaro_bridge.domain.model_files import StoredModel
-from kotaro_bridge.domain.plan import PlannedModel, planned_card
+from kotaro_bridge.domain.model.catalogue import CatalogueEntry
+from kotaro_bridge.domain.model.model_files import StoredModel
+from kotaro_bridge.domain.planning.catalogue_rank import CardNow, Ranked, rank
+from kotaro_bridge.domain.planning.learned import Learned
+from kotaro_bridge.domain.planning.plan import PlannedModel, planned_card
 from kotaro_bridge.domain.profile import Profile, decode_profile
 from kotaro_bridge.domain.profile_edit import EXECUTABLES, PORTS, Changes, Value
 from kotaro_bridge.domain.profile_form import CONTEXT, form_keys, new_id

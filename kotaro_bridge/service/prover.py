@@ -1,6 +1,6 @@
 """The proof: after the engine says it is healthy, and before anybody is told so.
 
-Owns the comparison of three witnesses: the engine's own log (`domain/placement.py`), the machine (VRAM growth, shared
+Owns the comparison of three witnesses: the engine's own log (`placement`), the machine (VRAM growth, shared
 GPU memory) and the engine's answers (context per slot, speed: `speedometer.py`). Any of them missing or at odds fails
 the proof. Owns too what the log is expected to show, and whether the card's memory is free again after the end.
 """
@@ -12,17 +12,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from kotaro_bridge.domain.context_shape import context_shape
-from kotaro_bridge.domain.engine_log import DeviceFacts, Engine, LogFacts
+from kotaro_bridge.domain.engine.engine_log import DeviceFacts, Engine, LogFacts
+from kotaro_bridge.domain.engine.reasons import Expectation, Judgement, Reason, Verdict
 from kotaro_bridge.domain.errors import Param, Problem, ProblemError, problem
 from kotaro_bridge.domain.gpu import GpuSnapshot, cards_at
-from kotaro_bridge.domain.kv_cache import cache_bytes
-from kotaro_bridge.domain.other_programs import explained
+from kotaro_bridge.domain.model.context_shape import context_shape
+from kotaro_bridge.domain.model.kv_cache import cache_bytes
 from kotaro_bridge.domain.ports_http import EngineHttp
 from kotaro_bridge.domain.profile import Profile
-from kotaro_bridge.domain.reasons import Expectation, Judgement, Reason, Verdict
-from kotaro_bridge.domain.run_view import Speed
-from kotaro_bridge.domain.speed import shown
+from kotaro_bridge.domain.run.other_programs import explained
+from kotaro_bridge.domain.run.run_view import Speed
+from kotaro_bridge.domain.run.speed import shown
 from kotaro_bridge.domain.units import MIB
 from kotaro_bridge.service.gatekeeper import Clearance
 from kotaro_bridge.service.learning import remember

@@ -1,6 +1,6 @@
 """What would help a run that failed, and the carrying out of remedies that need more than a changed profile.
 
-Owns the facts that the rules of `domain/remedy.py` are asked with after a failure. Decides nothing.
+Owns the facts that the rules of `domain/run/remedy.py` are asked with after a failure. Decides nothing.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from kotaro_bridge.domain.errors import Problem, ProblemError
 from kotaro_bridge.domain.gpu import cards_at
 from kotaro_bridge.domain.profile import Profile
-from kotaro_bridge.domain.remedy import Remedy, after_failure
+from kotaro_bridge.domain.run.remedy import Remedy, after_failure
 from kotaro_bridge.service.machine import Machine
 from kotaro_bridge.service.run_session import Session
 

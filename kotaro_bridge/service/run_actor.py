@@ -1,6 +1,6 @@
 """One run's actor: a single thread that owns state, engine process and deadlines.
 
-Carries out the effects of `domain/run_transition.py` and feeds the answers back as events. Everybody else asks (start,
+Carries out the effects of `run_transition` and feeds the answers back as events. Everybody else asks (start,
 stop) and reads `view`; nobody else touches the engine. Blocking work goes to the pool; its answers carry the
 generation they belong to, so that late ones are dropped.
 """
@@ -16,14 +16,14 @@ import threading
 import time
 from collections.abc import Callable, Set
 
-from kotaro_bridge.domain import run_state as rs
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.ports import ChannelClosed, Exited, ProcessEvent, Started
 from kotaro_bridge.domain.ports_http import EngineHttp
 from kotaro_bridge.domain.profile import Profile
-from kotaro_bridge.domain.run_state import Phase
-from kotaro_bridge.domain.run_transition import transition
-from kotaro_bridge.domain.run_view import Endpoint, PhaseChanged, RunView
+from kotaro_bridge.domain.run import run_state as rs
+from kotaro_bridge.domain.run.run_state import Phase
+from kotaro_bridge.domain.run.run_transition import transition
+from kotaro_bridge.domain.run.run_view import Endpoint, PhaseChanged, RunView
 from kotaro_bridge.domain.units import MIB
 from kotaro_bridge.service.engine_end import why_ended
 from kotaro_bridge.service.gatekeeper import Clearance

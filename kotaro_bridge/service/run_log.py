@@ -9,8 +9,8 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
-from kotaro_bridge.domain.engine_log import Engine, LogLine
-from kotaro_bridge.domain.reasons import Expectation, Judgement, Reason
+from kotaro_bridge.domain.engine.engine_log import Engine, LogLine
+from kotaro_bridge.domain.engine.reasons import Expectation, Judgement, Reason
 from kotaro_bridge.service.log_ring import LogRing
 
 
@@ -45,7 +45,7 @@ class RunLog:
         on_ready: Callable[[], None],
     ) -> None:
         # Here, not above: the tables of both dialects are for runs, and the tray icon does not wait for them.
-        from kotaro_bridge.domain.placement import PlacementWatch
+        from kotaro_bridge.domain.engine.placement import PlacementWatch
 
         self._watch = PlacementWatch(engine, expectation)
         self._ring = ring

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
-from kotaro_bridge.domain import run_state as rs
-from kotaro_bridge.domain.gate import GateReport
+from kotaro_bridge.domain.engine.reasons import Judgement
 from kotaro_bridge.domain.ports import EngineProcess
 from kotaro_bridge.domain.ports_http import EngineHttp
 from kotaro_bridge.domain.profile import Profile
-from kotaro_bridge.domain.reasons import Judgement
-from kotaro_bridge.domain.remedy import Remedy
-from kotaro_bridge.domain.run_view import Speed
+from kotaro_bridge.domain.run import run_state as rs
+from kotaro_bridge.domain.run.gate import GateReport
+from kotaro_bridge.domain.run.remedy import Remedy
+from kotaro_bridge.domain.run.run_view import Speed
 from kotaro_bridge.service.bus import Bus
 from kotaro_bridge.service.gatekeeper import Clearance, Gatekeeper
 from kotaro_bridge.service.load_slot import LoadSlot

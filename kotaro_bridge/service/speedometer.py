@@ -2,7 +2,7 @@
 
 Owns when a speed counts (nothing else may be at work when it speaks against a run, and it is measured twice then),
 what stands for an answer to us while the engine answers others, and what is kept as a baseline. The rules and
-thresholds are in `domain/speed.py`; what a speed does to a run is in `prover.py`.
+thresholds are in `domain/run/speed.py`; what a speed does to a run is in `prover.py`.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from kotaro_bridge.domain.engine_log import LogFacts
+from kotaro_bridge.domain.engine.engine_log import LogFacts
 from kotaro_bridge.domain.errors import ProblemError
-from kotaro_bridge.domain.gguf import GgufModel
 from kotaro_bridge.domain.gpu import GpuSnapshot
-from kotaro_bridge.domain.metrics import Work, rates_of, work_of
+from kotaro_bridge.domain.model.gguf import GgufModel
 from kotaro_bridge.domain.ports import SpeedKey
 from kotaro_bridge.domain.ports_http import EngineHttp
 from kotaro_bridge.domain.profile import Profile
-from kotaro_bridge.domain.run_view import Speed
-from kotaro_bridge.domain.speed import Yardstick, has_dropped, rated, speed_key, yardstick_of
+from kotaro_bridge.domain.run.metrics import Work, rates_of, work_of
+from kotaro_bridge.domain.run.run_view import Speed
+from kotaro_bridge.domain.run.speed import Yardstick, has_dropped, rated, speed_key, yardstick_of
 from kotaro_bridge.service.machine import Machine
 from kotaro_bridge.service.model_config import read_config
 from kotaro_bridge.service.target_facts import fetched_by_vllm

@@ -14,15 +14,15 @@ from pathlib import PurePath
 
 import msgspec
 
-from kotaro_bridge.domain import run_state as rs
-from kotaro_bridge.domain.download import RUN_PREFIX
-from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
+from kotaro_bridge.domain.model.download import RUN_PREFIX
 from kotaro_bridge.domain.ports import ProfileStore
 from kotaro_bridge.domain.profile import Profile
-from kotaro_bridge.domain.remedy import Remedy, RemedyKind, changes
-from kotaro_bridge.domain.run_state import Phase
-from kotaro_bridge.domain.run_view import Notice, RunView
+from kotaro_bridge.domain.run import run_state as rs
+from kotaro_bridge.domain.run.remedy import Remedy, RemedyKind, changes
+from kotaro_bridge.domain.run.run_state import Phase
+from kotaro_bridge.domain.run.run_view import Notice, RunView
 from kotaro_bridge.service.bus import Bus
 from kotaro_bridge.service.gatekeeper import Gatekeeper, GateResult
 from kotaro_bridge.service.holders import Serving

@@ -1,14 +1,14 @@
-"""What the probe of a target says, as the facts that `domain/gate.py` judges. Reads nothing itself."""
+"""What the probe of a target says, as the facts that `domain/run/gate.py` judges. Reads nothing itself."""
 
 from __future__ import annotations
 
-from kotaro_bridge.domain.engine_devices import judge_devices
-from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.engine.engine_devices import judge_devices
+from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.errors import Problem, problem
-from kotaro_bridge.domain.gate import UNASKED
 from kotaro_bridge.domain.gpu import GpuSnapshot
 from kotaro_bridge.domain.ports import ConfigFile, TargetFacts
 from kotaro_bridge.domain.profile import Profile
+from kotaro_bridge.domain.run.gate import UNASKED
 
 
 def fetched_by_vllm(profile: Profile) -> bool:

@@ -13,12 +13,12 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from kotaro_bridge.domain import run_state as rs
 from kotaro_bridge.domain.errors import Problem, ProblemError
 from kotaro_bridge.domain.gpu import GpuCounters, GpuSnapshot, cards_at
-from kotaro_bridge.domain.metrics import LlamaRates, Rates, VllmRates, rates_of
-from kotaro_bridge.domain.run_state import Phase
-from kotaro_bridge.domain.run_view import Notice, PhaseChanged, RunView, Sample, Throughput
+from kotaro_bridge.domain.run import run_state as rs
+from kotaro_bridge.domain.run.metrics import LlamaRates, Rates, VllmRates, rates_of
+from kotaro_bridge.domain.run.run_state import Phase
+from kotaro_bridge.domain.run.run_view import Notice, PhaseChanged, RunView, Sample, Throughput
 from kotaro_bridge.service.bus import Bus, Message
 from kotaro_bridge.service.machine import Machine
 from kotaro_bridge.service.run_actor import RunActor

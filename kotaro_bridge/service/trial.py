@@ -9,10 +9,10 @@ import threading
 from dataclasses import dataclass
 from enum import StrEnum
 
-from kotaro_bridge.domain import run_state as rs
 from kotaro_bridge.domain.profile import Profile
-from kotaro_bridge.domain.run_state import Phase
-from kotaro_bridge.domain.run_view import RunView
+from kotaro_bridge.domain.run import run_state as rs
+from kotaro_bridge.domain.run.run_state import Phase
+from kotaro_bridge.domain.run.run_view import RunView
 from kotaro_bridge.service.run_actor import RunActor
 from kotaro_bridge.service.supervisor import Supervisor
 

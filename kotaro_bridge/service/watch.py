@@ -6,7 +6,7 @@ of it. Must not sample, wait, or touch a run: `telemetry.py` brings the samples 
 What is watched, and when it counts:
 
 - spill: shared GPU memory above its level before the start by more than the pinned buffers and the allowance that the
-  proof grants, over 3 samples. What other programs took of it is no spill (`domain/other_programs.py`).
+  proof grants, over 3 samples. What other programs took of it is no spill (`domain/run/other_programs.py`).
 - speed: below `speed_floor` over 30 s in which nothing but generation went on, and no other run of ours had work on the
   card.
 - counters gone for 30 s on a run that had them: a spill could no longer be seen.
@@ -18,14 +18,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from kotaro_bridge.domain.engine_log import LogFacts
+from kotaro_bridge.domain.engine.engine_log import LogFacts
 from kotaro_bridge.domain.errors import Problem, problem
 from kotaro_bridge.domain.gpu import GpuCounters, GpuSnapshot
-from kotaro_bridge.domain.metrics import Rates
-from kotaro_bridge.domain.other_programs import dedicated_growth, explained, shared_growth
 from kotaro_bridge.domain.profile import Profile, WatchPolicy
-from kotaro_bridge.domain.run_view import RunView
-from kotaro_bridge.domain.speed import DROP, gguf_read_bytes
+from kotaro_bridge.domain.run.metrics import Rates
+from kotaro_bridge.domain.run.other_programs import dedicated_growth, explained, shared_growth
+from kotaro_bridge.domain.run.run_view import RunView
+from kotaro_bridge.domain.run.speed import DROP, gguf_read_bytes
 from kotaro_bridge.domain.units import MIB, format_mib
 from kotaro_bridge.service.gatekeeper import Clearance
 from kotaro_bridge.service.prover import gpu_sum, shared_allowed
@@ -118,7 +118,7 @@ def speed_floor(baseline: float, read_bytes: int, kv_bytes: int) -> float:
     The baseline is measured with next to nothing in the KV cache: a token then reads the weights, `read_bytes`. With
     the whole cache filled it reads `read_bytes + kv_bytes`, and takes longer by that ratio, legitimately. Several
     requests at once share one reading of the weights and together read no more than the whole cache, so in sum they are
-    never slower than one request that fills it. `DROP` is the proof's own margin (`domain/speed.py`).
+    never slower than one request that fills it. `DROP` is the proof's own margin (`domain/run/speed.py`).
     """
     return DROP * baseline * read_bytes / (read_bytes + kv_bytes)
 

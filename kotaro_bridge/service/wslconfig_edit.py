@@ -13,21 +13,21 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from kotaro_bridge.domain.errors import ProblemError, problem
-from kotaro_bridge.domain.wslconfig_advice import Lint, lint
-from kotaro_bridge.domain.wslconfig_catalogue import BY_POLICY, MAIN_KEYS
-from kotaro_bridge.domain.wslconfig_document import Caveat, Document, Encoding
-from kotaro_bridge.domain.wslconfig_findings import Finding
-from kotaro_bridge.domain.wslconfig_keys import KEY_TYPES, KeyType
-from kotaro_bridge.domain.wslconfig_merge import KeyConflict, key_changes, key_conflicts
-from kotaro_bridge.domain.wslconfig_recommend import (
+from kotaro_bridge.domain.wsl.wslconfig_advice import Lint, lint
+from kotaro_bridge.domain.wsl.wslconfig_catalogue import BY_POLICY, MAIN_KEYS
+from kotaro_bridge.domain.wsl.wslconfig_document import Caveat, Document, Encoding
+from kotaro_bridge.domain.wsl.wslconfig_findings import Finding
+from kotaro_bridge.domain.wsl.wslconfig_keys import KEY_TYPES, KeyType
+from kotaro_bridge.domain.wsl.wslconfig_merge import KeyConflict, key_changes, key_conflicts
+from kotaro_bridge.domain.wsl.wslconfig_recommend import (
     NOTHING_KNOWN,
     HostFacts,
     Recommendation,
     default_value,
     recommend,
 )
-from kotaro_bridge.domain.wslconfig_store import Backup, Snapshot, WslConfigStore
-from kotaro_bridge.domain.wslconfig_values import Value, typed
+from kotaro_bridge.domain.wsl.wslconfig_store import Backup, Snapshot, WslConfigStore
+from kotaro_bridge.domain.wsl.wslconfig_values import Value, typed
 
 _SAVE_TRIES = 10
 _LINES = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")

@@ -1,7 +1,7 @@
 """A change of .wslconfig takes effect: WSL is restarted around our runs, and what came of the file is looked up.
 
 Owns the order of a restart (runs stop cleanly, shutdown, start, proof, runs start again) and whether a change waits for
-one. What differs and why are rules of `domain/wslconfig_proof.py`. Must not edit the file (`wslconfig_edit.py`).
+one. What differs and why are rules of `domain/wsl/wslconfig_proof.py`. Must not edit the file (`wslconfig_edit.py`).
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import Protocol
 
 from kotaro_bridge.domain.errors import Param, Problem, ProblemError, problem
 from kotaro_bridge.domain.profile import Profile
-from kotaro_bridge.domain.run_state import RESTING, SERVING, STARTING, Phase
-from kotaro_bridge.domain.run_view import RunView
-from kotaro_bridge.domain.wsl_vm import DOCKER, VmFacts, WslVm
-from kotaro_bridge.domain.wslconfig_catalogue import VM_IDLE_MS
-from kotaro_bridge.domain.wslconfig_document import Document
-from kotaro_bridge.domain.wslconfig_effect import Affected, EffectReport
-from kotaro_bridge.domain.wslconfig_proof import prove
-from kotaro_bridge.domain.wslconfig_recommend import HostFacts, ModelLoad
-from kotaro_bridge.domain.wslconfig_store import WslConfigStore
-from kotaro_bridge.domain.wslconfig_values import Value, number
+from kotaro_bridge.domain.run.run_state import RESTING, SERVING, STARTING, Phase
+from kotaro_bridge.domain.run.run_view import RunView
+from kotaro_bridge.domain.wsl.wsl_vm import DOCKER, VmFacts, WslVm
+from kotaro_bridge.domain.wsl.wslconfig_catalogue import VM_IDLE_MS
+from kotaro_bridge.domain.wsl.wslconfig_document import Document
+from kotaro_bridge.domain.wsl.wslconfig_effect import Affected, EffectReport
+from kotaro_bridge.domain.wsl.wslconfig_proof import prove
+from kotaro_bridge.domain.wsl.wslconfig_recommend import HostFacts, ModelLoad
+from kotaro_bridge.domain.wsl.wslconfig_store import WslConfigStore
+from kotaro_bridge.domain.wsl.wslconfig_values import Value, number
 from kotaro_bridge.service.wslconfig_edit import Editor
 
 

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, BinaryIO
 
 from kotaro_bridge.domain.errors import ProblemError
-from kotaro_bridge.domain.gguf import GgufModel, read_gguf
+from kotaro_bridge.domain.model.gguf import GgufModel, read_gguf
 from kotaro_bridge.simulator import behaviour as words
 from kotaro_bridge.simulator import engine_question, procs, signals
 from kotaro_bridge.simulator.card import MIB, Claim, Usage, cards, cuda_total_mib

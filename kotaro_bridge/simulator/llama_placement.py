@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from kotaro_bridge.domain.gguf import GgufModel
+from kotaro_bridge.domain.model.gguf import GgufModel
 from kotaro_bridge.simulator.llama_args import CACHE_TYPES
 
 MIB = 1024 * 1024

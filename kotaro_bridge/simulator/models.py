@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from kotaro_bridge.domain.ggml_types import GGML_TYPES
+from kotaro_bridge.domain.model.ggml_types import GGML_TYPES
 from kotaro_bridge.resources import resource
 
 VOCABULARY = 152_064

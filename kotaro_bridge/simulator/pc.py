@@ -20,8 +20,8 @@ import msgspec
 from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.gpu import GpuCounters, GpuProcess, GpuSnapshot
 from kotaro_bridge.domain.units import GIB
-from kotaro_bridge.domain.wslconfig_recommend import HostFacts
-from kotaro_bridge.domain.wslconfig_values import read_value
+from kotaro_bridge.domain.wsl.wslconfig_recommend import HostFacts
+from kotaro_bridge.domain.wsl.wslconfig_values import read_value
 from kotaro_bridge.simulator import (
     card,
     engine_question,

@@ -8,10 +8,10 @@ import uuid
 from typing import Any
 
 from kotaro_bridge.domain.units import GIB, KIB, MIB
-from kotaro_bridge.domain.wslconfig import parse
-from kotaro_bridge.domain.wslconfig_findings import after_reading
-from kotaro_bridge.domain.wslconfig_reading import WslConfig
-from kotaro_bridge.domain.wslconfig_recommend import HostFacts, effective_memory, effective_swap
+from kotaro_bridge.domain.wsl.wslconfig import parse
+from kotaro_bridge.domain.wsl.wslconfig_findings import after_reading
+from kotaro_bridge.domain.wsl.wslconfig_reading import WslConfig
+from kotaro_bridge.domain.wsl.wslconfig_recommend import HostFacts, effective_memory, effective_swap
 from kotaro_bridge.simulator.state import State
 from kotaro_bridge.simulator.wsl_text import text
 

@@ -14,8 +14,8 @@ from collections.abc import Callable
 
 from PySide6.QtCore import QObject, Qt, Signal, Slot
 
-from kotaro_bridge.domain.download import DownloadView
-from kotaro_bridge.domain.run_view import PhaseChanged, Sample
+from kotaro_bridge.domain.model.download import DownloadView
+from kotaro_bridge.domain.run.run_view import PhaseChanged, Sample
 from kotaro_bridge.service.bus import Bus, Message
 
 log = logging.getLogger(__name__)

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from kotaro_bridge.domain.catalogue import CatalogueEntry
-    from kotaro_bridge.domain.download import DownloadRequest, DownloadView
     from kotaro_bridge.domain.errors import Problem
     from kotaro_bridge.domain.gpu import GpuSnapshot
-    from kotaro_bridge.domain.model_files import StoredModel
+    from kotaro_bridge.domain.model.catalogue import CatalogueEntry
+    from kotaro_bridge.domain.model.download import DownloadRequest, DownloadView
+    from kotaro_bridge.domain.model.model_files import StoredModel
     from kotaro_bridge.domain.profile import Profile
     from kotaro_bridge.domain.profile_edit import Changes
-    from kotaro_bridge.domain.remedy import Remedy
-    from kotaro_bridge.domain.run_view import Endpoint, RunView, Sample
-    from kotaro_bridge.domain.wslconfig_effect import Affected, EffectReport
+    from kotaro_bridge.domain.run.remedy import Remedy
+    from kotaro_bridge.domain.run.run_view import Endpoint, RunView, Sample
+    from kotaro_bridge.domain.wsl.wslconfig_effect import Affected, EffectReport
     from kotaro_bridge.service.bus import Bus
     from kotaro_bridge.service.card_sight import CardSight
     from kotaro_bridge.service.log_ring import LogRing

@@ -12,7 +12,7 @@ from PySide6.QtGui import QCloseEvent, QHideEvent, QKeySequence, QShortcut, QSho
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QMainWindow, QMenu, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from kotaro_bridge.domain.profile import Profile
-from kotaro_bridge.domain.run_view import PhaseChanged
+from kotaro_bridge.domain.run.run_view import PhaseChanged
 from kotaro_bridge.texts import Message
 from kotaro_bridge.ui.bridge import Bridge
 from kotaro_bridge.ui.desk import Desk

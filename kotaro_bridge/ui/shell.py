@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
-from kotaro_bridge.domain.download import DownloadState, DownloadView
 from kotaro_bridge.domain.errors import ProblemError
-from kotaro_bridge.domain.run_state import ENDING, RESTING, SERVING, SPAWNED, Phase
-from kotaro_bridge.domain.run_view import Notice, PhaseChanged, RunView
+from kotaro_bridge.domain.model.download import DownloadState, DownloadView
+from kotaro_bridge.domain.run.run_state import ENDING, RESTING, SERVING, SPAWNED, Phase
+from kotaro_bridge.domain.run.run_view import Notice, PhaseChanged, RunView
 from kotaro_bridge.service.supervisor import TRIAL
 from kotaro_bridge.texts import Message
 from kotaro_bridge.ui.bridge import Bridge
@@ -27,7 +27,7 @@ from kotaro_bridge.ui.view_models.transfers import transfer_name
 if TYPE_CHECKING:
     from kotaro_bridge.domain.errors import Problem
     from kotaro_bridge.domain.profile import Profile
-    from kotaro_bridge.domain.remedy import Remedy
+    from kotaro_bridge.domain.run.remedy import Remedy
     from kotaro_bridge.ui.dialogs.block import BlockDialog
     from kotaro_bridge.ui.dialogs.models import ModelsWindow
     from kotaro_bridge.ui.dialogs.wslconfig import WslConfigDialog

@@ -16,8 +16,8 @@ from PySide6.QtCore import QObject, QTimer, Signal, Slot
 from PySide6.QtWidgets import QApplication, QSystemTrayIcon, QWidget
 
 from kotaro_bridge.domain.profile import Profile
-from kotaro_bridge.domain.run_state import Phase
-from kotaro_bridge.domain.run_view import PhaseChanged
+from kotaro_bridge.domain.run.run_state import Phase
+from kotaro_bridge.domain.run.run_view import PhaseChanged
 from kotaro_bridge.domain.units import MIB
 from kotaro_bridge.ui.desk import Desk
 from kotaro_bridge.ui.dialogs.block import HIGHEST

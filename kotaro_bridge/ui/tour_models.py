@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from PySide6.QtWidgets import QWidget
 
-from kotaro_bridge.domain.download import RESTING
+from kotaro_bridge.domain.model.download import RESTING
 from kotaro_bridge.ui.dialogs.models import ModelsWindow
 from kotaro_bridge.ui.dialogs.wslconfig_window import USUAL
 from kotaro_bridge.ui.shell import Shell

@@ -12,8 +12,8 @@ from PySide6.QtGui import QAction, QGuiApplication, QIcon
 from PySide6.QtWidgets import QMenu, QSystemTrayIcon
 
 from kotaro_bridge.domain.profile import Profile
-from kotaro_bridge.domain.run_state import ENDING, Phase
-from kotaro_bridge.domain.run_view import RunView
+from kotaro_bridge.domain.run.run_state import ENDING, Phase
+from kotaro_bridge.domain.run.run_view import RunView
 from kotaro_bridge.ui.desk import Desk
 from kotaro_bridge.ui.first_icon import take_first_icon
 from kotaro_bridge.ui.icons import state_icon

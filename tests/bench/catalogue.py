@@ -6,10 +6,10 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from kotaro_bridge.domain.catalogue import CatalogueEntry
-from kotaro_bridge.domain.catalogue_rank import CardNow, Fit, rank
-from kotaro_bridge.domain.gguf_recipe import Mix, gguf_of
-from kotaro_bridge.domain.plan_parts import GgufPlanned, HfPlanned, PlanCard
+from kotaro_bridge.domain.model.catalogue import CatalogueEntry
+from kotaro_bridge.domain.model.gguf_recipe import Mix, gguf_of
+from kotaro_bridge.domain.planning.catalogue_rank import CardNow, Fit, rank
+from kotaro_bridge.domain.planning.plan_parts import GgufPlanned, HfPlanned, PlanCard
 from kotaro_bridge.domain.units import MIB
 from kotaro_bridge.host.catalogue_store import load_catalogue
 from tests.bench.measure import NotMeasured, Result, spread

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.engine.engine_log import Engine
+from kotaro_bridge.domain.engine.reasons import Expectation, Reason
 from kotaro_bridge.domain.ports import ChannelClosed, EngineCommand, ProcessEvent
-from kotaro_bridge.domain.reasons import Expectation, Reason
 from kotaro_bridge.host.launcher_local import LocalLauncher
 from kotaro_bridge.host.log_file import RunLogFile
 from kotaro_bridge.service.log_ring import LogRing

@@ -12,8 +12,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from kotaro_bridge.domain.engine_log import Engine
-from kotaro_bridge.domain.plan import PlanCard, PlanRequest, plan
+from kotaro_bridge.domain.engine.engine_log import Engine
+from kotaro_bridge.domain.planning.plan import PlanCard, PlanRequest, plan
 from kotaro_bridge.domain.units import GIB
 from kotaro_bridge.host.model_source import resolve_model
 from tests.bench.measure import NotMeasured, Result, spread

@@ -17,12 +17,12 @@ from typing import Any, cast
 import httpx
 
 from kotaro_bridge.app import Product
-from kotaro_bridge.domain import run_state as rs
-from kotaro_bridge.domain.command import build_command
-from kotaro_bridge.domain.engine_log import LogLine
+from kotaro_bridge.domain.engine.command import build_command
+from kotaro_bridge.domain.engine.engine_log import LogLine
 from kotaro_bridge.domain.ports import EngineCommand, EngineProcess, Launcher, ProcessEvent
-from kotaro_bridge.domain.run_state import Phase
-from kotaro_bridge.domain.run_view import PhaseChanged
+from kotaro_bridge.domain.run import run_state as rs
+from kotaro_bridge.domain.run.run_state import Phase
+from kotaro_bridge.domain.run.run_view import PhaseChanged
 from kotaro_bridge.host.http_engine import HttpEngine
 from kotaro_bridge.service.machine import Machine
 from kotaro_bridge.simulator.pc import SimulatedPC

@@ -10,9 +10,9 @@ import json
 import shlex
 from pathlib import Path
 
-from kotaro_bridge.domain import run_state as rs
-from kotaro_bridge.domain.run_state import Phase
-from kotaro_bridge.domain.run_view import RunView
+from kotaro_bridge.domain.run import run_state as rs
+from kotaro_bridge.domain.run.run_state import Phase
+from kotaro_bridge.domain.run.run_view import RunView
 from kotaro_bridge.service.run_actor import RunActor
 from tests.bench.home import PYTHON, simulated_product, write_profile
 from tests.bench.measure import NotMeasured, Result, spread

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from kotaro_bridge.domain.engine_log import Engine
-from kotaro_bridge.domain.log_judge import judge_rows
-from kotaro_bridge.domain.reasons import Verdict
+from kotaro_bridge.domain.engine.engine_log import Engine
+from kotaro_bridge.domain.engine.log_judge import judge_rows
+from kotaro_bridge.domain.engine.reasons import Verdict
 from tests.bench.measure import NotMeasured, Result, spread
 from tests.helpers.captures import long_log
 

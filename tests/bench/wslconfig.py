@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 from kotaro_bridge.domain.units import GIB
-from kotaro_bridge.domain.wslconfig_advice import lint
-from kotaro_bridge.domain.wslconfig_document import Document
-from kotaro_bridge.domain.wslconfig_recommend import HostFacts
+from kotaro_bridge.domain.wsl.wslconfig_advice import lint
+from kotaro_bridge.domain.wsl.wslconfig_document import Document
+from kotaro_bridge.domain.wsl.wslconfig_recommend import HostFacts
 from tests.bench.measure import Result, spread
 
 SIZE = 1 << 20

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from kotaro_bridge.domain.engine_log import Engine
-from kotaro_bridge.domain.gguf import GgufModel, read_gguf
-from kotaro_bridge.domain.learned import Learned
-from kotaro_bridge.domain.plan import GgufPlanned, PlanRequest
-from kotaro_bridge.domain.plan_llama import llama_costs
+from kotaro_bridge.domain.engine.engine_log import Engine
+from kotaro_bridge.domain.model.gguf import GgufModel, read_gguf
+from kotaro_bridge.domain.planning.learned import Learned
+from kotaro_bridge.domain.planning.plan import GgufPlanned, PlanRequest
+from kotaro_bridge.domain.planning.plan_llama import llama_costs
+from kotaro_bridge.domain.planning.second_opinion import question
 from kotaro_bridge.domain.profile import KvType, Profile
-from kotaro_bridge.domain.second_opinion import question
 from kotaro_bridge.domain.units import MIB
 from tests.helpers.gguf_header import reader
 from tests.helpers.tiny_shapes import ALL, LLAMA, write_shape

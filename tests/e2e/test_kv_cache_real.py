@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from kotaro_bridge.domain.context_shape import ContextShape
-from kotaro_bridge.domain.gguf import GgufModel, read_gguf
-from kotaro_bridge.domain.kv_cache import cache_bytes
+from kotaro_bridge.domain.model.context_shape import ContextShape
+from kotaro_bridge.domain.model.gguf import GgufModel, read_gguf
+from kotaro_bridge.domain.model.kv_cache import cache_bytes
 from kotaro_bridge.domain.profile import KvType
 from kotaro_bridge.domain.units import MIB
 from tests.helpers.gguf_header import reader

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from kotaro_bridge.domain.engine_devices import judge_devices
-from kotaro_bridge.domain.engine_log import Engine, LogLine
+from kotaro_bridge.domain.engine.engine_devices import judge_devices
+from kotaro_bridge.domain.engine.engine_log import Engine, LogLine
 from kotaro_bridge.domain.ports import ChannelClosed, Cleaned, ConfigFile, EngineCommand, Exited, ProcessEvent, Started
 from kotaro_bridge.host.guardian import GuardedProcess, guardian_argv, target_script
 from kotaro_bridge.host.launcher import _READ_AT

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from kotaro_bridge.app import simulated_setting
-from kotaro_bridge.domain import run_state as rs
-from kotaro_bridge.domain.run_state import Phase
+from kotaro_bridge.domain.run import run_state as rs
+from kotaro_bridge.domain.run.run_state import Phase
 from kotaro_bridge.host.profile_store import ProfileFolder, load_profiles
 from kotaro_bridge.service.bus import Bus
 from kotaro_bridge.service.supervisor import Supervisor

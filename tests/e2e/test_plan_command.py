@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kotaro_bridge.domain.gguf import read_gguf
+from kotaro_bridge.domain.model.gguf import read_gguf
 from kotaro_bridge.domain.units import GIB, MIB
 from tests.e2e.conftest import Station
 from tests.helpers.cli import CommandLine, started

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from kotaro_bridge.domain.arguments import ALLOWED, forbidden_reason
-from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.engine.arguments import ALLOWED, forbidden_reason
+from kotaro_bridge.domain.engine.engine_log import Engine
 
 pytestmark = pytest.mark.e2e
 

@@ -24,11 +24,11 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
-from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.errors import Problem
 from kotaro_bridge.domain.profile import Profile
-from kotaro_bridge.domain.run_state import Phase
-from kotaro_bridge.domain.run_view import RunView, Throughput
+from kotaro_bridge.domain.run.run_state import Phase
+from kotaro_bridge.domain.run.run_view import RunView, Throughput
 from kotaro_bridge.host.http_engine import HttpEngine
 from kotaro_bridge.host.ollama import HttpOllama
 from kotaro_bridge.service.machine import Machine

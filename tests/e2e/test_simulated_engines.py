@@ -18,8 +18,8 @@ from typing import Any
 import httpx
 import pytest
 
-from kotaro_bridge.domain.engine_log import Engine
-from kotaro_bridge.domain.log_judge import judge_log
+from kotaro_bridge.domain.engine.engine_log import Engine
+from kotaro_bridge.domain.engine.log_judge import judge_log
 from kotaro_bridge.simulator.card import MIB
 from kotaro_bridge.simulator.pc import SimulatedPC
 from tests.helpers.simulated import alive, processes_of, simulated_pc, until, wsl

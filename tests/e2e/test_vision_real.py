@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from kotaro_bridge.domain.engine_log import Engine, Stream
-from kotaro_bridge.domain.gguf import read_projector
-from kotaro_bridge.domain.placement import PlacementWatch, ReasonCode, Verdict
+from kotaro_bridge.domain.engine.engine_log import Engine, Stream
+from kotaro_bridge.domain.engine.placement import PlacementWatch, ReasonCode, Verdict
+from kotaro_bridge.domain.model.gguf import read_projector
 from kotaro_bridge.host.sample_picture import red_circle_url
 from tests.helpers.captures import split_log
 from tests.helpers.gguf_header import reader

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from kotaro_bridge.app import Product, simulated_setting
-from kotaro_bridge.domain.run_state import Phase
-from kotaro_bridge.domain.run_view import Notice, RunView
+from kotaro_bridge.domain.run.run_state import Phase
+from kotaro_bridge.domain.run.run_view import Notice, RunView
 from kotaro_bridge.domain.units import MIB
 from kotaro_bridge.simulator.pc import SimulatedPC
 from kotaro_bridge.texts import Texts

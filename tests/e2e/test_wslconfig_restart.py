@@ -10,9 +10,9 @@ import pytest
 
 from kotaro_bridge.app import Product, simulated_setting
 from kotaro_bridge.domain.errors import ProblemError
-from kotaro_bridge.domain.run_state import Phase
-from kotaro_bridge.domain.wslconfig_effect import Effect, EffectReport
-from kotaro_bridge.domain.wslconfig_findings import Advice
+from kotaro_bridge.domain.run.run_state import Phase
+from kotaro_bridge.domain.wsl.wslconfig_effect import Effect, EffectReport
+from kotaro_bridge.domain.wsl.wslconfig_findings import Advice
 from kotaro_bridge.service.wslconfig_edit import Saved
 from kotaro_bridge.service.wslconfig_restart import Patience, Step, WslConfigDesk
 from kotaro_bridge.simulator.pc import SimulatedPC

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from kotaro_bridge.domain.errors import ProblemError
-from kotaro_bridge.domain.gguf import read_gguf
+from kotaro_bridge.domain.model.gguf import read_gguf
 from tests.helpers.gpu import MIB, Product, assert_vram_is_back, marks_start, vram_taken, vram_used
 from tests.helpers.wrapped_engine import wrapper
 

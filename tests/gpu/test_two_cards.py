@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from kotaro_bridge.domain.engine_log import Engine
-from kotaro_bridge.domain.gguf import read_gguf
-from kotaro_bridge.domain.plan import GgufPlanned, PlanCard, PlanRequest, plan
+from kotaro_bridge.domain.engine.engine_log import Engine
+from kotaro_bridge.domain.model.gguf import read_gguf
+from kotaro_bridge.domain.planning.plan import GgufPlanned, PlanCard, PlanRequest, plan
 from tests.helpers.gpu import (
     CONTEXT,
     HONEST_ANSWERS,

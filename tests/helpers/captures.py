@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from kotaro_bridge.domain.engine_log import LogLine, Stream
+from kotaro_bridge.domain.engine.engine_log import LogLine, Stream
 
 FOLDER = Path(__file__).parents[1] / "data" / "captures"
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from kotaro_bridge.domain.errors import Problem, ProblemError
 from kotaro_bridge.domain.units import GIB
-from kotaro_bridge.domain.wsl_vm import VmFacts
+from kotaro_bridge.domain.wsl.wsl_vm import VmFacts
 
 FACTS = VmFacts("boot-1", 1000, 20 * GIB - 400 * 2**20, 16, 5 * GIB, "Nat", "initrd=x panic=-1", "6.6")
 

@@ -6,8 +6,8 @@ import struct
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
-from kotaro_bridge.domain.ggml_types import GGML_TYPES
-from kotaro_bridge.domain.gguf_cursor import ReadAt
+from kotaro_bridge.domain.model.ggml_types import GGML_TYPES
+from kotaro_bridge.domain.model.gguf_cursor import ReadAt
 
 Value: TypeAlias = int | str | float | list[int] | list[str]
 Tensor: TypeAlias = tuple[str, tuple[int, ...], str]

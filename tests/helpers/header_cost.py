@@ -16,10 +16,10 @@ from pathlib import Path
 import psutil
 
 from kotaro_bridge.domain.errors import ProblemError
-from kotaro_bridge.domain.gguf import read_gguf
-from kotaro_bridge.domain.gguf_split import read_gguf_part
-from kotaro_bridge.domain.hf_config import decode_hf_config
-from kotaro_bridge.domain.safetensors import read_index, read_safetensors
+from kotaro_bridge.domain.model.gguf import read_gguf
+from kotaro_bridge.domain.model.gguf_split import read_gguf_part
+from kotaro_bridge.domain.model.hf_config import decode_hf_config
+from kotaro_bridge.domain.model.safetensors import read_index, read_safetensors
 
 _HEADERS: dict[str, Callable[[Callable[[int, int], bytes], int], object]] = {
     "gguf": read_gguf,

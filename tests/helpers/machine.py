@@ -14,13 +14,12 @@ from typing import NoReturn, TypeVar
 
 import msgspec
 
-from kotaro_bridge.domain.engine_devices import DeviceAnswer
-from kotaro_bridge.domain.engine_log import Engine, LogLine, Stream
+from kotaro_bridge.domain.engine.engine_devices import DeviceAnswer
+from kotaro_bridge.domain.engine.engine_log import Engine, LogLine, Stream
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
-from kotaro_bridge.domain.gguf import read_gguf
 from kotaro_bridge.domain.gpu import GpuCounters, GpuProcess, GpuSnapshot
-from kotaro_bridge.domain.learned import Learned, Start
-from kotaro_bridge.domain.metrics import RatesSample
+from kotaro_bridge.domain.model.gguf import read_gguf
+from kotaro_bridge.domain.planning.learned import Learned, Start
 from kotaro_bridge.domain.ports import (
     ChannelClosed,
     Cleaned,
@@ -37,8 +36,9 @@ from kotaro_bridge.domain.ports import (
 from kotaro_bridge.domain.ports_http import ChatPiece, EngineProps, WarmUp
 from kotaro_bridge.domain.profile import Profile, VramNeed
 from kotaro_bridge.domain.profile_edit import Changes, Value
-from kotaro_bridge.domain.run_state import Limits, Phase
-from kotaro_bridge.domain.run_view import PhaseChanged, RunView, Sample
+from kotaro_bridge.domain.run.metrics import RatesSample
+from kotaro_bridge.domain.run.run_state import Limits, Phase
+from kotaro_bridge.domain.run.run_view import PhaseChanged, RunView, Sample
 from kotaro_bridge.domain.units import MIB
 from kotaro_bridge.service.bus import Bus, Message
 from kotaro_bridge.service.gatekeeper import Gatekeeper

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from kotaro_bridge.domain.errors import ProblemError, problem
-from kotaro_bridge.domain.wslconfig_store import Backup, Snapshot
+from kotaro_bridge.domain.wsl.wslconfig_store import Backup, Snapshot
 
 _START = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 

@@ -9,10 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from kotaro_bridge.domain.engine_log import Engine
-from kotaro_bridge.domain.gguf import GgufModel, read_gguf
-from kotaro_bridge.domain.hf_config import decode_hf_config
-from kotaro_bridge.domain.plan import GgufPlanned, HfPlanned, Plan, PlanCard, PlanRequest, plan
+from kotaro_bridge.domain.engine.engine_log import Engine
+from kotaro_bridge.domain.model.gguf import GgufModel, read_gguf
+from kotaro_bridge.domain.model.hf_config import decode_hf_config
+from kotaro_bridge.domain.planning.plan import GgufPlanned, HfPlanned, Plan, PlanCard, PlanRequest, plan
 from kotaro_bridge.domain.profile import KvType
 from kotaro_bridge.domain.units import GIB, MIB
 from tests.helpers.gguf_header import Q05, Q1, Q7, Q14, Q32, qwen2_shape, reader

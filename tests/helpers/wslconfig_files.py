@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from kotaro_bridge.domain.wslconfig_values import Value
+from kotaro_bridge.domain.wsl.wslconfig_values import Value
 
 PIECES = [
     *(

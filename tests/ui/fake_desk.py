@@ -8,20 +8,20 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from kotaro_bridge.domain.engine_log import DeviceFacts, Engine, LogFacts, LogLine, Stream
+from kotaro_bridge.domain.engine.engine_log import DeviceFacts, Engine, LogFacts, LogLine, Stream
+from kotaro_bridge.domain.engine.reasons import Judgement, Reason, ReasonCode, Verdict
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
-from kotaro_bridge.domain.gate import GateFacts, GateReport, Need, judge
 from kotaro_bridge.domain.gpu import GpuCounters, GpuProcess, GpuSnapshot
-from kotaro_bridge.domain.holders import Holder, HolderKind
 from kotaro_bridge.domain.profile import Profile, VllmOptions, VramNeed
-from kotaro_bridge.domain.reasons import Judgement, Reason, ReasonCode, Verdict
-from kotaro_bridge.domain.remedy import Remedy, RemedyKind
-from kotaro_bridge.domain.run_state import RESTING, Phase
-from kotaro_bridge.domain.run_view import Endpoint, PhaseChanged, RunView, Sample, Speed, Throughput
+from kotaro_bridge.domain.run.gate import GateFacts, GateReport, Need, judge
+from kotaro_bridge.domain.run.holders import Holder, HolderKind
+from kotaro_bridge.domain.run.remedy import Remedy, RemedyKind
+from kotaro_bridge.domain.run.run_state import RESTING, Phase
+from kotaro_bridge.domain.run.run_view import Endpoint, PhaseChanged, RunView, Sample, Speed, Throughput
 from kotaro_bridge.domain.units import GIB, MIB
-from kotaro_bridge.domain.wslconfig_effect import Affected, EffectReport
-from kotaro_bridge.domain.wslconfig_recommend import HostFacts, ModelLoad
-from kotaro_bridge.domain.wslconfig_store import WslConfigStore
+from kotaro_bridge.domain.wsl.wslconfig_effect import Affected, EffectReport
+from kotaro_bridge.domain.wsl.wslconfig_recommend import HostFacts, ModelLoad
+from kotaro_bridge.domain.wsl.wslconfig_store import WslConfigStore
 from kotaro_bridge.service.bus import Bus
 from kotaro_bridge.service.log_ring import LogRing
 from kotaro_bridge.service.wslconfig_edit import Editor

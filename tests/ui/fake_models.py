@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 
-from kotaro_bridge.domain.catalogue import CatalogueEntry, entry_of
-from kotaro_bridge.domain.catalogue_rank import CardNow
-from kotaro_bridge.domain.download import DownloadRequest, DownloadState, DownloadView
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
-from kotaro_bridge.domain.holders import Holder, HolderKind
-from kotaro_bridge.domain.model_files import Condition, FileEntry, Place, Removal, StoredModel
-from kotaro_bridge.domain.plan_parts import PlanCard
+from kotaro_bridge.domain.model.catalogue import CatalogueEntry, entry_of
+from kotaro_bridge.domain.model.download import DownloadRequest, DownloadState, DownloadView
+from kotaro_bridge.domain.model.model_files import Condition, FileEntry, Place, Removal, StoredModel
+from kotaro_bridge.domain.planning.catalogue_rank import CardNow
+from kotaro_bridge.domain.planning.plan_parts import PlanCard
+from kotaro_bridge.domain.run.holders import Holder, HolderKind
 from kotaro_bridge.domain.units import GIB, MIB
 from kotaro_bridge.host.catalogue_store import load_catalogue
 from kotaro_bridge.service.bus import Bus

@@ -8,14 +8,14 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from kotaro_bridge.domain.engine.reasons import Judgement
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.gpu import GpuSnapshot
-from kotaro_bridge.domain.plan import PlannedModel
+from kotaro_bridge.domain.planning.plan import PlannedModel
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.profile_form import form_keys
-from kotaro_bridge.domain.reasons import Judgement
-from kotaro_bridge.domain.run_state import Phase
-from kotaro_bridge.domain.run_view import PhaseChanged, RunView, Speed
+from kotaro_bridge.domain.run.run_state import Phase
+from kotaro_bridge.domain.run.run_view import PhaseChanged, RunView, Speed
 from kotaro_bridge.host.catalogue_store import load_catalogue
 from kotaro_bridge.host.profile_store import ProfileFolder, new_text
 from kotaro_bridge.service.profile_desk import Choices, ProfileDesk, Shape

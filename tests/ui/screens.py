@@ -16,9 +16,9 @@ from PySide6.QtCore import QCoreApplication, QElapsedTimer
 from PySide6.QtWidgets import QAbstractButton, QApplication, QLabel, QLineEdit, QTabBar, QWidget
 
 from kotaro_bridge.domain.errors import problem
-from kotaro_bridge.domain.run_state import Phase
-from kotaro_bridge.domain.run_view import Speed
-from kotaro_bridge.domain.wslconfig_effect import Effect, EffectReport
+from kotaro_bridge.domain.run.run_state import Phase
+from kotaro_bridge.domain.run.run_view import Speed
+from kotaro_bridge.domain.wsl.wslconfig_effect import Effect, EffectReport
 from kotaro_bridge.service.trial import TrialEnd, TrialResult
 from kotaro_bridge.texts import LANGUAGES
 from kotaro_bridge.ui.dialogs.block import HIGHEST, BlockDialog

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtWidgets import QWidget
 
-from kotaro_bridge.domain.catalogue_rank import Use
-from kotaro_bridge.domain.download import DownloadRequest, DownloadState
 from kotaro_bridge.domain.errors import problem
+from kotaro_bridge.domain.model.download import DownloadRequest, DownloadState
+from kotaro_bridge.domain.planning.catalogue_rank import Use
 from kotaro_bridge.domain.units import GIB
 from kotaro_bridge.service.model_shelf import OnMachine
 from kotaro_bridge.ui.view_models.model_files import key_of

@@ -13,7 +13,7 @@ from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
-from kotaro_bridge.domain.run_state import Phase
+from kotaro_bridge.domain.run.run_state import Phase
 from kotaro_bridge.ui.application import run_application
 from kotaro_bridge.ui.main_window import MainWindow
 from tests.ui.fake_desk import Q14, FakeWorld

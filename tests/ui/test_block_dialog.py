@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QAbstractButton, QLabel, QPlainTextEdit, QWidget
 from pytestqt.qtbot import QtBot
 
 from kotaro_bridge.domain.errors import problem
-from kotaro_bridge.domain.run_state import Phase
+from kotaro_bridge.domain.run.run_state import Phase
 from kotaro_bridge.texts import LANGUAGES, Texts
 from kotaro_bridge.ui.dialogs.block import BlockDialog
 from kotaro_bridge.ui.shell import Shell

@@ -9,8 +9,8 @@ import pytest
 from PySide6.QtCore import QThread
 from pytestqt.qtbot import QtBot
 
-from kotaro_bridge.domain.run_state import Phase
-from kotaro_bridge.domain.run_view import PhaseChanged, RunView, Sample
+from kotaro_bridge.domain.run.run_state import Phase
+from kotaro_bridge.domain.run.run_view import PhaseChanged, RunView, Sample
 from kotaro_bridge.service.bus import Bus
 from kotaro_bridge.ui.bridge import Bridge
 

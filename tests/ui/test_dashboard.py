@@ -13,9 +13,9 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QLineEdit
 from pytestqt.qtbot import QtBot
 
-from kotaro_bridge.domain.engine_log import LogLine, Stream
+from kotaro_bridge.domain.engine.engine_log import LogLine, Stream
 from kotaro_bridge.domain.errors import problem
-from kotaro_bridge.domain.run_state import Phase
+from kotaro_bridge.domain.run.run_state import Phase
 from kotaro_bridge.ui.pages.dashboard import Dashboard
 from kotaro_bridge.ui.shell import Shell
 from kotaro_bridge.ui.widgets.log_view import KEPT_LINES

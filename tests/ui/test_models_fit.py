@@ -11,10 +11,10 @@ from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from pytestqt.qtbot import QtBot
 
-from kotaro_bridge.domain.catalogue_rank import Use
-from kotaro_bridge.domain.download import DownloadRequest, DownloadState
 from kotaro_bridge.domain.errors import problem
-from kotaro_bridge.domain.model_files import Condition
+from kotaro_bridge.domain.model.download import DownloadRequest, DownloadState
+from kotaro_bridge.domain.model.model_files import Condition
+from kotaro_bridge.domain.planning.catalogue_rank import Use
 from kotaro_bridge.domain.units import GIB, MIB
 from kotaro_bridge.service.model_shelf import OnMachine
 from kotaro_bridge.ui.dialogs.models_fit import ADVICE

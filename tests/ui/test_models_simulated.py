@@ -15,7 +15,7 @@ from pytestqt.qtbot import QtBot
 
 from kotaro_bridge import __version__
 from kotaro_bridge.app import Product, simulated_setting
-from kotaro_bridge.domain.download import DownloadState
+from kotaro_bridge.domain.model.download import DownloadState
 from kotaro_bridge.simulator.hub import MIB, TOKEN, Hub, HubContent, HubModel
 from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.desk import Desk

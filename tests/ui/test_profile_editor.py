@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QApplication, QStyle, QStyleOptionSlider
 from pytestqt.qtbot import QtBot
 
 from kotaro_bridge.domain.errors import problem
-from kotaro_bridge.domain.run_state import Phase
+from kotaro_bridge.domain.run.run_state import Phase
 from kotaro_bridge.ui.shell import Shell
 from tests.ui.editor_window import LEFT, Editing
 from tests.ui.fake_desk import A14, CARD, Q14, FakeWorld, gate

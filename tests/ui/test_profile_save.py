@@ -13,8 +13,8 @@ from PySide6.QtWidgets import QFileDialog
 from pytestqt.qtbot import QtBot
 
 from kotaro_bridge.domain.errors import problem
-from kotaro_bridge.domain.run_state import Phase
-from kotaro_bridge.domain.run_view import Notice, RunView
+from kotaro_bridge.domain.run.run_state import Phase
+from kotaro_bridge.domain.run.run_view import Notice, RunView
 from kotaro_bridge.service.supervisor import TRIAL
 from kotaro_bridge.service.trial import TrialEnd, TrialResult
 from kotaro_bridge.ui.shell import Shell

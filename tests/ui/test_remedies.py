@@ -10,10 +10,10 @@ from PySide6.QtWidgets import QAbstractButton, QApplication, QLabel, QPushButton
 from pytestqt.qtbot import QtBot
 
 from kotaro_bridge.domain.errors import problem
-from kotaro_bridge.domain.holders import Holder, HolderKind
-from kotaro_bridge.domain.remedy import Remedy, RemedyKind
-from kotaro_bridge.domain.run_state import Phase
-from kotaro_bridge.domain.run_view import Notice
+from kotaro_bridge.domain.run.holders import Holder, HolderKind
+from kotaro_bridge.domain.run.remedy import Remedy, RemedyKind
+from kotaro_bridge.domain.run.run_state import Phase
+from kotaro_bridge.domain.run.run_view import Notice
 from kotaro_bridge.domain.units import MIB
 from kotaro_bridge.texts import LANGUAGES, Texts
 from kotaro_bridge.ui.dialogs.block import WIDTH, BlockDialog

@@ -6,8 +6,8 @@ from PySide6.QtGui import QCloseEvent
 from pytestqt.qtbot import QtBot
 
 from kotaro_bridge.domain.errors import problem
-from kotaro_bridge.domain.run_state import Phase
-from kotaro_bridge.domain.run_view import Notice
+from kotaro_bridge.domain.run.run_state import Phase
+from kotaro_bridge.domain.run.run_view import Notice
 from tests.ui.conftest import Opener
 from tests.ui.fake_desk import A7, Q14
 from tests.ui.test_block_dialog import words

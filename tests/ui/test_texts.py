@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from kotaro_bridge.domain.arguments import forbidden_reasons
+from kotaro_bridge.domain.engine.arguments import forbidden_reasons
+from kotaro_bridge.domain.engine.reasons import ReasonCode, Verdict
 from kotaro_bridge.domain.errors import problem
-from kotaro_bridge.domain.gate import CheckId, Status
-from kotaro_bridge.domain.reasons import ReasonCode, Verdict
-from kotaro_bridge.domain.run_state import Phase
+from kotaro_bridge.domain.run.gate import CheckId, Status
+from kotaro_bridge.domain.run.run_state import Phase
 from kotaro_bridge.resources import resource
 from kotaro_bridge.texts import LANGUAGES, Texts, load_catalogue
 

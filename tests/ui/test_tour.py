@@ -11,9 +11,9 @@ from PySide6.QtGui import QImage
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
-from kotaro_bridge.domain.download import DownloadState
-from kotaro_bridge.domain.remedy import Remedy, RemedyKind
-from kotaro_bridge.domain.run_state import Phase
+from kotaro_bridge.domain.model.download import DownloadState
+from kotaro_bridge.domain.run.remedy import Remedy, RemedyKind
+from kotaro_bridge.domain.run.run_state import Phase
 from kotaro_bridge.domain.units import GIB
 from kotaro_bridge.ui import tour
 from kotaro_bridge.ui.tour import Chosen, choose, run_tour

@@ -8,7 +8,7 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QApplication, QSystemTrayIcon
 from pytestqt.qtbot import QtBot
 
-from kotaro_bridge.domain.run_state import Phase
+from kotaro_bridge.domain.run.run_state import Phase
 from kotaro_bridge.texts import LANGUAGES, Texts
 from kotaro_bridge.ui import first_icon
 from kotaro_bridge.ui.first_icon import show_first_icon, take_first_icon

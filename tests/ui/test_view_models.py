@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from kotaro_bridge.domain.engine_log import LogFacts
-from kotaro_bridge.domain.reasons import Judgement, Verdict
-from kotaro_bridge.domain.run_state import Phase
-from kotaro_bridge.domain.run_view import RunView, Speed
+from kotaro_bridge.domain.engine.engine_log import LogFacts
+from kotaro_bridge.domain.engine.reasons import Judgement, Verdict
+from kotaro_bridge.domain.run.run_state import Phase
+from kotaro_bridge.domain.run.run_view import RunView, Speed
 from kotaro_bridge.domain.units import GIB, MIB
 from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.view_models.look import Look

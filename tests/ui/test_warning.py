@@ -7,8 +7,8 @@ from PySide6.QtWidgets import QLabel
 from pytestqt.qtbot import QtBot
 
 from kotaro_bridge.domain.errors import problem
-from kotaro_bridge.domain.run_state import Phase
-from kotaro_bridge.domain.run_view import Notice, Speed
+from kotaro_bridge.domain.run.run_state import Phase
+from kotaro_bridge.domain.run.run_view import Notice, Speed
 from kotaro_bridge.texts import LANGUAGES, Texts
 from kotaro_bridge.ui.shell import Shell
 from kotaro_bridge.ui.tray import Tray

@@ -10,8 +10,8 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
-from kotaro_bridge.domain.wslconfig_catalogue import MAIN_KEYS
-from kotaro_bridge.domain.wslconfig_keys import KEY_TYPES
+from kotaro_bridge.domain.wsl.wslconfig_catalogue import MAIN_KEYS
+from kotaro_bridge.domain.wsl.wslconfig_keys import KEY_TYPES
 from kotaro_bridge.texts import LANGUAGES, Texts
 from kotaro_bridge.ui.view_models.wslconfig import search, search_texts, split_size, value_words
 from kotaro_bridge.ui.view_models.wslconfig_text import shown

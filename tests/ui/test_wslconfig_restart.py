@@ -8,7 +8,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 
 from kotaro_bridge.domain.errors import problem
-from kotaro_bridge.domain.wslconfig_effect import Affected, Effect, EffectReport
+from kotaro_bridge.domain.wsl.wslconfig_effect import Affected, Effect, EffectReport
 from kotaro_bridge.ui.widgets.basics import plain
 from tests.ui.settings_dialog import Make, Settings
 

@@ -14,7 +14,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLabel
 from pytestqt.qtbot import QtBot
 
-from kotaro_bridge.domain.wslconfig_effect import Affected
+from kotaro_bridge.domain.wsl.wslconfig_effect import Affected
 from kotaro_bridge.host.wslconfig_file import WslConfigFile, _try_lock
 from kotaro_bridge.ui.dialogs.wslconfig_clash import ClashPage
 from kotaro_bridge.ui.widgets.basics import plain

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kotaro_bridge.domain.wslconfig_document import Document
+from kotaro_bridge.domain.wsl.wslconfig_document import Document
 from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.theme import Theme
 from kotaro_bridge.ui.view_models.wslconfig_text import Kind, ignored_lines, merged, parts_of, shown, units

@@ -17,9 +17,9 @@ import pytest
 
 from kotaro_bridge.app import Product, Setting, real_setting, setting_for, simulated_setting
 from kotaro_bridge.domain.errors import ProblemError
-from kotaro_bridge.domain.gate import CheckId, Status
 from kotaro_bridge.domain.ports import EngineCommand
-from kotaro_bridge.domain.run_state import Phase
+from kotaro_bridge.domain.run.gate import CheckId, Status
+from kotaro_bridge.domain.run.run_state import Phase
 from kotaro_bridge.host.control import OwnerLock, ask
 from kotaro_bridge.host.launcher_local import LocalLauncher
 from kotaro_bridge.host.paths import Paths

@@ -10,8 +10,8 @@ import pytest
 from kotaro_bridge.cli_print import RunPrinter, explain, print_run
 from kotaro_bridge.domain.errors import problem
 from kotaro_bridge.domain.gpu import GpuSnapshot
-from kotaro_bridge.domain.run_state import Phase
-from kotaro_bridge.domain.run_view import Endpoint, Notice, PhaseChanged, RunView, Sample, Speed, Throughput
+from kotaro_bridge.domain.run.run_state import Phase
+from kotaro_bridge.domain.run.run_view import Endpoint, Notice, PhaseChanged, RunView, Sample, Speed, Throughput
 from kotaro_bridge.domain.units import GIB
 from kotaro_bridge.service.owner_desk import view_document
 from kotaro_bridge.texts import Texts

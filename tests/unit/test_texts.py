@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from kotaro_bridge.domain.arguments import forbidden_reasons
-from kotaro_bridge.domain.catalogue_rank import Use
+from kotaro_bridge.domain.engine.arguments import forbidden_reasons
+from kotaro_bridge.domain.engine.placement import ReasonCode
+from kotaro_bridge.domain.engine.placement_rules import EVIDENCE
 from kotaro_bridge.domain.errors import problem
-from kotaro_bridge.domain.gate import CheckId
-from kotaro_bridge.domain.placement import ReasonCode
-from kotaro_bridge.domain.placement_rules import EVIDENCE
-from kotaro_bridge.domain.run_state import Phase
-from kotaro_bridge.domain.wslconfig_document import Caveat
-from kotaro_bridge.domain.wslconfig_findings import Advice
-from kotaro_bridge.domain.wslconfig_keys import KEY_TYPES
+from kotaro_bridge.domain.planning.catalogue_rank import Use
+from kotaro_bridge.domain.run.gate import CheckId
+from kotaro_bridge.domain.run.run_state import Phase
+from kotaro_bridge.domain.wsl.wslconfig_document import Caveat
+from kotaro_bridge.domain.wsl.wslconfig_findings import Advice
+from kotaro_bridge.domain.wsl.wslconfig_keys import KEY_TYPES
 from kotaro_bridge.service.wslconfig_restart import Step
 from kotaro_bridge.texts import Texts, load_catalogue
 

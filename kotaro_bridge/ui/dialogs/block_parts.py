@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFrame, QGridLayout, QLabel, QPlainTextEdit, QVBoxLayout, QWidget
 
-from kotaro_bridge.domain.gate import Status
+from kotaro_bridge.domain.run.gate import Status
 from kotaro_bridge.texts import Message, Texts
 from kotaro_bridge.ui.icons import glyph_pixmap
 from kotaro_bridge.ui.theme import UNIT, Theme, mono_font

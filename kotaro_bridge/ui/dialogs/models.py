@@ -11,8 +11,8 @@ from PySide6.QtCore import Signal, Slot
 from PySide6.QtGui import QCloseEvent, QKeySequence, QResizeEvent, QShortcut
 from PySide6.QtWidgets import QComboBox, QTabWidget, QVBoxLayout, QWidget
 
-from kotaro_bridge.domain.download import RESTING, DownloadRequest, DownloadState, DownloadView
-from kotaro_bridge.domain.model_files import StoredModel
+from kotaro_bridge.domain.model.download import RESTING, DownloadRequest, DownloadState, DownloadView
+from kotaro_bridge.domain.model.model_files import StoredModel
 from kotaro_bridge.domain.units import format_size
 from kotaro_bridge.texts import Message
 from kotaro_bridge.ui.background import in_background

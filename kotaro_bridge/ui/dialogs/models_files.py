@@ -10,8 +10,8 @@ from functools import partial
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
 
-from kotaro_bridge.domain.catalogue_files import profile_of_files
-from kotaro_bridge.domain.model_files import Condition, Place, StoredModel, is_projector
+from kotaro_bridge.domain.model.catalogue_files import profile_of_files
+from kotaro_bridge.domain.model.model_files import Condition, Place, StoredModel, is_projector
 from kotaro_bridge.domain.units import format_size
 from kotaro_bridge.service.model_shelf import OnMachine, PlannedRemoval
 from kotaro_bridge.texts import Message

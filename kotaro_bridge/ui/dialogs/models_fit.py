@@ -11,13 +11,13 @@ from functools import partial
 from PySide6.QtCore import QTimer, Signal, Slot
 from PySide6.QtWidgets import QButtonGroup, QComboBox, QHBoxLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
-from kotaro_bridge.domain.advice import NAMES
-from kotaro_bridge.domain.catalogue import CatalogueEntry
-from kotaro_bridge.domain.catalogue_files import profile_of, request_for_download
-from kotaro_bridge.domain.catalogue_rank import Fit, Use
-from kotaro_bridge.domain.download import RESTING, DownloadView
-from kotaro_bridge.domain.engine_log import Engine
-from kotaro_bridge.domain.model_files import Condition, StoredModel
+from kotaro_bridge.domain.engine.engine_log import Engine
+from kotaro_bridge.domain.model.catalogue import CatalogueEntry
+from kotaro_bridge.domain.model.catalogue_files import profile_of, request_for_download
+from kotaro_bridge.domain.model.download import RESTING, DownloadView
+from kotaro_bridge.domain.model.model_files import Condition, StoredModel
+from kotaro_bridge.domain.planning.advice import NAMES
+from kotaro_bridge.domain.planning.catalogue_rank import Fit, Use
 from kotaro_bridge.domain.units import format_gib
 from kotaro_bridge.service.card_sight import CardSight
 from kotaro_bridge.texts import Message

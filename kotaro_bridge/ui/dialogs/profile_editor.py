@@ -15,7 +15,7 @@ from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout
 
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.profile_form import Form, form_changes, keys_of, new_id, read_form, texts_of
-from kotaro_bridge.domain.run_state import RESTING
+from kotaro_bridge.domain.run.run_state import RESTING
 from kotaro_bridge.service.profile_desk import Opened
 from kotaro_bridge.texts import Message
 from kotaro_bridge.ui.background import in_background

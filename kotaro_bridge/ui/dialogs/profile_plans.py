@@ -12,10 +12,10 @@ from PySide6.QtCore import QObject, QTimer, Slot
 
 from kotaro_bridge.domain.errors import ProblemError
 from kotaro_bridge.domain.gpu import GpuSnapshot, cards_at
-from kotaro_bridge.domain.plan import Plan
+from kotaro_bridge.domain.planning.plan import Plan
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.profile_form import Form
-from kotaro_bridge.domain.run_view import RunView
+from kotaro_bridge.domain.run.run_view import RunView
 from kotaro_bridge.service.profile_desk import Shape
 from kotaro_bridge.texts import Message
 from kotaro_bridge.ui.background import in_background

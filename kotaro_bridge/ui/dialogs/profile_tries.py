@@ -8,9 +8,9 @@ from __future__ import annotations
 from PySide6.QtCore import QObject, Signal, Slot
 
 from kotaro_bridge.domain.errors import ProblemError
-from kotaro_bridge.domain.plan import Plan
+from kotaro_bridge.domain.planning.plan import Plan
 from kotaro_bridge.domain.profile import Profile
-from kotaro_bridge.domain.run_view import PhaseChanged
+from kotaro_bridge.domain.run.run_view import PhaseChanged
 from kotaro_bridge.service.supervisor import TRIAL
 from kotaro_bridge.service.trial import TrialResult
 from kotaro_bridge.texts import Message

@@ -12,7 +12,7 @@ from typing import TypeVar
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
 
-from kotaro_bridge.domain.wslconfig_effect import Affected, EffectReport
+from kotaro_bridge.domain.wsl.wslconfig_effect import Affected, EffectReport
 from kotaro_bridge.texts import Message
 from kotaro_bridge.ui.background import in_background
 from kotaro_bridge.ui.bridge import Bridge

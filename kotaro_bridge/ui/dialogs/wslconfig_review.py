@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import Signal, Slot
 from PySide6.QtWidgets import QCheckBox, QFrame, QGridLayout, QPushButton, QVBoxLayout, QWidget
 
-from kotaro_bridge.domain.wslconfig_document import Caveat
+from kotaro_bridge.domain.wsl.wslconfig_document import Caveat
 from kotaro_bridge.service.wslconfig_edit import Change, Editor
 from kotaro_bridge.texts import Message, Texts
 from kotaro_bridge.ui.theme import UNIT, Theme

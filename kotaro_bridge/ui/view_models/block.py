@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kotaro_bridge.domain.errors import Problem
-from kotaro_bridge.domain.gate import CheckId, GateReport, Status
 from kotaro_bridge.domain.profile import Profile
-from kotaro_bridge.domain.run_state import Phase
-from kotaro_bridge.domain.run_view import RunView
+from kotaro_bridge.domain.run.gate import CheckId, GateReport, Status
+from kotaro_bridge.domain.run.run_state import Phase
+from kotaro_bridge.domain.run.run_view import RunView
 from kotaro_bridge.domain.units import format_mib
 from kotaro_bridge.texts import Message, Texts
 from kotaro_bridge.ui.view_models.look import Look

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from kotaro_bridge.domain.gpu import GpuSnapshot
-from kotaro_bridge.domain.run_state import RESTING
-from kotaro_bridge.domain.run_view import RunView
+from kotaro_bridge.domain.run.run_state import RESTING
+from kotaro_bridge.domain.run.run_view import RunView
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from kotaro_bridge.domain.model_files import Condition, Place, StoredModel
+from kotaro_bridge.domain.model.model_files import Condition, Place, StoredModel
 from kotaro_bridge.domain.units import format_size
 from kotaro_bridge.service.model_shelf import PlannedRemoval
 from kotaro_bridge.texts import Message, Texts

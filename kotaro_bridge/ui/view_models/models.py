@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from kotaro_bridge.domain.advice import NAMES, Advice, Objection, advise, for_entry, objection
-from kotaro_bridge.domain.catalogue import CatalogueEntry
-from kotaro_bridge.domain.catalogue_files import stored_of
-from kotaro_bridge.domain.catalogue_rank import (
+from kotaro_bridge.domain.engine.engine_log import Engine
+from kotaro_bridge.domain.errors import Problem
+from kotaro_bridge.domain.model.catalogue import CatalogueEntry
+from kotaro_bridge.domain.model.catalogue_files import stored_of
+from kotaro_bridge.domain.model.model_files import Condition, StoredModel
+from kotaro_bridge.domain.planning.advice import NAMES, Advice, Objection, advise, for_entry, objection
+from kotaro_bridge.domain.planning.catalogue_rank import (
     LEAST_CONTEXT,
     PARALLEL_REQUESTS,
     Fit,
@@ -18,14 +21,11 @@ from kotaro_bridge.domain.catalogue_rank import (
     ranked,
     request_for,
 )
-from kotaro_bridge.domain.closable import enough_of
-from kotaro_bridge.domain.engine_log import Engine
-from kotaro_bridge.domain.errors import Problem
-from kotaro_bridge.domain.holders import Holder
-from kotaro_bridge.domain.model_files import Condition, StoredModel
-from kotaro_bridge.domain.plan import plan
-from kotaro_bridge.domain.plan_parts import Origin, Plan, PlanCard, PlanRequest
-from kotaro_bridge.domain.speed_forecast import SpeedRange
+from kotaro_bridge.domain.planning.closable import enough_of
+from kotaro_bridge.domain.planning.plan import plan
+from kotaro_bridge.domain.planning.plan_parts import Origin, Plan, PlanCard, PlanRequest
+from kotaro_bridge.domain.planning.speed_forecast import SpeedRange
+from kotaro_bridge.domain.run.holders import Holder
 from kotaro_bridge.domain.units import format_gib, format_mib
 from kotaro_bridge.service.card_sight import CardSight
 from kotaro_bridge.texts import Texts

@@ -6,10 +6,10 @@ import posixpath
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from kotaro_bridge.domain.catalogue_files import stored_of
-from kotaro_bridge.domain.catalogue_rank import Fit, Ranked
-from kotaro_bridge.domain.engine_log import Engine
-from kotaro_bridge.domain.model_files import StoredModel
+from kotaro_bridge.domain.engine.engine_log import Engine
+from kotaro_bridge.domain.model.catalogue_files import stored_of
+from kotaro_bridge.domain.model.model_files import StoredModel
+from kotaro_bridge.domain.planning.catalogue_rank import Fit, Ranked
 from kotaro_bridge.domain.profile_edit import Value
 from kotaro_bridge.domain.profile_form import keys_of_entry, with_engine
 from kotaro_bridge.domain.units import format_gib

@@ -6,15 +6,15 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from kotaro_bridge.domain.command import UTILIZATION, build_command
-from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.engine.command import UTILIZATION, build_command
+from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.errors import ProblemError
 from kotaro_bridge.domain.gpu import GpuSnapshot
-from kotaro_bridge.domain.learned import Learned
-from kotaro_bridge.domain.plan import Plan, PlanCard, PlannedModel, plan, planned_card, request_of
+from kotaro_bridge.domain.planning.learned import Learned
+from kotaro_bridge.domain.planning.plan import Plan, PlanCard, PlannedModel, plan, planned_card, request_of
 from kotaro_bridge.domain.profile import KvType, Profile
-from kotaro_bridge.domain.run_state import SERVING
-from kotaro_bridge.domain.run_view import RunView
+from kotaro_bridge.domain.run.run_state import SERVING
+from kotaro_bridge.domain.run.run_view import RunView
 from kotaro_bridge.domain.units import format_gib, format_mib
 from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.view_models.proof import speed_words

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from kotaro_bridge.domain.engine_log import LogFacts
-from kotaro_bridge.domain.reasons import Verdict
-from kotaro_bridge.domain.run_view import RunView, Speed
+from kotaro_bridge.domain.engine.engine_log import LogFacts
+from kotaro_bridge.domain.engine.reasons import Verdict
+from kotaro_bridge.domain.run.run_view import RunView, Speed
 from kotaro_bridge.domain.units import format_gib, format_mib
 from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.view_models.status import is_live, is_slow, rate_digits

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kotaro_bridge.domain.holders import Holder, HolderKind
-from kotaro_bridge.domain.remedy import Remedy, RemedyKind
+from kotaro_bridge.domain.run.holders import Holder, HolderKind
+from kotaro_bridge.domain.run.remedy import Remedy, RemedyKind
 from kotaro_bridge.domain.units import format_mib
 from kotaro_bridge.texts import Texts
 

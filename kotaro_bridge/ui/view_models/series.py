@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kotaro_bridge.domain.run_view import Sample
+from kotaro_bridge.domain.run.run_view import Sample
 from kotaro_bridge.domain.units import GIB
 from kotaro_bridge.ui.view_models.status import card_of, throughput_of
 

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from kotaro_bridge.domain.errors import Problem
 from kotaro_bridge.domain.gpu import GpuSnapshot, cards_at, together
 from kotaro_bridge.domain.profile import Profile
-from kotaro_bridge.domain.run_state import RESTING, SERVING, Phase
-from kotaro_bridge.domain.run_view import RunView, Sample, Throughput
-from kotaro_bridge.domain.speed import slow_notice
+from kotaro_bridge.domain.run.run_state import RESTING, SERVING, Phase
+from kotaro_bridge.domain.run.run_view import RunView, Sample, Throughput
+from kotaro_bridge.domain.run.speed import slow_notice
 from kotaro_bridge.domain.units import format_gib
 from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.view_models.look import Look

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from kotaro_bridge.domain.download import RESTING, DownloadState, DownloadView
+from kotaro_bridge.domain.model.download import RESTING, DownloadState, DownloadView
 from kotaro_bridge.domain.units import format_size
 from kotaro_bridge.service.copies import PREFIX
 from kotaro_bridge.texts import Texts

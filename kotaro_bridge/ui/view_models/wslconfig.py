@@ -8,12 +8,12 @@ from itertools import pairwise
 
 from kotaro_bridge.domain.errors import ProblemError
 from kotaro_bridge.domain.units import GIB, KIB, MIB
-from kotaro_bridge.domain.wslconfig_catalogue import MAIN_KEYS, MILLISECONDS
-from kotaro_bridge.domain.wslconfig_effect import Effect
-from kotaro_bridge.domain.wslconfig_findings import Finding, Weight, in_words
-from kotaro_bridge.domain.wslconfig_keys import KEY_TYPES, KeyType
-from kotaro_bridge.domain.wslconfig_reading import Warning_
-from kotaro_bridge.domain.wslconfig_values import Value, format_value, typed
+from kotaro_bridge.domain.wsl.wslconfig_catalogue import MAIN_KEYS, MILLISECONDS
+from kotaro_bridge.domain.wsl.wslconfig_effect import Effect
+from kotaro_bridge.domain.wsl.wslconfig_findings import Finding, Weight, in_words
+from kotaro_bridge.domain.wsl.wslconfig_keys import KEY_TYPES, KeyType
+from kotaro_bridge.domain.wsl.wslconfig_reading import Warning_
+from kotaro_bridge.domain.wsl.wslconfig_values import Value, format_value, typed
 from kotaro_bridge.service.wslconfig_edit import Change, Editor, Field
 from kotaro_bridge.texts import LANGUAGES, Message, Texts, load_catalogue
 

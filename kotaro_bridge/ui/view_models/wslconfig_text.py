@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from kotaro_bridge.domain.wslconfig_document import Document
-from kotaro_bridge.domain.wslconfig_keys import KEY_TYPES
-from kotaro_bridge.domain.wslconfig_reading import Entry
-from kotaro_bridge.domain.wslconfig_values import Value
+from kotaro_bridge.domain.wsl.wslconfig_document import Document
+from kotaro_bridge.domain.wsl.wslconfig_keys import KEY_TYPES
+from kotaro_bridge.domain.wsl.wslconfig_reading import Entry
+from kotaro_bridge.domain.wsl.wslconfig_values import Value
 
 _STRANGE = (
     *(code for code in range(0x20) if code not in (0x09, 0x0A)),

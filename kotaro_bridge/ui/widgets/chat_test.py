@@ -13,7 +13,7 @@ from PySide6.QtGui import QTextCursor
 from PySide6.QtWidgets import QCheckBox, QPlainTextEdit, QVBoxLayout, QWidget
 
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
-from kotaro_bridge.domain.run_view import Endpoint
+from kotaro_bridge.domain.run.run_view import Endpoint
 from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.bridge import Bridge
 from kotaro_bridge.ui.desk import ChatPiece, ConnectPort

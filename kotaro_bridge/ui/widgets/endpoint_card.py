@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import Slot
 from PySide6.QtWidgets import QGridLayout, QLineEdit, QVBoxLayout, QWidget
 
-from kotaro_bridge.domain.run_view import Endpoint
+from kotaro_bridge.domain.run.run_view import Endpoint
 from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.theme import UNIT, Theme, mono_font
 from kotaro_bridge.ui.widgets.basics import CopyButton, GlyphButton, label, put, row

@@ -8,7 +8,7 @@ from PySide6.QtCore import Slot
 from PySide6.QtWidgets import QButtonGroup, QHBoxLayout, QWidget
 
 from kotaro_bridge.domain.profile import Profile
-from kotaro_bridge.domain.run_view import RunView, Sample
+from kotaro_bridge.domain.run.run_view import RunView, Sample
 from kotaro_bridge.domain.units import GIB, format_gib
 from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.theme import UNIT, Theme

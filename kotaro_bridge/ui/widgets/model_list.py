@@ -7,8 +7,8 @@ from PySide6.QtGui import QColor, QFont, QFontMetrics, QIcon, QPainter
 from PySide6.QtWidgets import QListWidget, QListWidgetItem, QStyle, QStyledItemDelegate, QStyleOptionViewItem, QWidget
 
 from kotaro_bridge.domain.profile import Profile
-from kotaro_bridge.domain.run_state import Phase
-from kotaro_bridge.domain.run_view import RunView
+from kotaro_bridge.domain.run.run_state import Phase
+from kotaro_bridge.domain.run.run_view import RunView
 from kotaro_bridge.domain.units import format_gib
 from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.icons import glyph_pixmap, state_icon

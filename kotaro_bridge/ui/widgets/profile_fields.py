@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
 
-from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.errors import Problem
 from kotaro_bridge.domain.gpu import GpuSnapshot
 from kotaro_bridge.domain.profile import KV_TYPES, KvType, WatchPolicy

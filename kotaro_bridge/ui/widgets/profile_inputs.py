@@ -17,8 +17,8 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from kotaro_bridge.domain.arguments import forbidden_reason
-from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.engine.arguments import forbidden_reason
+from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.theme import UNIT, Theme, mono_font
 from kotaro_bridge.ui.widgets.basics import LONG, button, label

@@ -6,8 +6,8 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QFrame, QLabel, QVBoxLayout, QWidget
 
 from kotaro_bridge.domain.profile import Profile
-from kotaro_bridge.domain.run_state import ENDING, Phase
-from kotaro_bridge.domain.run_view import RunView
+from kotaro_bridge.domain.run.run_state import ENDING, Phase
+from kotaro_bridge.domain.run.run_view import RunView
 from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.icons import state_pixmap
 from kotaro_bridge.ui.theme import UNIT, Theme

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from PySide6.QtCore import QEvent, QObject, Qt, QTimer, Signal, Slot
 from PySide6.QtWidgets import QButtonGroup, QComboBox, QFileDialog, QHBoxLayout, QLineEdit, QPushButton, QWidget
 
-from kotaro_bridge.domain.wslconfig_keys import ENUM_WORDS, KEY_TYPES, KeyType
-from kotaro_bridge.domain.wslconfig_values import Value
+from kotaro_bridge.domain.wsl.wslconfig_keys import ENUM_WORDS, KEY_TYPES, KeyType
+from kotaro_bridge.domain.wsl.wslconfig_values import Value
 from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.theme import UNIT
 from kotaro_bridge.ui.view_models.wslconfig import (

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from PySide6.QtCore import Qt, QTimer, Signal, Slot
 from PySide6.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
-from kotaro_bridge.domain.wslconfig_catalogue import MAIN_KEYS
+from kotaro_bridge.domain.wsl.wslconfig_catalogue import MAIN_KEYS
 from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.theme import UNIT, Theme
 from kotaro_bridge.ui.view_models.wslconfig import SettingView, groups, search, search_texts

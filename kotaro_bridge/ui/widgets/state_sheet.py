@@ -6,7 +6,7 @@ from PySide6.QtCore import QRect, Qt
 from PySide6.QtGui import QColor, QPainter, QPaintEvent
 from PySide6.QtWidgets import QWidget
 
-from kotaro_bridge.domain.run_state import Phase
+from kotaro_bridge.domain.run.run_state import Phase
 from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.icons import state_pixmap
 from kotaro_bridge.ui.theme import DARK, LIGHT

@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import Signal, Slot
 from PySide6.QtWidgets import QGridLayout, QVBoxLayout, QWidget
 
-from kotaro_bridge.domain.plan import Plan
+from kotaro_bridge.domain.planning.plan import Plan
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.service.trial import TrialEnd, TrialResult
 from kotaro_bridge.texts import Message, Texts

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from kotaro_bridge.domain.advice import Objection, advise, engine_limits, for_entry, objection
-from kotaro_bridge.domain.catalogue import CatalogueEntry
-from kotaro_bridge.domain.catalogue_rank import CardNow, Fit, Use, request_for
-from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.errors import Problem
-from kotaro_bridge.domain.plan import plan
-from kotaro_bridge.domain.plan_parts import PlanCard, stated_card
+from kotaro_bridge.domain.model.catalogue import CatalogueEntry
+from kotaro_bridge.domain.planning.advice import Objection, advise, engine_limits, for_entry, objection
+from kotaro_bridge.domain.planning.catalogue_rank import CardNow, Fit, Use, request_for
+from kotaro_bridge.domain.planning.plan import plan
+from kotaro_bridge.domain.planning.plan_parts import PlanCard, stated_card
 from kotaro_bridge.domain.units import GIB, MIB
 from kotaro_bridge.host.catalogue_store import load_catalogue
 from kotaro_bridge.texts import Texts

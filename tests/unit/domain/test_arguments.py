@@ -6,9 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kotaro_bridge.domain.arguments import ALLOWED, FORBIDDEN, checked_extra_args, forbidden_reason, forbidden_reasons
-from kotaro_bridge.domain.command import build_command
-from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.engine.arguments import (
+    ALLOWED,
+    FORBIDDEN,
+    checked_extra_args,
+    forbidden_reason,
+    forbidden_reasons,
+)
+from kotaro_bridge.domain.engine.command import build_command
+from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.errors import ProblemError
 from kotaro_bridge.domain.profile import Profile
 

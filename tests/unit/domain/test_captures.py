@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from kotaro_bridge.domain.engine_log import DeviceFacts, Engine, LogFacts, Stream
-from kotaro_bridge.domain.log_judge import judge_log
-from kotaro_bridge.domain.placement import Judgement, PlacementWatch, ReasonCode, Verdict
+from kotaro_bridge.domain.engine.engine_log import DeviceFacts, Engine, LogFacts, Stream
+from kotaro_bridge.domain.engine.log_judge import judge_log
+from kotaro_bridge.domain.engine.placement import Judgement, PlacementWatch, ReasonCode, Verdict
 from kotaro_bridge.domain.units import GIB, MIB
 from tests.helpers.captures import FOLDER, line_number, llama_lines, llama_text, vllm_text
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kotaro_bridge.domain.card_split import bytes_per_card, divide, layer_bytes, pipeline_bytes, split_layers
 from kotaro_bridge.domain.errors import ProblemError
-from kotaro_bridge.domain.gguf import read_gguf
+from kotaro_bridge.domain.model.gguf import read_gguf
+from kotaro_bridge.domain.planning.card_split import bytes_per_card, divide, layer_bytes, pipeline_bytes, split_layers
 from kotaro_bridge.domain.units import GIB, MIB
 from tests.helpers.gguf_header import Q14, qwen2_shape, reader
 

@@ -10,12 +10,12 @@ import msgspec
 import pytest
 import tomlkit
 
-from kotaro_bridge.domain.catalogue import CatalogueEntry, Claim, Strength, decode_catalogue, entry_of
-from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.errors import ProblemError
-from kotaro_bridge.domain.plan import plan
-from kotaro_bridge.domain.plan_parts import GgufPlanned, HfPlanned, Origin, PlanRequest
-from kotaro_bridge.domain.safetensors import StoredTensor
+from kotaro_bridge.domain.model.catalogue import CatalogueEntry, Claim, Strength, decode_catalogue, entry_of
+from kotaro_bridge.domain.model.safetensors import StoredTensor
+from kotaro_bridge.domain.planning.plan import plan
+from kotaro_bridge.domain.planning.plan_parts import GgufPlanned, HfPlanned, Origin, PlanRequest
 from kotaro_bridge.domain.units import GIB
 from kotaro_bridge.host.catalogue_store import load_catalogue
 from kotaro_bridge.texts import load_catalogue as load_texts

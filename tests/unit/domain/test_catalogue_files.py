@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from kotaro_bridge.domain.catalogue import CatalogueEntry, ModelFile
-from kotaro_bridge.domain.catalogue_files import (
+from kotaro_bridge.domain.model.catalogue import CatalogueEntry, ModelFile
+from kotaro_bridge.domain.model.catalogue_files import (
     download_named,
     profile_of,
     profile_of_files,
@@ -15,12 +15,12 @@ from kotaro_bridge.domain.catalogue_files import (
     stored_of,
     unfinished_of,
 )
-from kotaro_bridge.domain.closable import enough_of
-from kotaro_bridge.domain.download import DownloadRequest, DownloadState, DownloadView
-from kotaro_bridge.domain.holders import Holder, HolderKind
-from kotaro_bridge.domain.model_files import Condition, FileEntry, Place, StoredModel
-from kotaro_bridge.domain.plan_parts import PlanRequest
+from kotaro_bridge.domain.model.download import DownloadRequest, DownloadState, DownloadView
+from kotaro_bridge.domain.model.model_files import Condition, FileEntry, Place, StoredModel
+from kotaro_bridge.domain.planning.closable import enough_of
+from kotaro_bridge.domain.planning.plan_parts import PlanRequest
 from kotaro_bridge.domain.profile import VllmOptions
+from kotaro_bridge.domain.run.holders import Holder, HolderKind
 from kotaro_bridge.domain.units import MIB
 from kotaro_bridge.host.catalogue_store import load_catalogue
 

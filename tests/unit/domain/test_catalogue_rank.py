@@ -6,13 +6,22 @@ from dataclasses import replace
 
 import pytest
 
-from kotaro_bridge.domain.catalogue_rank import LEAST_CONTEXT, CardNow, Fit, Ranked, Use, rank, ranked, request_for
-from kotaro_bridge.domain.closable import closable
-from kotaro_bridge.domain.engine_log import Engine
-from kotaro_bridge.domain.holders import Holder, HolderKind
-from kotaro_bridge.domain.plan import plan
-from kotaro_bridge.domain.plan_parts import PlanCard
-from kotaro_bridge.domain.speed_forecast import BEST_SHARE, SpeedRange, forecast
+from kotaro_bridge.domain.engine.engine_log import Engine
+from kotaro_bridge.domain.planning.catalogue_rank import (
+    LEAST_CONTEXT,
+    CardNow,
+    Fit,
+    Ranked,
+    Use,
+    rank,
+    ranked,
+    request_for,
+)
+from kotaro_bridge.domain.planning.closable import closable
+from kotaro_bridge.domain.planning.plan import plan
+from kotaro_bridge.domain.planning.plan_parts import PlanCard
+from kotaro_bridge.domain.planning.speed_forecast import BEST_SHARE, SpeedRange, forecast
+from kotaro_bridge.domain.run.holders import Holder, HolderKind
 from kotaro_bridge.domain.units import GIB, MIB
 from kotaro_bridge.host.catalogue_store import load_catalogue
 

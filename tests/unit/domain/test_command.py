@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 import msgspec
 import pytest
 
-from kotaro_bridge.domain.command import build_command, device_question
-from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.engine.command import build_command, device_question
+from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.profile import KvType, Profile, VllmOptions
 
 LLAMA = Profile("t", Engine.LLAMA_SERVER, "~/llama-server", "~/m.gguf", "qwen", 8192, 8080, parallel=2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kotaro_bridge.domain.download import Speedometer
+from kotaro_bridge.domain.model.download import Speedometer
 
 
 def test_nothing_is_said_of_one_sample_or_of_no_time() -> None:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kotaro_bridge.domain.engine_devices import CUDA_NEEDS, TIMED_OUT, DeviceAnswer, judge_devices
-from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.engine.engine_devices import CUDA_NEEDS, TIMED_OUT, DeviceAnswer, judge_devices
+from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.errors import Problem
 from kotaro_bridge.domain.gpu import GpuSnapshot
 from kotaro_bridge.domain.units import GIB

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from kotaro_bridge.domain.engine_failures import ERROR_LINES_KEPT, FailureWatch
-from kotaro_bridge.domain.engine_log import Engine, LogLine, Stream, Value
-from kotaro_bridge.domain.reasons import Reason, ReasonCode
+from kotaro_bridge.domain.engine.engine_failures import ERROR_LINES_KEPT, FailureWatch
+from kotaro_bridge.domain.engine.engine_log import Engine, LogLine, Stream, Value
+from kotaro_bridge.domain.engine.reasons import Reason, ReasonCode
 
 C = ReasonCode
 E = "0.01.000.000 E "

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from kotaro_bridge.domain.engine_log import (
+from kotaro_bridge.domain.engine.engine_log import (
     DeviceFacts,
     Event,
     EventKind,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kotaro_bridge.domain.engine_log import EventKind, LogLine, Stream, Value
-from kotaro_bridge.domain.engine_log_llama import parse
+from kotaro_bridge.domain.engine.engine_log import EventKind, LogLine, Stream, Value
+from kotaro_bridge.domain.engine.engine_log_llama import parse
 from kotaro_bridge.domain.units import MIB
 
 K = EventKind

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kotaro_bridge.domain.engine_log import EventKind, LogLine, Stream, Value
-from kotaro_bridge.domain.engine_log_vllm import offload_option, parse
+from kotaro_bridge.domain.engine.engine_log import EventKind, LogLine, Stream, Value
+from kotaro_bridge.domain.engine.engine_log_vllm import offload_option, parse
 from kotaro_bridge.domain.units import GIB
 from tests.helpers.captures import vllm_text
 

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from kotaro_bridge.domain.arguments import checked_extra_args, forbidden_reason, forbidden_reasons
-from kotaro_bridge.domain.command import UNSET, build_command
-from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.engine.arguments import checked_extra_args, forbidden_reason, forbidden_reasons
+from kotaro_bridge.domain.engine.command import UNSET, build_command
+from kotaro_bridge.domain.engine.engine_log import Engine
+from kotaro_bridge.domain.engine.escape_route import Route
+from kotaro_bridge.domain.engine.escape_routes import ROUTES, markdown
+from kotaro_bridge.domain.engine.placement_rules import INDECISIVE, NO_GPU
+from kotaro_bridge.domain.engine.reasons import ReasonCode
 from kotaro_bridge.domain.errors import ProblemError
-from kotaro_bridge.domain.escape_route import Route
-from kotaro_bridge.domain.escape_routes import ROUTES, markdown
-from kotaro_bridge.domain.placement_rules import INDECISIVE, NO_GPU
 from kotaro_bridge.domain.ports import EngineCommand
 from kotaro_bridge.domain.profile import Profile
-from kotaro_bridge.domain.reasons import ReasonCode
 from kotaro_bridge.texts import load_catalogue
 from tools.routes import READMES, with_table
 

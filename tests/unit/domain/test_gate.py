@@ -8,10 +8,20 @@ from typing import Any
 import pytest
 
 from kotaro_bridge.domain.errors import Problem, problem
-from kotaro_bridge.domain.gate import UNASKED, Check, CheckId, GateFacts, GateReport, Need, Status, free_per_card, judge
 from kotaro_bridge.domain.gpu import GpuSnapshot
-from kotaro_bridge.domain.holders import Holder, HolderKind
 from kotaro_bridge.domain.ports import ConfigFile
+from kotaro_bridge.domain.run.gate import (
+    UNASKED,
+    Check,
+    CheckId,
+    GateFacts,
+    GateReport,
+    Need,
+    Status,
+    free_per_card,
+    judge,
+)
+from kotaro_bridge.domain.run.holders import Holder, HolderKind
 from kotaro_bridge.domain.units import GIB
 
 CARD = GpuSnapshot(0, "GPU-1", "RTX 4070", 12 * GIB, free=11 * GIB, used=GIB, driver="580.1")

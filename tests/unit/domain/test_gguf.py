@@ -18,9 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
-from kotaro_bridge.domain.ggml_types import GGML_TYPES
-from kotaro_bridge.domain.gguf import GgufModel, read_gguf, read_projector
-from kotaro_bridge.domain.gguf_cursor import MAX_READ_BYTES
+from kotaro_bridge.domain.model.ggml_types import GGML_TYPES
+from kotaro_bridge.domain.model.gguf import GgufModel, read_gguf, read_projector
+from kotaro_bridge.domain.model.gguf_cursor import MAX_READ_BYTES
 from tests.helpers.gguf_header import Q7, Q14, Value, pack_header, pack_string, qwen2_shape, reader
 
 MIB = 2**20

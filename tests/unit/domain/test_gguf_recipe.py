@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from kotaro_bridge.domain.catalogue import CatalogueEntry
 from kotaro_bridge.domain.errors import ProblemError
-from kotaro_bridge.domain.gguf_recipe import Mix, gguf_of
-from kotaro_bridge.domain.hf_config import HfModel, decode_hf_config
-from kotaro_bridge.domain.plan_parts import GgufPlanned, Origin
-from kotaro_bridge.domain.speed import gguf_read_bytes
+from kotaro_bridge.domain.model.catalogue import CatalogueEntry
+from kotaro_bridge.domain.model.gguf_recipe import Mix, gguf_of
+from kotaro_bridge.domain.model.hf_config import HfModel, decode_hf_config
+from kotaro_bridge.domain.planning.plan_parts import GgufPlanned, Origin
+from kotaro_bridge.domain.run.speed import gguf_read_bytes
 from kotaro_bridge.domain.units import MIB
 from kotaro_bridge.host.catalogue_store import load_catalogue
 from tests.helpers.captures import llama_text

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kotaro_bridge.domain.errors import ProblemError
-from kotaro_bridge.domain.gguf import GgufModel, TensorInfo, read_gguf
-from kotaro_bridge.domain.gguf_split import GgufPart, join_parts, part_names, read_gguf_part
+from kotaro_bridge.domain.model.gguf import GgufModel, TensorInfo, read_gguf
+from kotaro_bridge.domain.model.gguf_split import GgufPart, join_parts, part_names, read_gguf_part
 from tests.helpers.gguf_header import Value, pack_header, reader
 
 KINDS = {"F32": np.float32, "F16": np.float16}

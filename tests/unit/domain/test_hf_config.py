@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kotaro_bridge.domain.errors import ProblemError
-from kotaro_bridge.domain.hf_config import Experts, HfModel, Mla, decode_hf_config
-from kotaro_bridge.domain.hf_families import FAMILIES
-from kotaro_bridge.domain.hf_quantization import Quantization
+from kotaro_bridge.domain.model.hf_config import Experts, HfModel, Mla, decode_hf_config
+from kotaro_bridge.domain.model.hf_families import FAMILIES
+from kotaro_bridge.domain.model.hf_quantization import Quantization
 from tests.helpers.hf_models import (
     DEEPSEEK3,
     DEEPSEEK_LITE,

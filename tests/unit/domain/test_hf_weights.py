@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from kotaro_bridge.domain.errors import ProblemError
-from kotaro_bridge.domain.hf_config import HfModel, decode_hf_config
-from kotaro_bridge.domain.hf_weights import (
+from kotaro_bridge.domain.model.hf_config import HfModel, decode_hf_config
+from kotaro_bridge.domain.model.hf_weights import (
     WeightBytes,
     computed_bytes,
     computed_tensors,
     computed_weights,
     stored_bytes,
 )
-from kotaro_bridge.domain.safetensors import StoredTensor, read_safetensors
+from kotaro_bridge.domain.model.safetensors import StoredTensor, read_safetensors
 from tests.helpers.gguf_header import reader
 from tests.helpers.hf_models import (
     DEEPSEEK3,

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from kotaro_bridge.domain.errors import ProblemError
-from kotaro_bridge.domain.hub import (
+from kotaro_bridge.domain.model.hub import (
     FetchError,
     FetchJob,
     HubFile,

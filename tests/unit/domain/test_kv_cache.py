@@ -5,10 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from kotaro_bridge.domain.context_shape import ContextShape, context_shape
-from kotaro_bridge.domain.engine_log import Engine
-from kotaro_bridge.domain.gguf import GgufModel, read_gguf
-from kotaro_bridge.domain.kv_cache import cache_bytes, kv_row_bytes
+from kotaro_bridge.domain.engine.engine_log import Engine
+from kotaro_bridge.domain.model.context_shape import ContextShape, context_shape
+from kotaro_bridge.domain.model.gguf import GgufModel, read_gguf
+from kotaro_bridge.domain.model.kv_cache import cache_bytes, kv_row_bytes
 from kotaro_bridge.domain.profile import KvType, Profile
 from tests.helpers.gguf_header import Value, pack_header, reader
 

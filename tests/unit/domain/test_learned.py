@@ -7,10 +7,19 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kotaro_bridge.domain.engine_log import Engine
-from kotaro_bridge.domain.learned import STARTS, Learned, Start, model_key, raised
-from kotaro_bridge.domain.plan import Figure, GgufPlanned, Origin, Plan, PlannedModel, PlanRequest, free_needed, plan
-from kotaro_bridge.domain.plan_llama import OVERHEAD_BYTES
+from kotaro_bridge.domain.engine.engine_log import Engine
+from kotaro_bridge.domain.planning.learned import STARTS, Learned, Start, model_key, raised
+from kotaro_bridge.domain.planning.plan import (
+    Figure,
+    GgufPlanned,
+    Origin,
+    Plan,
+    PlannedModel,
+    PlanRequest,
+    free_needed,
+    plan,
+)
+from kotaro_bridge.domain.planning.plan_llama import OVERHEAD_BYTES
 from kotaro_bridge.domain.profile import KvType
 from kotaro_bridge.domain.units import GIB, MIB
 from tests.helpers.plan_rows import awq, gguf

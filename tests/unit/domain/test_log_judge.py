@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from kotaro_bridge.domain.engine_log import Engine, Stream
-from kotaro_bridge.domain.log_judge import JudgedLog, judge_log, judge_rows
-from kotaro_bridge.domain.log_rows import unwrapped
-from kotaro_bridge.domain.placement import ReasonCode, Verdict
+from kotaro_bridge.domain.engine.engine_log import Engine, Stream
+from kotaro_bridge.domain.engine.log_judge import JudgedLog, judge_log, judge_rows
+from kotaro_bridge.domain.engine.log_rows import unwrapped
+from kotaro_bridge.domain.engine.placement import ReasonCode, Verdict
 from tests.helpers.captures import llama_text, long_log, vllm_text
 from tests.unit.domain.test_placement_vllm import READY as VLLM_READY
 from tests.unit.domain.test_placement_vllm import V033

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kotaro_bridge.domain.engine_log import Engine
-from kotaro_bridge.domain.metrics import LlamaRates, Rates, RatesSample, VllmRates, Work, parse_prometheus, work_of
+from kotaro_bridge.domain.engine.engine_log import Engine
+from kotaro_bridge.domain.run.metrics import LlamaRates, Rates, RatesSample, VllmRates, Work, parse_prometheus, work_of
 
 CAPTURES = Path(__file__).parents[2] / "data" / "captures"
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from kotaro_bridge.domain.engine_log import Engine
-from kotaro_bridge.domain.model_files import (
+from kotaro_bridge.domain.engine.engine_log import Engine
+from kotaro_bridge.domain.model.model_files import (
     Condition,
     FileEntry,
     FolderListing,

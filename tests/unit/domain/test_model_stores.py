@@ -7,7 +7,7 @@ import json
 import pytest
 
 from kotaro_bridge.domain.errors import ProblemError
-from kotaro_bridge.domain.model_stores import model_name, read_manifest
+from kotaro_bridge.domain.model.model_stores import model_name, read_manifest
 
 A, B, C = "a" * 64, "b" * 64, "c" * 64
 

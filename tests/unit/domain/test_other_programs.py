@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kotaro_bridge.domain.gpu import GpuCounters, GpuProcess
-from kotaro_bridge.domain.other_programs import Growth, dedicated_growth, explained, is_other, shared_growth
+from kotaro_bridge.domain.run.other_programs import Growth, dedicated_growth, explained, is_other, shared_growth
 from kotaro_bridge.domain.units import MIB
 
 

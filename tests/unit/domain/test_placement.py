@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from kotaro_bridge.domain.engine_log import Engine, LogLine, Stream
-from kotaro_bridge.domain.log_judge import judge_log
-from kotaro_bridge.domain.placement import (
+from kotaro_bridge.domain.engine.engine_log import Engine, LogLine, Stream
+from kotaro_bridge.domain.engine.log_judge import judge_log
+from kotaro_bridge.domain.engine.placement import (
     Expectation,
     Judgement,
     PlacementWatch,

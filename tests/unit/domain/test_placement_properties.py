@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kotaro_bridge.domain.context_shape import ContextShape
-from kotaro_bridge.domain.engine_log import Engine, LogLine, Stream
-from kotaro_bridge.domain.gguf import read_gguf
-from kotaro_bridge.domain.kv_cache import cache_bytes
-from kotaro_bridge.domain.log_judge import judge_rows
-from kotaro_bridge.domain.placement import Expectation, Judgement, PlacementWatch, Verdict
+from kotaro_bridge.domain.engine.engine_log import Engine, LogLine, Stream
+from kotaro_bridge.domain.engine.log_judge import judge_rows
+from kotaro_bridge.domain.engine.placement import Expectation, Judgement, PlacementWatch, Verdict
+from kotaro_bridge.domain.model.context_shape import ContextShape
+from kotaro_bridge.domain.model.gguf import read_gguf
+from kotaro_bridge.domain.model.kv_cache import cache_bytes
 from tests.helpers.captures import llama_text, vllm_text
 from tests.helpers.gguf_header import Q7, Q14, qwen2_shape, reader
 from tests.unit.domain.test_log_judge import WRAPPERS

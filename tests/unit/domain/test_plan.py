@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.errors import ProblemError
 from kotaro_bridge.domain.gpu import GpuSnapshot
-from kotaro_bridge.domain.hf_config import decode_hf_config
-from kotaro_bridge.domain.plan import (
+from kotaro_bridge.domain.model.hf_config import decode_hf_config
+from kotaro_bridge.domain.model.safetensors import StoredTensor
+from kotaro_bridge.domain.planning.plan import (
     RESERVE_BYTES,
     Figure,
     GgufPlanned,
@@ -31,10 +32,9 @@ from kotaro_bridge.domain.plan import (
     stated_card,
     vllm_utilization,
 )
-from kotaro_bridge.domain.plan_fit import longest_context
-from kotaro_bridge.domain.plan_llama import OVERHEAD_BYTES
+from kotaro_bridge.domain.planning.plan_fit import longest_context
+from kotaro_bridge.domain.planning.plan_llama import OVERHEAD_BYTES
 from kotaro_bridge.domain.profile import KvType, Profile, VllmOptions
-from kotaro_bridge.domain.safetensors import StoredTensor
 from kotaro_bridge.domain.units import GIB, MIB
 from tests.helpers.plan_rows import awq, gguf
 
@@ -241,14 +241,14 @@ def test_vllm_kv_of_other_attention() -> None:
     assert plan(hf(), replace(VLLM, cards=8), None).kv.bytes == 2 * full  # a KV head is never cut
     model = replace(hf().model, windowed=(True,) * 14 + (False,) * 14, sliding_window=1024)
     assert plan(HfPlanned(model), VLLM, None).kv.bytes == full // 2 + full // 2 * 3072 // 8192
-    from kotaro_bridge.domain.hf_config import Mla
+    from kotaro_bridge.domain.model.hf_config import Mla
 
     latent = replace(hf().model, mla=Mla(512, None, 64, 128, 128))
     assert plan(HfPlanned(latent), VLLM, None).kv.bytes == 8192 * 28 * 576 * 2
 
 
 def test_vllm_with_experts_takes_their_width() -> None:
-    from kotaro_bridge.domain.hf_config import Experts
+    from kotaro_bridge.domain.model.hf_config import Experts
 
     experts = Experts(64, 8, 8192, 0, (True,) * 28)
     sparse = replace(hf().model, family="qwen3_moe", experts=experts)
@@ -265,7 +265,7 @@ def test_eager_mode_has_no_graphs() -> None:
 
 
 def test_a_picture_encoder_is_an_estimate_and_says_so() -> None:
-    from kotaro_bridge.domain.hf_vision import VisionTower
+    from kotaro_bridge.domain.model.hf_vision import VisionTower
 
     tower = VisionTower(486_411_504, 27, 1152, 16, 4304, 14, 448, 9, 640)
     minicpm = HfPlanned(replace(hf().model, vision=tower))

@@ -6,8 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from kotaro_bridge.domain.engine_log import Engine
-from kotaro_bridge.domain.plan import GgufPlanned, PlanCard, PlanRequest, budget_needs, plan, planned_card, stated_card
+from kotaro_bridge.domain.engine.engine_log import Engine
+from kotaro_bridge.domain.planning.plan import (
+    GgufPlanned,
+    PlanCard,
+    PlanRequest,
+    budget_needs,
+    plan,
+    planned_card,
+    stated_card,
+)
 from kotaro_bridge.domain.units import GIB, MIB
 from tests.bench.plan import BEGIN, END, README, markdown_table
 from tests.helpers.plan_rows import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.errors import ProblemError
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.profile_edit import Value, known_keys, new_profile, parse_edits

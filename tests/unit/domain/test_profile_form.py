@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kotaro_bridge.domain.catalogue import CatalogueEntry
-from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.engine.engine_log import Engine
+from kotaro_bridge.domain.model.catalogue import CatalogueEntry
 from kotaro_bridge.domain.profile import PROFILE_ID, KvType, Profile, VllmOptions, VramNeed, decode_profile
 from kotaro_bridge.domain.profile_form import (
     KEYS,

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
-from kotaro_bridge.domain.gate import Check, CheckId, GateReport, Status
-from kotaro_bridge.domain.holders import Holder, HolderKind
 from kotaro_bridge.domain.profile import KvType, Profile, VramNeed
-from kotaro_bridge.domain.remedy import Remedy, RemedyKind, after_failure, at_gate, changed, changes, parse
+from kotaro_bridge.domain.run.gate import Check, CheckId, GateReport, Status
+from kotaro_bridge.domain.run.holders import Holder, HolderKind
+from kotaro_bridge.domain.run.remedy import Remedy, RemedyKind, after_failure, at_gate, changed, changes, parse
 from kotaro_bridge.domain.units import MIB
 from tests.helpers.machine import LLAMA, VLLM
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kotaro_bridge.domain import run_state as rs
 from kotaro_bridge.domain.errors import problem
-from kotaro_bridge.domain.run_state import Phase, Run, Timer
-from kotaro_bridge.domain.run_transition import transition
+from kotaro_bridge.domain.run import run_state as rs
+from kotaro_bridge.domain.run.run_state import Phase, Run, Timer
+from kotaro_bridge.domain.run.run_transition import transition
 
 LIMITS = rs.Limits()
 WHY = problem("test.why")

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from kotaro_bridge.domain.errors import ProblemError
-from kotaro_bridge.domain.safetensors import MAX_HEADER_BYTES, StoredTensor, read_index, read_safetensors
+from kotaro_bridge.domain.model.safetensors import MAX_HEADER_BYTES, StoredTensor, read_index, read_safetensors
 from tests.helpers.gguf_header import reader
 from tests.helpers.safetensors_file import header_of, pack, pack_entries, qwen2_tensors
 

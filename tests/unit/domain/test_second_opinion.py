@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from kotaro_bridge.domain.engine_log import Engine
-from kotaro_bridge.domain.plan import GgufPlanned, PlanRequest, plan
+from kotaro_bridge.domain.engine.engine_log import Engine
+from kotaro_bridge.domain.planning.plan import GgufPlanned, PlanRequest, plan
+from kotaro_bridge.domain.planning.second_opinion import Opinion, decode_opinion, question
 from kotaro_bridge.domain.profile import KvType, Profile
-from kotaro_bridge.domain.second_opinion import Opinion, decode_opinion, question
 from kotaro_bridge.domain.units import MIB
 from tests.helpers.captures import FOLDER
 from tests.helpers.plan_rows import MEASURED, gguf

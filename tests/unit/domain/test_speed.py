@@ -8,12 +8,12 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from kotaro_bridge.domain.engine_log import DeviceFacts, Engine, LogFacts
-from kotaro_bridge.domain.gguf import GgufModel, read_gguf
+from kotaro_bridge.domain.engine.engine_log import DeviceFacts, Engine, LogFacts
 from kotaro_bridge.domain.gpu import GpuSnapshot
+from kotaro_bridge.domain.model.gguf import GgufModel, read_gguf
 from kotaro_bridge.domain.profile import KvType, Profile, VllmOptions
-from kotaro_bridge.domain.run_view import Speed
-from kotaro_bridge.domain.speed import (
+from kotaro_bridge.domain.run.run_view import Speed
+from kotaro_bridge.domain.run.speed import (
     DROP,
     EXCHANGE_S,
     Mode,

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kotaro_bridge.domain.wslconfig import parse
-from kotaro_bridge.domain.wslconfig_keys import ALIASES, ENUM_WORDS, KEY_TYPES
-from kotaro_bridge.domain.wslconfig_values import parse_int, parse_size
+from kotaro_bridge.domain.wsl.wslconfig import parse
+from kotaro_bridge.domain.wsl.wslconfig_keys import ALIASES, ENUM_WORDS, KEY_TYPES
+from kotaro_bridge.domain.wsl.wslconfig_values import parse_int, parse_size
 from kotaro_bridge.resources import resource
 
 REFERENCE: dict[str, Any] = json.loads(resource("wslconfig/keys.json").read_text(encoding="utf-8"))

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 
 from kotaro_bridge.domain.units import GIB, MIB
-from kotaro_bridge.domain.wslconfig_advice import lint
-from kotaro_bridge.domain.wslconfig_document import Document
-from kotaro_bridge.domain.wslconfig_findings import Advice, Finding, Weight, in_words
-from kotaro_bridge.domain.wslconfig_mistakes import MOST_LINES
-from kotaro_bridge.domain.wslconfig_recommend import (
+from kotaro_bridge.domain.wsl.wslconfig_advice import lint
+from kotaro_bridge.domain.wsl.wslconfig_document import Document
+from kotaro_bridge.domain.wsl.wslconfig_findings import Advice, Finding, Weight, in_words
+from kotaro_bridge.domain.wsl.wslconfig_mistakes import MOST_LINES
+from kotaro_bridge.domain.wsl.wslconfig_recommend import (
     NOTHING_KNOWN,
     HostFacts,
     ModelLoad,

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kotaro_bridge.domain.wslconfig import parse
-from kotaro_bridge.domain.wslconfig_document import Caveat, Document, Encoding
-from kotaro_bridge.domain.wslconfig_merge import key_changes, key_conflicts
-from kotaro_bridge.domain.wslconfig_values import Value
+from kotaro_bridge.domain.wsl.wslconfig import parse
+from kotaro_bridge.domain.wsl.wslconfig_document import Caveat, Document, Encoding
+from kotaro_bridge.domain.wsl.wslconfig_merge import key_changes, key_conflicts
+from kotaro_bridge.domain.wsl.wslconfig_values import Value
 from tests.helpers.wslconfig_files import edits, files, texts
 
 USUAL = (

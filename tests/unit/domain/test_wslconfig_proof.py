@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from kotaro_bridge.domain.units import GIB, MIB
-from kotaro_bridge.domain.wsl_vm import VmFacts
-from kotaro_bridge.domain.wslconfig_document import Document
-from kotaro_bridge.domain.wslconfig_effect import Effect, EffectReport
-from kotaro_bridge.domain.wslconfig_proof import prove
-from kotaro_bridge.domain.wslconfig_recommend import NOTHING_KNOWN, HostFacts
+from kotaro_bridge.domain.wsl.wsl_vm import VmFacts
+from kotaro_bridge.domain.wsl.wslconfig_document import Document
+from kotaro_bridge.domain.wsl.wslconfig_effect import Effect, EffectReport
+from kotaro_bridge.domain.wsl.wslconfig_proof import prove
+from kotaro_bridge.domain.wsl.wslconfig_recommend import NOTHING_KNOWN, HostFacts
 
 PC = HostFacts(32 * GIB, 16, 100 * GIB, "Nat")
 VM = VmFacts("b", 1000, 16 * GIB - 300 * MIB, 16, 4 * GIB, "Nat", "initrd=x panic=-1 quiet", "6.6")

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kotaro_bridge.domain.wslconfig import parse
+from kotaro_bridge.domain.wsl.wslconfig import parse
 from kotaro_bridge.resources import resource
 
 REFERENCE: dict[str, Any] = json.loads(resource("wslconfig/keys.json").read_text(encoding="utf-8"))

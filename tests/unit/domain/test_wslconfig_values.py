@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kotaro_bridge.domain.errors import ProblemError
-from kotaro_bridge.domain.wslconfig import parse
-from kotaro_bridge.domain.wslconfig_catalogue import BY_POLICY, DEFAULTS, MAIN_KEYS, MILLISECONDS, REMOVED
-from kotaro_bridge.domain.wslconfig_keys import ALIASES, KEY_TYPES, KeyType
-from kotaro_bridge.domain.wslconfig_values import (
+from kotaro_bridge.domain.wsl.wslconfig import parse
+from kotaro_bridge.domain.wsl.wslconfig_catalogue import BY_POLICY, DEFAULTS, MAIN_KEYS, MILLISECONDS, REMOVED
+from kotaro_bridge.domain.wsl.wslconfig_keys import ALIASES, KEY_TYPES, KeyType
+from kotaro_bridge.domain.wsl.wslconfig_values import (
     Value,
     canonical,
     format_value,

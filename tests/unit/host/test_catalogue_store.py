@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kotaro_bridge.domain.catalogue import CatalogueEntry
-from kotaro_bridge.domain.plan import plan, request_of
+from kotaro_bridge.domain.model.catalogue import CatalogueEntry
+from kotaro_bridge.domain.planning.plan import plan, request_of
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.host.catalogue_store import load_catalogue
 from kotaro_bridge.host.profile_store import load_profiles

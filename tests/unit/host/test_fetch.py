@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from kotaro_bridge.domain.engine_log import LogLine
-from kotaro_bridge.domain.hub import FetchJob, FetchMessage, HubFile, choose, fetch_problem, read_message
+from kotaro_bridge.domain.engine.engine_log import LogLine
+from kotaro_bridge.domain.model.hub import FetchJob, FetchMessage, HubFile, choose, fetch_problem, read_message
 from kotaro_bridge.domain.ports import ChannelClosed, Cleaned, ProcessEvent
 from kotaro_bridge.host.guardian import target_script
 from kotaro_bridge.host.launcher_local import LocalLauncher

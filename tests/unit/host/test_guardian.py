@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from kotaro_bridge.domain.engine_log import LogLine, Stream
+from kotaro_bridge.domain.engine.engine_log import LogLine, Stream
 from kotaro_bridge.domain.errors import ProblemError
 from kotaro_bridge.domain.ports import ChannelClosed, Cleaned, EngineCommand, Exited, ProcessEvent, Started
 from kotaro_bridge.host.guardian import GuardedProcess, LineSplitter, exited

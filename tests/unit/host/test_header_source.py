@@ -17,7 +17,7 @@ import paramiko
 import pytest
 
 from kotaro_bridge.domain.errors import ProblemError
-from kotaro_bridge.domain.gguf import read_gguf
+from kotaro_bridge.domain.model.gguf import read_gguf
 from kotaro_bridge.host.header_source import file_source, open_source, sftp_source
 from kotaro_bridge.host.model_source import resolve_model
 from tests.helpers.gguf_header import Q32, pack_header, qwen2_shape

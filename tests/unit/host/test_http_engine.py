@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.errors import ProblemError
 from kotaro_bridge.domain.ports_http import ChatPiece, EngineHttp, EngineProps
 from kotaro_bridge.domain.profile import decode_profile

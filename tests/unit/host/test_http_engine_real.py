@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.errors import ProblemError
-from kotaro_bridge.domain.gguf import read_gguf
-from kotaro_bridge.domain.metrics import LlamaRates, Rates
+from kotaro_bridge.domain.model.gguf import read_gguf
+from kotaro_bridge.domain.run.metrics import LlamaRates, Rates
 from kotaro_bridge.host.http_engine import HttpEngine
 from tests.helpers.tiny_gguf import Shape, write_tiny_gguf
 

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from kotaro_bridge.domain.errors import Problem, ProblemError
-from kotaro_bridge.domain.gguf import GgufModel, read_gguf
-from kotaro_bridge.domain.hub import FetchError
+from kotaro_bridge.domain.model.gguf import GgufModel, read_gguf
+from kotaro_bridge.domain.model.hub import FetchError
 from kotaro_bridge.host.http_source import HttpSource, http_client, url_problem
 from tests.helpers.gguf_header import Q7, qwen2_shape
 from tests.helpers.range_server import Manner, RangeServer, Served, redirect

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from kotaro_bridge.domain.command import build_command
-from kotaro_bridge.domain.engine_log import Engine, LogLine, Stream
+from kotaro_bridge.domain.engine.command import build_command
+from kotaro_bridge.domain.engine.engine_log import Engine, LogLine, Stream
 from kotaro_bridge.domain.errors import ProblemError
-from kotaro_bridge.domain.gguf import read_gguf
+from kotaro_bridge.domain.model.gguf import read_gguf
 from kotaro_bridge.domain.ports import ChannelClosed, Cleaned, EngineCommand, Exited, ProcessEvent, Started, TargetFacts
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.units import MIB

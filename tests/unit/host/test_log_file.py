@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kotaro_bridge.domain.engine_log import LogLine, Stream
+from kotaro_bridge.domain.engine.engine_log import LogLine, Stream
 from kotaro_bridge.host.log_file import RunLogFile
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="/dev/full and links are POSIX")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.engine.engine_log import Engine
+from kotaro_bridge.domain.engine.log_judge import judge_log, judge_rows
 from kotaro_bridge.domain.errors import ProblemError
-from kotaro_bridge.domain.log_judge import judge_log, judge_rows
 from kotaro_bridge.host.log_reader import read_rows
 from tests.helpers.captures import llama_text
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from kotaro_bridge.domain.errors import ProblemError
-from kotaro_bridge.domain.hub import FetchJob
-from kotaro_bridge.domain.model_files import Condition, Place, StoredModel, models_in, removal
+from kotaro_bridge.domain.model.hub import FetchJob
+from kotaro_bridge.domain.model.model_files import Condition, Place, StoredModel, models_in, removal
 from kotaro_bridge.host.launcher_local import LocalLauncher
 from kotaro_bridge.host.model_files import TargetModels, models_argv, parse_listings
 from kotaro_bridge.simulator.hub import COMMIT, Hub

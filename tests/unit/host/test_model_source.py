@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from kotaro_bridge.domain.errors import ProblemError
-from kotaro_bridge.domain.hf_weights import computed_weights, stored_bytes
-from kotaro_bridge.domain.plan import GgufPlanned, HfPlanned
+from kotaro_bridge.domain.model.hf_weights import computed_weights, stored_bytes
+from kotaro_bridge.domain.planning.plan import GgufPlanned, HfPlanned
 from kotaro_bridge.host.model_source import Hub, resolve_model
 from tests.helpers.gguf_header import Q7, Tensor, Value, pack_header, qwen2_shape, tensor_bytes
 from tests.helpers.hf_models import QWEN_SMALL, text

@@ -14,9 +14,9 @@ from types import MappingProxyType
 
 import pytest
 
-from kotaro_bridge.domain.command import build_command, device_question
-from kotaro_bridge.domain.engine_devices import TIMED_OUT, DeviceAnswer
-from kotaro_bridge.domain.engine_log import Engine, LogLine
+from kotaro_bridge.domain.engine.command import build_command, device_question
+from kotaro_bridge.domain.engine.engine_devices import TIMED_OUT, DeviceAnswer
+from kotaro_bridge.domain.engine.engine_log import Engine, LogLine
 from kotaro_bridge.domain.ports import ChannelClosed, ConfigFile, EngineCommand, ProcessEvent, TargetFacts
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.host.launcher_local import LocalLauncher

@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from kotaro_bridge.domain.command import build_command
-from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.engine.command import build_command
+from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.errors import ProblemError
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.profile_edit import Value

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from kotaro_bridge.domain.engine_log import Engine
-from kotaro_bridge.domain.learned import Learned, Start
-from kotaro_bridge.domain.plan import PlanRequest
+from kotaro_bridge.domain.engine.engine_log import Engine
+from kotaro_bridge.domain.planning.learned import Learned, Start
+from kotaro_bridge.domain.planning.plan import PlanRequest
 from kotaro_bridge.domain.ports import StartPlace
 from kotaro_bridge.domain.profile import KvType
 from kotaro_bridge.domain.units import GIB, MIB

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kotaro_bridge.domain.errors import ProblemError
-from kotaro_bridge.domain.model_files import Condition, Place
+from kotaro_bridge.domain.model.model_files import Condition, Place
 from kotaro_bridge.host.windows_models import Stores
 
 KIND = "application/vnd.ollama.image."

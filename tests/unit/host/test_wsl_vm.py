@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kotaro_bridge.domain.errors import ProblemError
-from kotaro_bridge.domain.wsl_vm import VmFacts
+from kotaro_bridge.domain.wsl.wsl_vm import VmFacts
 from kotaro_bridge.host.launcher_wsl import WslLauncher
 from kotaro_bridge.host.wsl_vm import WslExeVm, facts_argv, parse_facts, port_argv
 

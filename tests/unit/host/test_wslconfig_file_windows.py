@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kotaro_bridge.domain.errors import ProblemError
-from kotaro_bridge.domain.wslconfig_store import Snapshot
+from kotaro_bridge.domain.wsl.wslconfig_store import Snapshot
 from kotaro_bridge.host.wslconfig_file import WslConfigFile
 
 if sys.platform != "win32":

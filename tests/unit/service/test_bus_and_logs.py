@@ -7,11 +7,11 @@ import threading
 
 import pytest
 
-from kotaro_bridge.domain.engine_log import Engine, LogLine, Stream
-from kotaro_bridge.domain.placement import Expectation, Verdict
-from kotaro_bridge.domain.reasons import Reason, ReasonCode
-from kotaro_bridge.domain.run_state import Phase
-from kotaro_bridge.domain.run_view import PhaseChanged, RunView
+from kotaro_bridge.domain.engine.engine_log import Engine, LogLine, Stream
+from kotaro_bridge.domain.engine.placement import Expectation, Verdict
+from kotaro_bridge.domain.engine.reasons import Reason, ReasonCode
+from kotaro_bridge.domain.run.run_state import Phase
+from kotaro_bridge.domain.run.run_view import PhaseChanged, RunView
 from kotaro_bridge.service.bus import Bus, Message
 from kotaro_bridge.service.log_ring import LogPage, LogRing
 from kotaro_bridge.service.run_log import RunLog

@@ -9,8 +9,8 @@ from typing import Any, cast
 
 import pytest
 
-from kotaro_bridge.domain.download import RESTING, DownloadState, DownloadView
 from kotaro_bridge.domain.errors import ProblemError, problem
+from kotaro_bridge.domain.model.download import RESTING, DownloadState, DownloadView
 from kotaro_bridge.service.copies import Copies
 from kotaro_bridge.service.model_shelf import Copied
 

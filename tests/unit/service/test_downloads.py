@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import pytest
 
-from kotaro_bridge.domain.download import DownloadRequest, DownloadState, DownloadView
-from kotaro_bridge.domain.engine_log import LogLine, Stream
+from kotaro_bridge.domain.engine.engine_log import LogLine, Stream
 from kotaro_bridge.domain.errors import ProblemError, problem
-from kotaro_bridge.domain.hub import FetchError, FetchJob, FetchMessage, HubFile, HubListing, Measured
-from kotaro_bridge.domain.model_files import FolderListing, StoredModel
-from kotaro_bridge.domain.model_stores import OllamaManifest
+from kotaro_bridge.domain.model.download import DownloadRequest, DownloadState, DownloadView
+from kotaro_bridge.domain.model.hub import FetchError, FetchJob, FetchMessage, HubFile, HubListing, Measured
+from kotaro_bridge.domain.model.model_files import FolderListing, StoredModel
+from kotaro_bridge.domain.model.model_stores import OllamaManifest
 from kotaro_bridge.domain.ports import ChannelClosed, Cleaned, Exited, ProcessEvent, Started
 from kotaro_bridge.service.downloads import Downloads
 from kotaro_bridge.service.model_ports import ModelPorts

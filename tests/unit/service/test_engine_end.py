@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from kotaro_bridge.domain.engine.reasons import Reason, ReasonCode
 from kotaro_bridge.domain.errors import problem
 from kotaro_bridge.domain.ports import EngineCommand, Exited
-from kotaro_bridge.domain.reasons import Reason, ReasonCode
 from kotaro_bridge.domain.units import GIB
 from kotaro_bridge.service.engine_end import why_ended
 from kotaro_bridge.service.gatekeeper import Clearance

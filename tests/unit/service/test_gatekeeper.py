@@ -12,15 +12,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from kotaro_bridge.domain.engine_devices import DeviceAnswer
-from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.engine.engine_devices import DeviceAnswer
+from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
-from kotaro_bridge.domain.gate import CheckId, Status
 from kotaro_bridge.domain.gpu import GpuProcess
-from kotaro_bridge.domain.holders import Holder, HolderKind
 from kotaro_bridge.domain.ports import ConfigFile, EngineCommand, OllamaModel, TargetFacts
 from kotaro_bridge.domain.profile import Profile, VramNeed
-from kotaro_bridge.domain.remedy import RemedyKind
+from kotaro_bridge.domain.run.gate import CheckId, Status
+from kotaro_bridge.domain.run.holders import Holder, HolderKind
+from kotaro_bridge.domain.run.remedy import RemedyKind
 from kotaro_bridge.domain.units import GIB, MIB
 from kotaro_bridge.service.block_cache import BlockCache
 from kotaro_bridge.service.gatekeeper import Gatekeeper, GateResult

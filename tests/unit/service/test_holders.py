@@ -7,9 +7,9 @@ import pytest
 
 from kotaro_bridge.domain.errors import problem
 from kotaro_bridge.domain.gpu import GpuCounters, GpuProcess
-from kotaro_bridge.domain.holders import Holder, HolderKind
 from kotaro_bridge.domain.ports import OllamaModel
 from kotaro_bridge.domain.profile import Profile
+from kotaro_bridge.domain.run.holders import Holder, HolderKind
 from kotaro_bridge.domain.units import GIB, MIB
 from kotaro_bridge.service.holders import Holders, Serving
 from tests.helpers.machine import LLAMA, Machine

@@ -9,10 +9,10 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from kotaro_bridge.domain.engine_log import Engine, LogFacts
-from kotaro_bridge.domain.learned import Learned
-from kotaro_bridge.domain.placement import PlacementWatch
-from kotaro_bridge.domain.plan import GgufPlanned, HfPlanned, Origin, plan, request_of
+from kotaro_bridge.domain.engine.engine_log import Engine, LogFacts
+from kotaro_bridge.domain.engine.placement import PlacementWatch
+from kotaro_bridge.domain.planning.learned import Learned
+from kotaro_bridge.domain.planning.plan import GgufPlanned, HfPlanned, Origin, plan, request_of
 from kotaro_bridge.domain.ports import EngineCommand, StartPlace
 from kotaro_bridge.domain.units import GIB, MIB
 from kotaro_bridge.service.gatekeeper import Clearance, Gatekeeper

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from kotaro_bridge.domain.engine_log import Engine, LogLine
+from kotaro_bridge.domain.engine.engine_log import Engine, LogLine
 from kotaro_bridge.domain.errors import ProblemError, problem
-from kotaro_bridge.domain.hub import FetchJob, FetchMessage
-from kotaro_bridge.domain.model_files import Condition, FileEntry, FolderListing, Place, StoredModel
-from kotaro_bridge.domain.model_stores import OllamaBlob, OllamaManifest
+from kotaro_bridge.domain.model.hub import FetchJob, FetchMessage
+from kotaro_bridge.domain.model.model_files import Condition, FileEntry, FolderListing, Place, StoredModel
+from kotaro_bridge.domain.model.model_stores import OllamaBlob, OllamaManifest
 from kotaro_bridge.domain.ports import EngineProcess, ProcessEvent
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.service.model_ports import ModelPorts

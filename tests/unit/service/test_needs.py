@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from kotaro_bridge.domain.errors import Problem, problem
-from kotaro_bridge.domain.gate import UNASKED, CheckId, Need
-from kotaro_bridge.domain.learned import Learned
-from kotaro_bridge.domain.plan import GgufPlanned, budget_needs, free_needed, plan, request_of
+from kotaro_bridge.domain.planning.learned import Learned
+from kotaro_bridge.domain.planning.plan import GgufPlanned, budget_needs, free_needed, plan, request_of
 from kotaro_bridge.domain.profile import VramNeed
+from kotaro_bridge.domain.run.gate import UNASKED, CheckId, Need
 from kotaro_bridge.domain.units import GIB, MIB
 from kotaro_bridge.service.gatekeeper import Gatekeeper
 from kotaro_bridge.service.needs import Needs

@@ -6,9 +6,9 @@ import msgspec
 import pytest
 
 from kotaro_bridge.domain.errors import ProblemError, problem
-from kotaro_bridge.domain.plan import GgufPlanned, HfPlanned, PlanRequest
+from kotaro_bridge.domain.planning.plan import GgufPlanned, HfPlanned, PlanRequest
+from kotaro_bridge.domain.planning.second_opinion import Opinion
 from kotaro_bridge.domain.ports import Completed
-from kotaro_bridge.domain.second_opinion import Opinion
 from kotaro_bridge.domain.units import GIB, MIB
 from kotaro_bridge.service.planning import Planning
 from tests.helpers.machine import LLAMA, MODEL, PROJECTOR, VLLM, Machine

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from kotaro_bridge.domain.errors import ProblemError, problem
-from kotaro_bridge.domain.plan import GgufPlanned
+from kotaro_bridge.domain.planning.plan import GgufPlanned
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.profile_form import form_keys
-from kotaro_bridge.domain.run_state import Phase
+from kotaro_bridge.domain.run.run_state import Phase
 from kotaro_bridge.host.catalogue_store import load_catalogue
 from kotaro_bridge.host.profile_store import ProfileFolder, load_profiles, new_text
 from kotaro_bridge.service.bus import Bus

@@ -9,7 +9,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from kotaro_bridge.domain.gate import CheckId, Status
+from kotaro_bridge.domain.run.gate import CheckId, Status
 from kotaro_bridge.service.gatekeeper import Gatekeeper, GateResult
 from kotaro_bridge.service.prover import expectation
 from tests.helpers.machine import FACTS, LLAMA, PROJECTOR, PROJECTOR_HEADER, VLLM, Machine

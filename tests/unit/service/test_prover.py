@@ -12,16 +12,16 @@ from functools import partial
 import msgspec
 import pytest
 
-from kotaro_bridge.domain.engine_log import DeviceFacts, Engine, LogFacts
+from kotaro_bridge.domain.engine.engine_log import DeviceFacts, Engine, LogFacts
+from kotaro_bridge.domain.engine.placement import Judgement, PlacementWatch, Reason, ReasonCode, Verdict
 from kotaro_bridge.domain.errors import Problem, problem
-from kotaro_bridge.domain.gguf import read_gguf
 from kotaro_bridge.domain.gpu import GpuCounters, GpuProcess
-from kotaro_bridge.domain.metrics import RatesSample
-from kotaro_bridge.domain.placement import Judgement, PlacementWatch, Reason, ReasonCode, Verdict
+from kotaro_bridge.domain.model.gguf import read_gguf
 from kotaro_bridge.domain.ports_http import EngineProps, WarmUp
 from kotaro_bridge.domain.profile import Profile
-from kotaro_bridge.domain.run_view import Speed
-from kotaro_bridge.domain.speed import speed_key
+from kotaro_bridge.domain.run.metrics import RatesSample
+from kotaro_bridge.domain.run.run_view import Speed
+from kotaro_bridge.domain.run.speed import speed_key
 from kotaro_bridge.domain.units import MIB
 from kotaro_bridge.service import speedometer
 from kotaro_bridge.service.gatekeeper import Clearance

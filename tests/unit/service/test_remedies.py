@@ -8,13 +8,13 @@ import msgspec
 import pytest
 
 from kotaro_bridge.domain.errors import ProblemError, problem
-from kotaro_bridge.domain.holders import HolderKind
-from kotaro_bridge.domain.metrics import RatesSample
 from kotaro_bridge.domain.ports import OllamaModel, SpeedKey
 from kotaro_bridge.domain.profile import KvType, VramNeed
-from kotaro_bridge.domain.remedy import Remedy, RemedyKind, parse
-from kotaro_bridge.domain.run_state import Phase
-from kotaro_bridge.domain.run_view import Notice, RunView
+from kotaro_bridge.domain.run.holders import HolderKind
+from kotaro_bridge.domain.run.metrics import RatesSample
+from kotaro_bridge.domain.run.remedy import Remedy, RemedyKind, parse
+from kotaro_bridge.domain.run.run_state import Phase
+from kotaro_bridge.domain.run.run_view import Notice, RunView
 from kotaro_bridge.domain.units import GIB, MIB
 from tests.helpers.machine import DEADLINE_S, LLAMA, VLLM, Machine, life, vllm_lines
 from tests.unit.service.test_supervisor import House, house

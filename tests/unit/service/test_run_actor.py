@@ -9,13 +9,13 @@ from collections.abc import Callable
 
 import pytest
 
-from kotaro_bridge.domain import run_state as rs
+from kotaro_bridge.domain.engine.placement import Verdict
 from kotaro_bridge.domain.errors import problem
-from kotaro_bridge.domain.metrics import RatesSample
-from kotaro_bridge.domain.placement import Verdict
 from kotaro_bridge.domain.ports import ChannelClosed, Exited
-from kotaro_bridge.domain.run_state import Phase
-from kotaro_bridge.domain.run_view import Endpoint, RunView
+from kotaro_bridge.domain.run import run_state as rs
+from kotaro_bridge.domain.run.metrics import RatesSample
+from kotaro_bridge.domain.run.run_state import Phase
+from kotaro_bridge.domain.run.run_view import Endpoint, RunView
 from kotaro_bridge.domain.units import MIB
 from kotaro_bridge.service.run_session import Session
 from tests.helpers.captures import llama_lines

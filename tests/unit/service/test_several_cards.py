@@ -9,13 +9,13 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from kotaro_bridge.domain.engine_devices import DeviceAnswer
-from kotaro_bridge.domain.engine_log import Engine, Stream
+from kotaro_bridge.domain.engine.engine_devices import DeviceAnswer
+from kotaro_bridge.domain.engine.engine_log import Engine, Stream
+from kotaro_bridge.domain.engine.placement import Judgement, PlacementWatch, Verdict
 from kotaro_bridge.domain.errors import problem
-from kotaro_bridge.domain.gate import CheckId, Status
 from kotaro_bridge.domain.gpu import GpuSnapshot
-from kotaro_bridge.domain.placement import Judgement, PlacementWatch, Verdict
 from kotaro_bridge.domain.profile import Profile, VramNeed
+from kotaro_bridge.domain.run.gate import CheckId, Status
 from kotaro_bridge.domain.units import GIB, MIB
 from kotaro_bridge.service.gatekeeper import Clearance, Gatekeeper, GateResult
 from kotaro_bridge.service.holders import Holders, Serving

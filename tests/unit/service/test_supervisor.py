@@ -13,10 +13,10 @@ import pytest
 
 from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.ports_http import ChatPiece
-from kotaro_bridge.domain.run_state import Limits, Phase
-from kotaro_bridge.domain.run_view import Endpoint, Notice, RunView
+from kotaro_bridge.domain.run.run_state import Limits, Phase
+from kotaro_bridge.domain.run.run_view import Endpoint, Notice, RunView
 from kotaro_bridge.domain.units import MIB
-from kotaro_bridge.domain.wslconfig_recommend import HostFacts
+from kotaro_bridge.domain.wsl.wslconfig_recommend import HostFacts
 from kotaro_bridge.service.bus import Bus
 from kotaro_bridge.service.connect import Connect
 from kotaro_bridge.service.owner_desk import OwnerDesk

@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from kotaro_bridge.domain.errors import problem
-from kotaro_bridge.domain.metrics import RatesSample
 from kotaro_bridge.domain.profile import Profile, WatchPolicy
-from kotaro_bridge.domain.run_state import Phase
-from kotaro_bridge.domain.run_view import Notice, Throughput
+from kotaro_bridge.domain.run.metrics import RatesSample
+from kotaro_bridge.domain.run.run_state import Phase
+from kotaro_bridge.domain.run.run_view import Notice, Throughput
 from kotaro_bridge.domain.units import MIB
 from kotaro_bridge.service.bus import Bus
 from kotaro_bridge.service.telemetry import HIDDEN_IDLE_S, HIDDEN_RUNNING_S, HISTORY_S, WATCHED_S, Telemetry

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from kotaro_bridge.domain.errors import ProblemError, problem
-from kotaro_bridge.domain.run_state import Phase
+from kotaro_bridge.domain.run.run_state import Phase
 from kotaro_bridge.domain.units import MIB
 from kotaro_bridge.service.bus import Bus
 from kotaro_bridge.service.supervisor import TRIAL, Supervisor

@@ -6,16 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from kotaro_bridge.domain.engine_log import DeviceFacts, LogFacts
+from kotaro_bridge.domain.engine.engine_log import DeviceFacts, LogFacts
+from kotaro_bridge.domain.engine.reasons import Judgement, Verdict
 from kotaro_bridge.domain.errors import Problem, problem
 from kotaro_bridge.domain.gpu import GpuCounters, GpuProcess, GpuSnapshot
-from kotaro_bridge.domain.metrics import Rates
 from kotaro_bridge.domain.ports import EngineCommand
 from kotaro_bridge.domain.profile import WatchPolicy
-from kotaro_bridge.domain.reasons import Judgement, Verdict
-from kotaro_bridge.domain.run_state import Phase
-from kotaro_bridge.domain.run_view import RunView, Speed
-from kotaro_bridge.domain.speed import gguf_read_bytes
+from kotaro_bridge.domain.run.metrics import Rates
+from kotaro_bridge.domain.run.run_state import Phase
+from kotaro_bridge.domain.run.run_view import RunView, Speed
+from kotaro_bridge.domain.run.speed import gguf_read_bytes
 from kotaro_bridge.domain.units import GIB, MIB
 from kotaro_bridge.service.gatekeeper import Clearance
 from kotaro_bridge.service.watch import COUNTERS_S, NOTHING, Found, RunWatch, Seen, Terms, speed_floor, terms

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from kotaro_bridge.domain.errors import ProblemError
 from kotaro_bridge.domain.units import GIB
-from kotaro_bridge.domain.wslconfig_document import Caveat
-from kotaro_bridge.domain.wslconfig_findings import Advice
-from kotaro_bridge.domain.wslconfig_keys import KEY_TYPES
-from kotaro_bridge.domain.wslconfig_merge import KeyConflict
-from kotaro_bridge.domain.wslconfig_recommend import HostFacts
-from kotaro_bridge.domain.wslconfig_values import Value
+from kotaro_bridge.domain.wsl.wslconfig_document import Caveat
+from kotaro_bridge.domain.wsl.wslconfig_findings import Advice
+from kotaro_bridge.domain.wsl.wslconfig_keys import KEY_TYPES
+from kotaro_bridge.domain.wsl.wslconfig_merge import KeyConflict
+from kotaro_bridge.domain.wsl.wslconfig_recommend import HostFacts
+from kotaro_bridge.domain.wsl.wslconfig_values import Value
 from kotaro_bridge.service.wslconfig_edit import Change, Clash, Editor, Saved
 from tests.helpers.memory_store import MemoryStore
 from tests.helpers.wslconfig_files import edits, texts

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from kotaro_bridge.domain.engine_log import Engine
+from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.profile import Profile
-from kotaro_bridge.domain.run_state import Phase
-from kotaro_bridge.domain.run_view import RunView
+from kotaro_bridge.domain.run.run_state import Phase
+from kotaro_bridge.domain.run.run_view import RunView
 from kotaro_bridge.domain.units import GIB
-from kotaro_bridge.domain.wslconfig_effect import Affected
-from kotaro_bridge.domain.wslconfig_recommend import HostFacts, ModelLoad
-from kotaro_bridge.domain.wslconfig_store import Snapshot
+from kotaro_bridge.domain.wsl.wslconfig_effect import Affected
+from kotaro_bridge.domain.wsl.wslconfig_recommend import HostFacts, ModelLoad
+from kotaro_bridge.domain.wsl.wslconfig_store import Snapshot
 from kotaro_bridge.service.wslconfig_restart import (
     Patience,
     Step,

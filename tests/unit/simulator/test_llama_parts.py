@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 import pytest
 
-from kotaro_bridge.domain.gguf import GgufModel, read_gguf
+from kotaro_bridge.domain.model.gguf import GgufModel, read_gguf
 from kotaro_bridge.simulator import llama_args
 from kotaro_bridge.simulator.behaviour import Behaviour
 from kotaro_bridge.simulator.generation import Prompt

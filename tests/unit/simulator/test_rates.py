@@ -9,9 +9,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from kotaro_bridge.domain.engine_log import DeviceFacts, LogFacts
-from kotaro_bridge.domain.gguf import read_gguf
-from kotaro_bridge.domain.speed import rated, yardstick_of
+from kotaro_bridge.domain.engine.engine_log import DeviceFacts, LogFacts
+from kotaro_bridge.domain.model.gguf import read_gguf
+from kotaro_bridge.domain.run.speed import rated, yardstick_of
 from kotaro_bridge.domain.units import GIB
 from kotaro_bridge.simulator.behaviour import Behaviour
 from kotaro_bridge.simulator.card import MIB

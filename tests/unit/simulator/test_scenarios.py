@@ -14,7 +14,7 @@ import pytest
 from gguf import GGUFReader
 
 from kotaro_bridge.domain.errors import ProblemError
-from kotaro_bridge.domain.gguf import read_gguf
+from kotaro_bridge.domain.model.gguf import read_gguf
 from kotaro_bridge.resources import resource
 from kotaro_bridge.simulator import models, scenario
 from kotaro_bridge.simulator.behaviour import Behaviour

@@ -1,0 +1,1 @@
+"""Models: what their headers say, the catalogue, and where their files are."""

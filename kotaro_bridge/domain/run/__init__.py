@@ -1,0 +1,1 @@
+"""A run: the gate before it, its states, what is measured while it serves, and what would help."""

@@ -1,0 +1,1 @@
+"""WSL: the `.wslconfig` document, its findings and its proof, and the virtual machine."""
