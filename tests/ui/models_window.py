@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Self
 
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest
@@ -35,7 +36,7 @@ class Library:
         """Until something holds."""
         self.qtbot.waitUntil(holds, timeout=10_000)
 
-    def looked(self) -> Library:
+    def looked(self) -> Self:
         """Wait until card and disks were read."""
         self.wait(lambda: self.window.fit.sight is not None and not self.window.files.looking)
         return self

@@ -282,7 +282,9 @@ class Studio:
         for box in window.fields.cards.boxes.values():
             box.setChecked(False)
             box.click()
-        need, room = window.fields.widget().minimumSizeHint().width(), window.fields.viewport().width()
+        fields = window.fields.widget()
+        assert fields is not None
+        need, room = fields.minimumSizeHint().width(), window.fields.viewport().width()
         if need > room:
             self.faults.append(f"editor {self._suffix}: the fields need {need} of {room} pixels")
         self.shoot(window, "editor-cards")

@@ -16,6 +16,7 @@ from kotaro_bridge.domain.planning.catalogue_rank import Use
 from kotaro_bridge.domain.units import GIB
 from kotaro_bridge.service.model_shelf import OnMachine
 from kotaro_bridge.ui.view_models.model_files import key_of
+from tests.ui.conftest import Opener
 from tests.ui.fake_models import OTHERS, Q14_FILE
 from tests.ui.models_window import Library
 
@@ -25,11 +26,11 @@ Open = Callable[..., Library]
 
 
 @pytest.fixture
-def files(opened: Callable[..., object], qtbot: QtBot) -> Open:
+def files(opened: Opener, qtbot: QtBot) -> Open:
     """Opens the window at "On this machine"."""
 
     def make(found: OnMachine = EVERYTHING, **world: object) -> Library:
-        made, shell = opened(**world)  # type: ignore[misc]
+        made, shell = opened(**world)
         made.models.on_machine = found
         one = Library(made, shell, qtbot).looked()
         one.tab(1)

@@ -18,6 +18,7 @@ from kotaro_bridge.domain.planning.catalogue_rank import Use
 from kotaro_bridge.domain.units import GIB, MIB
 from kotaro_bridge.service.model_shelf import OnMachine
 from kotaro_bridge.ui.dialogs.models_fit import ADVICE
+from tests.ui.conftest import Opener
 from tests.ui.fake_models import CARD, OTHERS, stored
 from tests.ui.models_window import Library
 
@@ -28,11 +29,11 @@ Open = Callable[..., Library]
 
 
 @pytest.fixture
-def library(opened: Callable[..., object], qtbot: QtBot) -> Open:
+def library(opened: Opener, qtbot: QtBot) -> Open:
     """Opens the window; `set_up` changes the world before."""
 
     def make(set_up: Callable[..., None] = lambda _: None, **world: object) -> Library:
-        made, shell = opened(**world)  # type: ignore[misc]
+        made, shell = opened(**world)
         set_up(made.models)
         return Library(made, shell, qtbot).looked()
 
@@ -188,8 +189,8 @@ def test_the_card_is_looked_at_again_when_its_memory_changes(library: Open) -> N
     assert "fit" in one.said(one.window.fit.details)
 
 
-def test_without_a_card_it_says_why_and_tries_again(library: Open, opened: Callable[..., object], qtbot: QtBot) -> None:
-    made, shell = opened()  # type: ignore[misc]
+def test_without_a_card_it_says_why_and_tries_again(library: Open, opened: Opener, qtbot: QtBot) -> None:
+    made, shell = opened()
     made.models.error = problem("gpu.no_driver", detail="NVML Shared Library Not Found")
     one = Library(made, shell, qtbot)
     one.wait(lambda: "again" in one.window.fit.details.choices)
@@ -208,8 +209,8 @@ def test_two_cards_are_chosen_from(library: Open) -> None:
     one.wait(lambda: ("card", 1) in one.models.asked)
 
 
-def test_a_window_of_a_newcomer_leads_here(opened: Callable[..., object], qtbot: QtBot) -> None:
-    _, shell = opened(window=True, profiles=())  # type: ignore[misc]
+def test_a_window_of_a_newcomer_leads_here(opened: Opener, qtbot: QtBot) -> None:
+    _, shell = opened(window=True, profiles=())
     assert shell.window is not None
     assert shell.window.empty is not None
     find = next(each for each in shell.window.empty.findChildren(type(shell.window.settings_button)))

@@ -117,7 +117,7 @@ def _desk(product: Product) -> Desk:
 
 
 def test_from_the_catalogue_to_a_profile_through_a_cut_and_a_pause(pc: Callable[..., Simulated]) -> None:
-    one = pc().looked()  # type: ignore[assignment]
+    one = pc().looked()
     fit = one.window.fit
     assert not fit.asleep.isHidden(), "the distro sleeps, and is left alone"
     one.hub.trouble.rate = 3 * MIB
@@ -145,7 +145,7 @@ def test_from_the_catalogue_to_a_profile_through_a_cut_and_a_pause(pc: Callable[
 
 
 def test_cancelled_and_deleted_nothing_is_left(pc: Callable[..., Simulated]) -> None:
-    one = pc().looked()  # type: ignore[assignment]
+    one = pc().looked()
     one.hub.trouble.rate = 3 * MIB
     one.row(CODER)
     one.click(one.choice("download"))
@@ -162,7 +162,7 @@ def test_cancelled_and_deleted_nothing_is_left(pc: Callable[..., Simulated]) -> 
 
 
 def test_any_id_of_the_hub_is_planned_and_a_closed_one_explained(pc: Callable[..., Simulated]) -> None:
-    one = pc().looked()  # type: ignore[assignment]
+    one = pc().looked()
     fit = one.window.fit
     QTest.keyClicks(fit.field, "org/tiny")
     one.press(Qt.Key.Key_Return, fit.field)
@@ -185,7 +185,7 @@ def test_any_id_of_the_hub_is_planned_and_a_closed_one_explained(pc: Callable[..
 
 
 def test_a_file_is_deleted_for_good(pc: Callable[..., Simulated]) -> None:
-    one = pc().looked()  # type: ignore[assignment]
+    one = pc().looked()
     one.tab(1)
     page = one.window.files
     one.click(page.asleep.answers[0])

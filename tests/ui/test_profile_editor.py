@@ -14,12 +14,10 @@ from pytestqt.qtbot import QtBot
 
 from kotaro_bridge.domain.errors import problem
 from kotaro_bridge.domain.run.run_state import Phase
-from kotaro_bridge.ui.shell import Shell
+from tests.ui.conftest import Opener
 from tests.ui.editor_window import LEFT, Editing
-from tests.ui.fake_desk import A14, CARD, Q14, FakeWorld, gate
+from tests.ui.fake_desk import A14, CARD, Q14, gate
 from tests.ui.fake_profiles import FakeProfiles, planned
-
-Opener = Callable[..., tuple[FakeWorld, Shell]]
 
 
 @pytest.fixture

@@ -17,11 +17,10 @@ from kotaro_bridge.domain.run.run_state import Phase
 from kotaro_bridge.domain.run.run_view import Notice, RunView
 from kotaro_bridge.service.supervisor import TRIAL
 from kotaro_bridge.service.trial import TrialEnd, TrialResult
-from kotaro_bridge.ui.shell import Shell
+from tests.ui.conftest import Opener
 from tests.ui.editor_window import Editing
-from tests.ui.fake_desk import Q14, FakeWorld, gate
+from tests.ui.fake_desk import Q14, gate
 
-Opener = Callable[..., tuple[FakeWorld, Shell]]
 ESC = Qt.Key.Key_Escape
 
 

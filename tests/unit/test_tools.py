@@ -64,7 +64,7 @@ def test_limits_name_the_file_and_what_was_not_run(tmp_path: Path) -> None:
     assert total == 84.9
     assert found == [
         "total: 84.9 % of 85 %",
-        "kotaro_bridge/domain/run/gate.py: 99.0 % of 100 %; lines not run: 7; branches: 6->7",
+        "kotaro_bridge/domain/gate.py: 99.0 % of 100 %; lines not run: 7; branches: 6->7",
     ]
 
 

@@ -25,6 +25,9 @@ from kotaro_bridge.domain.model.hf_config import HfModel
 FAMILY: Final = "qwen2"
 """The only architecture whose mix is known here."""
 
+EVERY_LAYER: Final = "blk.*."
+"""How the names of tensors begin that stand for those of all layers together."""
+
 _ALIGNMENT = 32
 _BLOCKS: Final = {name: (elements, size_bytes) for name, elements, size_bytes in GGML_TYPES.values()}
 
@@ -104,7 +107,7 @@ def _tensors(model: HfModel, types: _Types) -> Iterator[TensorInfo]:
     layers = sorted(tensor for layer in range(model.layers) for tensor in _layer(model, types, layer))
     for (kind, element), same in groupby(layers, key=lambda each: each[:2]):
         rows = [dims for _, _, dims in same]
-        yield _tensor(f"blk.0.{kind}", (rows[0][0], sum(dims[1] for dims in rows)), element)
+        yield _tensor(f"{EVERY_LAYER}{kind}", (rows[0][0], sum(dims[1] for dims in rows)), element)
     yield _tensor("output_norm.weight", (model.hidden, 1), "F32")
     yield _tensor("output.weight", (model.hidden, model.vocab), types.output)
 

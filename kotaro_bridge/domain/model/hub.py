@@ -179,7 +179,7 @@ def choose(repo: str, listing: HubListing, wanted: Sequence[str] = ()) -> Choice
             raise ProblemError(problem("download.unsafe_path", id=repo, file=file.path))
     files = [file for file in listing.files if file.path not in _NEVER]
     taken = _wanted(repo, files, wanted) if wanted else _usual(repo, files)
-    return Choice(tuple(taken), _folder(repo, taken))
+    return Choice(tuple(taken), folder_for(repo, tuple(file.path for file in taken)))
 
 
 def unsafe(path: str) -> bool:
@@ -225,10 +225,12 @@ def _for_others(path: str) -> bool:
     return path.startswith(_OTHER_FOLDERS) or any(fnmatchcase(path.lower(), pattern) for pattern in _OTHERS)
 
 
-def _folder(repo: str, files: Sequence[HubFile]) -> str:
-    """A GGUF model alone lies in `~/models` itself, where profiles name files; others in a folder of their own."""
-    alone = files and all(file.path.lower().endswith(".gguf") and "/" not in file.path for file in files)
-    if alone and not any(is_projector(file.path) for file in files):
+def folder_for(repo: str, names: Sequence[str]) -> str:
+    """Where files of a repository are put. A GGUF model alone lies in `~/models` itself, where profiles name files;
+    others in a folder of their own.
+    """
+    alone = names and all(name.lower().endswith(".gguf") and "/" not in name for name in names)
+    if alone and not any(is_projector(name) for name in names):
         return "~/models"
     return posixpath.join("~/models", repo.rpartition("/")[2])
 

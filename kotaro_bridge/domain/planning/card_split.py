@@ -17,6 +17,7 @@ from itertools import accumulate, pairwise
 
 from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.model.gguf import GgufModel
+from kotaro_bridge.domain.model.gguf_recipe import EVERY_LAYER
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,9 @@ def layer_bytes(model: GgufModel, kv_bytes: int) -> tuple[int, ...]:
     blocks = [-(-kv_bytes // max(1, model.block_count))] * model.block_count
     rest = model.weights_on_gpu
     for tensor in model.tensors:
+        if tensor.name.startswith(EVERY_LAYER):
+            blocks = [size + -(-tensor.bytes // model.block_count) for size in blocks]
+            rest -= tensor.bytes
         found = _BLOCK.match(tensor.name)
         if found and int(found[1]) < model.block_count:
             blocks[int(found[1])] += tensor.bytes

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from kotaro_bridge.domain.errors import ProblemError
 from kotaro_bridge.domain.model.gguf import read_gguf
 from kotaro_bridge.domain.planning.card_split import bytes_per_card, divide, layer_bytes, pipeline_bytes, split_layers
+from kotaro_bridge.domain.planning.plan_parts import GgufPlanned
 from kotaro_bridge.domain.units import GIB, MIB
+from kotaro_bridge.host.catalogue_store import load_catalogue
 from tests.helpers.gguf_header import Q14, qwen2_shape, reader
 
 MODEL = read_gguf(reader(qwen2_shape(*Q14), 1 << 40), 1 << 40)
@@ -32,6 +34,16 @@ def test_the_layers_are_the_whole_model_on_the_cards() -> None:
     assert sum(sizes) == MODEL.weights_on_gpu
     assert sizes[-1] > 2 * sizes[0], "the output layer is the widest"
     assert sum(layer_bytes(MODEL, 48 * MIB)) == MODEL.weights_on_gpu + 48 * MIB
+
+
+def test_the_recipe_of_a_file_is_divided_as_the_file_itself() -> None:
+    """The catalogue plans before anything is downloaded: its tensors stand for those of all layers."""
+    entry = next(each for each in load_catalogue() if each.id == "qwen2.5-14b-instruct-q4_k_m")
+    assert isinstance(entry.planned, GgufPlanned)
+    sizes, of_file = layer_bytes(entry.planned.model, 48 * MIB), layer_bytes(MODEL, 48 * MIB)
+    assert sum(sizes) == pytest.approx(sum(of_file), abs=MIB)
+    room = (10 * GIB, 10 * GIB)
+    assert split_layers(sizes, room) == split_layers(of_file, room)
 
 
 def test_like_cards_get_like_parts() -> None:

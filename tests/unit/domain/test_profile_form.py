@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.model.catalogue import CatalogueEntry
+from kotaro_bridge.domain.model.hub import HubFile, HubListing, choose
 from kotaro_bridge.domain.profile import PROFILE_ID, KvType, Profile, VllmOptions, VramNeed, decode_profile
 from kotaro_bridge.domain.profile_form import (
     KEYS,
@@ -151,3 +152,14 @@ def test_every_model_of_the_catalogue_makes_a_profile(entry: CatalogueEntry) -> 
         new_text(keys_of_entry(entry) | {"executable": "~/x", "port": 8080}), file="x", profile_id="x"
     )
     assert (made.engine, made.title, bool(made.projector)) == (engine, entry.name, entry.projector is not None)
+
+
+@pytest.mark.parametrize("entry", load_catalogue(), ids=lambda entry: entry.id)
+def test_a_profile_names_its_files_where_a_download_puts_them(entry: CatalogueEntry) -> None:
+    named = (*entry.files, entry.projector) if entry.projector else entry.files
+    listed = tuple(HubFile(file.name, 1) for file in named) or (HubFile("config.json", 1), HubFile("a.safetensors", 1))
+    wanted = tuple(file.name for file in named)
+    folder = choose(entry.repository, HubListing("c" * 40, listed), wanted).folder
+    keys = keys_of_entry(entry)
+    assert keys["model"] == (f"{folder}/{entry.files[0].name}" if entry.files else folder)
+    assert keys.get("projector") in (None, f"{folder}/{entry.projector.name}" if entry.projector else None)
