@@ -149,7 +149,9 @@ def simulated_setting(scenario: str) -> Setting:
         ProblemError: there is no such scenario, or no Linux side can be run here.
     """
     from kotaro_bridge.simulator.pc import SimulatedPC
+    from kotaro_bridge.simulator.scenario import load
 
+    load(scenario)  # before a folder is made for a name that is none
     folder = Paths.of_user().simulated(scenario)
     pc: SimulatedPC = SimulatedPC.open(scenario, folder / "pc")
     windows, paths = WslLauncher(pc.wsl_argv, None, pc.env), Paths(folder)

@@ -17,14 +17,16 @@ from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.units import MIB
 
-PROFILE_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
+# Windows has devices of these names in every folder, with any ending.
+_DEVICES = r"(?!(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.|\Z))"
+PROFILE_ID = re.compile(_DEVICES + r"[a-z0-9][a-z0-9._-]{0,63}\Z")
 # What a terminal obeys instead of showing it, and what shows a text in another order than it is run in.
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 MOST_CARDS = 8
 """More cards than one board carries; llama-server takes 15 at most (llama.cpp common/arg.cpp, `--tensor-split`)."""
 
-_DISTRO = re.compile(r"[a-zA-Z0-9._-]{1,256}\Z")  # reference wsl-exe §2.2
+_DISTRO = re.compile(r"(?!-)[a-zA-Z0-9._-]{1,256}\Z")  # reference wsl-exe §2.2; a dash in front is an option
 
 
 class KvType(StrEnum):
@@ -191,6 +193,9 @@ def _check_together(profile: Profile, data: dict[str, Any], text: str, file: str
     for key in ("title", "executable", "model", "served_name"):
         if not str(getattr(profile, key)).strip() or "\n" in str(getattr(profile, key)):
             refuse(key, "profile.empty")
+    for key in ("executable", "model", "served_name", "projector"):
+        if getattr(profile, key).lstrip().startswith("-"):
+            refuse(key, "profile.reads_as_option")  # an engine would obey it, past the whitelist
     for key, value in data.items():
         texts = value if isinstance(value, list) else value.values() if isinstance(value, dict) else (value,)
         if any(isinstance(each, str) and _UNSEEN.search(each) for each in texts):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -67,6 +68,7 @@ class FakeProfiles(ProfileDesk):
 
     def __init__(self, supervisor: FakeSupervisor, judgement: Judgement) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="kotaro-profiles-"))
+        weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
         files = ProfileFolder(self.folder)
         super().__init__(cast(Any, None), cast(Any, supervisor), files, new_text, load_catalogue, lambda: (), "wsl:")
         self.files = files

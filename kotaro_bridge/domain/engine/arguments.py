@@ -44,6 +44,7 @@ class Forbidden:
 
 
 # What vLLM's own loaders read onto the card; other formats are other people's programs, which may do what they like.
+_DTYPES = ("auto", "half", "float16", "bfloat16")  # all of two bytes: what a plan counts with
 _LOAD_FORMATS = ("auto", "safetensors", "pt", "npcache", "mistral", "dummy")
 
 ALLOWED = {
@@ -81,7 +82,7 @@ ALLOWED = {
         Allowed(("--offline",), 0),
     ),
     Engine.VLLM: (
-        Allowed(("--dtype",)),
+        Allowed(("--dtype",), among=_DTYPES),
         Allowed(("--enforce-eager",), 0),
         Allowed(("--seed",)),
         Allowed(("--tokenizer",)),

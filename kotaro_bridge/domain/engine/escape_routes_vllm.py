@@ -260,4 +260,13 @@ ROUTES = (
         given=("CUDA_VISIBLE_DEVICES",),
         detected=("engine.devices_missing", "proof.cards_unused", "proof.growth_short_on_card"),
     ),
+    Route(
+        57,
+        BOTH,
+        'a model or name that reads as an option (`model = "--cpu-offload-gb=10"`)',
+        'オプションに見えるモデル名 (`model = "--cpu-offload-gb=10"`)',
+        "seen in a review",
+        (f"{UNIT}/test_profile.py::test_what_reads_as_an_option_is_no_value",),
+        detected=("profile.reads_as_option",),
+    ),
 )

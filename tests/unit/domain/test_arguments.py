@@ -138,6 +138,13 @@ def test_harmless_arguments_pass_unchanged(engine: Engine, extra: tuple[str, ...
     assert build_command(with_extra(engine, *extra)).argv[-len(extra) :] == extra
 
 
+@pytest.mark.parametrize("extra", [("--dtype", "float32"), ("--dtype=float",)])
+def test_weights_twice_as_wide_as_the_plan_counts_are_refused(extra: tuple[str, ...]) -> None:
+    with pytest.raises(ProblemError) as caught:
+        checked_extra_args(with_extra(VLLM, *extra))
+    assert caught.value.problem.code == "command.value_refused"
+
+
 @given(st.sampled_from(Engine), st.lists(st.text(max_size=12), max_size=6).map(tuple))
 def test_any_words_are_passed_whole_or_refused(engine: Engine, extra: tuple[str, ...]) -> None:
     try:

@@ -35,6 +35,26 @@ def refused(text: str, profile_id: str = "qwen") -> Problem:
     return caught.value.problem
 
 
+@pytest.mark.parametrize("key", ["executable", "model", "served_name", "projector"])
+@pytest.mark.parametrize("value", ["--cpu-offload-gb=10", "-ot x=CPU", " --config f"])
+def test_what_reads_as_an_option_is_no_value(key: str, value: str) -> None:
+    """The whitelist looks at `extra_args`; an engine looks at every word."""
+    lines = [line for line in GOOD.splitlines() if not line.startswith(key)]
+    problem = refused("\n".join([f'{key} = "{value}"', *lines]))
+    assert (problem.code, problem.params["key"], problem.params["line"]) == ("profile.reads_as_option", key, 1)
+
+
+@pytest.mark.parametrize("target", ["wsl:--shutdown", "wsl:-d"])
+def test_a_distro_that_reads_as_an_option_is_none(target: str) -> None:
+    assert refused(f'target = "{target}"\n{GOOD}').code == "profile.target"
+
+
+@pytest.mark.parametrize("name", ["con", "nul", "com1", "lpt9", "aux.old"])
+def test_a_device_of_windows_is_no_name_of_a_profile(name: str) -> None:
+    assert refused(GOOD, name).code == "profile.id"
+    assert decode_profile(GOOD, file="x", profile_id="console").id == "console"
+
+
 def test_a_whole_profile() -> None:
     profile = decode_profile(GOOD, file="qwen.toml", profile_id="qwen", builtin=True)
     assert (profile.id, profile.builtin, profile.kv_type) == ("qwen", True, KvType.Q8_0)
