@@ -157,7 +157,7 @@ def _not_executable(home: Path) -> str:
         (LLAMA, {"executable": _not_executable}, "engine.unusable", {"path": "~/data", "engine": "llama-server"}),
         (LLAMA, {"extra_args": ["--cpu-moe"]}, "command.forbidden.experts_on_cpu", {"argument": "--cpu-moe"}),
         (LLAMA, {"target": "wsl:Debian"}, "wsl.distro_not_found", {"distro": "Debian"}),
-        (LLAMA, {"gpu": 1}, "gate.no_such_gpu", {"index": 1, "count": 1}),
+        (LLAMA, {"gpus": [1]}, "gate.no_such_gpu", {"index": 1, "count": 1}),
     ],
 )
 def test_a_profile_that_names_what_is_not_there(

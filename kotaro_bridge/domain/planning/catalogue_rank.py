@@ -81,13 +81,16 @@ class Ranked:
     """An entry on a card.
 
     Args:
-        found: the plan with the context asked for, on the card now or, AFTER_CLOSING, on the closed one; None for NO.
-        need_bytes: what has to be free there for it; 0 for NO. max_context: the longest context of a request; 0 for NO.
+        context: tokens that a request was asked to hold.
+        found: the plan with that context, on the card now or, AFTER_CLOSING, on the closed one; None where its engine
+            does not run.
+        need_bytes: what has to be free there for it. max_context: the longest context of a request. 0 without a plan.
         speed: None where it cannot be told.
     """
 
     entry: CatalogueEntry
     fit: Fit
+    context: int
     found: Plan | None
     need_bytes: int
     max_context: int
@@ -124,14 +127,20 @@ def _placed(
     entry: CatalogueEntry, now: CardNow, stages: tuple[tuple[Fit, PlanCard], ...], request: PlanRequest
 ) -> Ranked:
     speed = forecast(entry.engine, entry.read_bytes, now.bandwidth)
-    for fit, card in stages if entry.engine in now.engines else ():
-        # Weights that are too large alone need no plan; most entries are out by that on a small card.
-        if entry.weights_bytes > card.usable:
-            continue
-        found = plan(entry.planned, request, card)
+    if entry.engine not in now.engines:
+        return Ranked(entry, Fit.NO, request.context, None, 0, 0, speed)
+
+    def placed(fit: Fit, card: PlanCard, found: Plan) -> Ranked:
+        return Ranked(
+            entry, fit, request.context, found, needed_on(card, found), found.max_context or 0, speed
+        )
+
+    plans = [(fit, card, plan(entry.planned, request, card)) for fit, card in stages]
+    for fit, card, found in plans:
         if found.fits:
-            return Ranked(entry, fit, found, needed_on(card, found), found.max_context or 0, speed)
-    return Ranked(entry, Fit.NO, None, 0, 0, speed)
+            return placed(fit, card, found)
+    _, card, found = plans[0]
+    return placed(Fit.NO, card, found)
 
 
 def needed_on(card: PlanCard, found: Plan) -> int:

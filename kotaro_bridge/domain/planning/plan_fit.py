@@ -59,13 +59,16 @@ def llama_plan(model: GgufPlanned, request: PlanRequest, cards: Cards | None, le
     limit = model.model.context_length or request.context
     division, margin = spread.at(request.context)
     estimated = Origin.ESTIMATE in (costs.vision.origin, costs.kv_origin)
+    kv, overhead = costs.kv(request.context), _times(costs.overhead, request.cards)
+    # All that the cards need beside the other parts: on several the pipeline's copies are among it.
+    compute = sum(division.needs) - costs.weights.bytes - kv.bytes - overhead.bytes
     return Plan(
         engine=request.engine,
         request=request,
         weights=costs.weights,
-        kv=costs.kv(request.context),
-        compute=_times(costs.compute(request.context), request.cards),
-        overhead=_times(costs.overhead, request.cards),
+        kv=kv,
+        compute=Figure(compute, costs.compute(request.context).origin),
+        overhead=overhead,
         band_bytes=_band(cards, is_vllm=False, has_vision=costs.vision.origin is Origin.ESTIMATE),
         fits=None if margin is None else margin >= 0 and request.context <= limit,
         margin=margin,
@@ -122,8 +125,9 @@ def vllm_plan(model: HfPlanned, request: PlanRequest, cards: Cards | None, learn
     """
     costs = vllm_costs(model, request, learned)
     needed = costs.kv(request.context)
-    budget = None if cards is None else _budget(costs, cards)
-    available = None if budget is None else budget - costs.budget(0)
+    room = None if cards is None else _room(costs, cards)
+    available = None if room is None else room - costs.budget(0)
+    budget = None if room is None else max(0, room)
     limit = model.model.context_length
 
     def enough(context: int) -> bool:
@@ -135,7 +139,7 @@ def vllm_plan(model: HfPlanned, request: PlanRequest, cards: Cards | None, learn
         engine=request.engine,
         request=request,
         weights=costs.weights,
-        kv=Figure(kv, Origin.FORMULA if kv == needed else costs.profiled.origin),
+        kv=Figure(kv, Origin.FORMULA if kv == needed else Origin.REST),
         compute=costs.compute,
         overhead=costs.overhead,
         band_bytes=_band(cards, is_vllm=True, has_vision=costs.profiled.origin is Origin.ESTIMATE),
@@ -153,14 +157,15 @@ def vllm_plan(model: HfPlanned, request: PlanRequest, cards: Cards | None, learn
     )
 
 
-def _budget(costs: VllmCosts, cards: Cards) -> int:
+def _room(costs: VllmCosts, cards: Cards) -> int:
     """The largest budget, on all cards together, with which neither vLLM's own check nor what it really takes goes
-    beyond the room of a card. The check comes after the CUDA context is made.
+    beyond the room of a card; negative where the card has not even room for those. The check comes after the CUDA
+    context is made.
     """
     count = costs.request.cards
     each = min(card.usable - (0 if card.all_ours else CUDA_CONTEXT_BYTES) for card in cards)
     really = min(card.usable for card in cards) - max(0, costs.overrun) // count
-    return max(0, min(each, really)) * count
+    return min(each, really) * count
 
 
 def _share_of(budget: int, cards: Cards) -> float:
@@ -198,8 +203,6 @@ def _llama_notes(model: GgufPlanned, request: PlanRequest, *, estimated: bool) -
         notes.append(problem("plan.note.projector"))
     if 0 < model.model.context_length < request.context:
         notes.append(problem("plan.note.beyond_training", context=model.model.context_length))
-    if request.cards > 1:
-        notes.append(problem("plan.note.cards"))
     return tuple(notes)
 
 

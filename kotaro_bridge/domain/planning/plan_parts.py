@@ -39,6 +39,8 @@ class Origin(StrEnum):
     """Computed from the shape, by a formula that the engine follows or that holds in every recorded run."""
     RECORDED = "recorded"
     """The largest that was measured on other cards (captures and README: H100, H200)."""
+    REST = "rest"
+    """All that vLLM's budget leaves, as sure as what is set aside of it."""
     ESTIMATE = "estimate"
     """Nothing of the kind was measured; errs upwards."""
 
@@ -81,8 +83,8 @@ class PlanCard:
 
     @property
     def usable(self) -> int:
-        """Bytes that a plan may fill."""
-        return max(0, self.free - self.reserve)
+        """Bytes that a plan may fill; negative where less than the reserve is free, so that what is missing adds up."""
+        return self.free - self.reserve
 
 
 def planned_card(card: GpuSnapshot) -> PlanCard:
@@ -161,7 +163,8 @@ class Plan:
         weights: on the card, a vision encoder's among them.
         kv: KV cache and recurrent state. llama-server: what it allocates. vLLM: what the requests need, or all that is
             left of the budget if that is more, since vLLM takes that.
-        compute: buffers of the computation, CUDA graphs, a vision encoder's own.
+        compute: buffers of the computation, CUDA graphs, a vision encoder's own; of several cards llama-server's
+            copies for its pipeline too.
         overhead: CUDA context and libraries, which no log names; of every card.
         band_bytes: how far the total may be off, up or down, where nothing of the kind was measured; 0 otherwise.
         fits: whether it would start and serve what is asked, which no model does beyond the context that it was made
