@@ -14,7 +14,9 @@ The gate still takes the larger of this and what a profile states, and the proof
 
 from __future__ import annotations
 
+import hashlib
 import statistics
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -63,13 +65,31 @@ class Learned:
 
 
 def model_key(planned: PlannedModel) -> str:
-    """Tells models apart by what they are made of, wherever their files are and whatever they are called."""
-    if isinstance(planned, GgufPlanned):
-        gguf = planned.model
-        return f"{gguf.architecture} {gguf.block_count} {gguf.weights_total} {planned.projector_bytes}"
-    model, packing = planned.model, planned.model.quantization
-    packed = f"{packing.method} {packing.bits} {packing.group_size}" if packing else model.dtype
-    return f"{model.family} {model.layers} {model.hidden} {model.intermediate} {model.vocab} {packed}"
+    """Tells models apart by all that decides what they take, wherever their files are and whatever they are called.
+
+    A digest, the same in every run: two models that differ in anything must not teach each other. Of a Hugging Face
+    model the config alone counts, since a start plans without the headers of its files.
+    """
+    made_of = _of_gguf(planned) if isinstance(planned, GgufPlanned) else planned.model
+    return hashlib.sha256(repr(made_of).encode()).hexdigest()
+
+
+def _of_gguf(planned: GgufPlanned) -> tuple[object, ...]:
+    model, by_type = planned.model, Counter[str]()
+    for tensor in model.tensors:
+        by_type[tensor.type] += tensor.bytes
+    shape = (
+        model.architecture,
+        model.block_count,
+        model.head_count,
+        model.head_count_kv,
+        model.key_length,
+        model.value_length,
+        model.embedding_length,
+        model.vocab_size,
+    )
+    tables = (sorted(model.keys.items()), sorted(by_type.items()), model.weights_on_gpu)
+    return (shape, tables, planned.projector_bytes)
 
 
 def raised(recorded: Figure, beyond: Iterable[int]) -> Figure:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kotaro_bridge.domain.engine.engine_log import Engine
+from kotaro_bridge.domain.model.hf_config import Experts
+from kotaro_bridge.domain.model.safetensors import StoredTensor
 from kotaro_bridge.domain.planning.learned import STARTS, Learned, Start, model_key, raised
 from kotaro_bridge.domain.planning.plan import (
     Figure,
@@ -134,6 +140,59 @@ def test_models_are_told_apart_by_what_they_are_made_of() -> None:
     keys.append(model_key(replace(awq("q7"), model=full)))
     assert len(set(keys)) == len(keys)
     assert model_key(GgufPlanned(gguf("q7"), name="elsewhere")) == model_key(SEVEN)
+
+
+def test_models_of_a_config_that_differ_in_anything_teach_each_other_nothing() -> None:
+    """The count of experts, what is left unpacked, tied embeddings and KV heads each decide bytes."""
+    one = awq("q7")
+    model, packing = one.model, one.model.quantization
+    assert packing is not None
+    experts = Experts(64, 8, 768, 0, (True,) * model.layers)
+    others = [
+        replace(model, experts=experts),
+        replace(model, experts=replace(experts, count=128)),
+        replace(model, quantization=replace(packing, excluded=("visual",))),
+        replace(model, quantization=replace(packing, excluded=("visual", "lm_head"))),
+        replace(model, tied_embeddings=not model.tied_embeddings),
+        replace(model, kv_heads=(8,) * model.layers),
+        replace(model, head_dim=64),
+    ]
+    planned = [one, *(replace(one, model=other) for other in others)]
+    assert len({model_key(each) for each in planned}) == len(planned)
+    with_files = replace(one, name="elsewhere", stored=(StoredTensor("a", "F16", (8,), 16),))
+    assert model_key(with_files) == model_key(one)
+
+
+def test_gguf_models_that_differ_in_anything_teach_each_other_nothing() -> None:
+    model = gguf("q7")
+    first = model.tensors[1]
+    others = [
+        replace(model, head_count_kv=(2,) * model.block_count),
+        replace(model, key_length=64),
+        replace(model, vocab_size=model.vocab_size + 1),
+        replace(model, keys={**model.keys, "expert_used_count": 8}),
+        replace(model, tensors=(model.tensors[0], replace(first, type="F16"), *model.tensors[2:])),
+    ]
+    keys = [model_key(GgufPlanned(each)) for each in (model, *others)]
+    assert len(set(keys)) == len(keys)
+    assert model_key(GgufPlanned(replace(model, name="another", data_offset=0))) == keys[0]
+
+
+def test_a_model_has_the_same_key_in_the_next_run() -> None:
+    """Python seeds `hash` anew in each run: a key that used it would forget all that was learned."""
+    script = (
+        "from tests.helpers.plan_rows import awq, gguf\n"
+        "from kotaro_bridge.domain.planning.learned import model_key\n"
+        "from kotaro_bridge.domain.planning.plan import GgufPlanned\n"
+        "print(model_key(GgufPlanned(gguf('q7'))), model_key(awq('q7')))"
+    )
+    root = str(Path(__file__).parents[3])
+    for seed in ("1", "2"):
+        environment = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": root}
+        told = subprocess.run(
+            [sys.executable, "-c", script], env=environment, cwd=root, capture_output=True, text=True, check=True
+        )
+        assert told.stdout.split() == [model_key(SEVEN), model_key(awq("q7"))]
 
 
 @given(st.lists(st.integers(-2 * GIB, 4 * GIB), max_size=12))
