@@ -7,6 +7,8 @@ and never reads more than it is asked for. Addresses on the network are `http_so
 from __future__ import annotations
 
 import errno
+import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -60,9 +62,12 @@ def open_source(path: Path | str) -> Iterator[Source]:
     """A file by its path.
 
     Raises:
-        ProblemError: `model.missing` or `model.unreadable` (`path`), also while it is read.
+        ProblemError: `model.missing` or `model.unreadable` (`path`), also while it is read; `model.not_file` (`path`: a
+            folder, a pipe, a device: to open a pipe waits for whoever writes into it).
     """
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise ProblemError(problem("model.not_file", path=str(path)))
         file = open(path, "rb", buffering=0)  # noqa: SIM115 - closed below; errors of the caller must not be caught here
     except OSError as error:
         raise _unreadable(path, error) from error

@@ -21,8 +21,9 @@ import msgspec
 
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.model.gguf import read_gguf, read_projector
+from kotaro_bridge.domain.model.gguf_check import check_gguf
 from kotaro_bridge.domain.model.gguf_cursor import BLOCK_BYTES, ReadAt
-from kotaro_bridge.domain.model.gguf_split import join_parts, part_names, read_gguf_part
+from kotaro_bridge.domain.model.gguf_split import MAX_PARTS, join_parts, part_names, read_gguf_part
 from kotaro_bridge.domain.model.hf_config import decode_hf_config
 from kotaro_bridge.domain.model.hf_fields import MAX_CONFIG_BYTES
 from kotaro_bridge.domain.model.hub import PAGE, FetchError, HubFile, HubListing, checked_id, choose, fetch_problem
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 CONFIG: Final = "config.json"
 _INDEX: Final = "model.safetensors.index.json"
 _SINGLE: Final = "model.safetensors"
+_ADAPTER: Final = "adapter_"
+_TENSORS: Final = ".safetensors"
 _MAX_LISTING_BYTES: Final = 8 << 20
 _SMALL_BLOCK: Final = 256 << 10  # holds the header of a shard, so that one request does
 _AT_ONCE: Final = 8  # files whose headers are read side by side
@@ -45,7 +48,7 @@ _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(:.+)?", re.ASCII)
 _PAGE_FILE = re.compile(r"/([^/]+/[^/]+)/(?:blob|resolve)/([^/]+)/(.+)")
 _QUANTIZATION = re.compile(r"\w+", re.ASCII)  # such as Q4_K_M, in place of a file's name
 _OF_THE_MODEL: Final = (401, 403, 404)
-_FILES: Final = (".gguf", ".json", ".safetensors")
+_FILES: Final = (".gguf", ".json", _TENSORS)
 # What the places call a file that is not there.
 _ABSENT: Final = ("model.missing", "model.url_not_found", "download.no_file", "download.not_found")
 
@@ -160,7 +163,7 @@ def resolve_model(argument: str, hub: Hub | None = None) -> PlannedModel:
         return _in_folder(path)
     is_id = _ID.fullmatch(argument) is not None and (":" in argument or path.suffix.lower() not in _FILES)
     if path.exists() or not is_id:
-        if path.name == CONFIG or path.suffix == ".safetensors":
+        if path.name == CONFIG or path.suffix == _TENSORS:
             return _hf(_folder(path.parent))
         return _gguf(_folder(path.parent, listed=False), path.name)
     with http_client() as client:
@@ -208,7 +211,7 @@ def _at_url(client: httpx.Client, hub: Hub, url: str) -> PlannedModel:
 
 def _named(place: _Place, name: str) -> PlannedModel:
     """A model by one of its files."""
-    return _hf(place) if name == CONFIG or name.endswith(".safetensors") else _gguf(place, name)
+    return _hf(place) if name == CONFIG or name.endswith(_TENSORS) else _gguf(place, name)
 
 
 def _at_hub(client: httpx.Client, hub: Hub, argument: str) -> PlannedModel:
@@ -236,7 +239,7 @@ def _gguf(place: _Place, name: str, projectors: Sequence[str] = ()) -> GgufPlann
         later = part_names(name, model.split_count)[1:]
         model = join_parts(model, place.read_all(later, read_gguf_part))
     sees = place.read(projectors[0], read_projector) if len(projectors) == 1 else 0
-    return GgufPlanned(model, sees, PurePosixPath(name).name)
+    return GgufPlanned(check_gguf(model), sees, PurePosixPath(name).name)
 
 
 def _hf(place: _Place) -> HfPlanned:
@@ -272,9 +275,31 @@ def _shards(place: _Place) -> tuple[str, ...]:
 
 
 def _safetensors(names: Sequence[str]) -> tuple[str, ...]:
-    """Files of tensors, without a second copy of all of them in one (`consolidated`, as Mistral's models have it)."""
-    found = tuple(name for name in names if name.endswith(".safetensors") and "/" not in name)
-    return tuple(name for name in found if not name.startswith("consolidated")) or found
+    """Files of tensors, those that are not there yet too where a name says how many there are.
+
+    Without adapters, which are no model, and without a second copy of all tensors in one file (`consolidated`, as
+    Mistral's models have it).
+    """
+    found = [name for name in names if name.endswith(_TENSORS) and "/" not in name]
+    found = [name for name in found if not name.startswith(_ADAPTER)]
+    chosen = [name for name in found if not name.startswith("consolidated")] or found
+    return tuple(sorted({part for name in chosen for part in _with_others(name)}))
+
+
+def _with_others(name: str) -> tuple[str, ...]:
+    """All files of the model in several that a file belongs to; itself alone where it is none.
+
+    Raises:
+        ProblemError: `model.part_count` (`parts`: more than any model has).
+    """
+    shard = shard_of(name)
+    if shard is None:
+        return (name,)
+    whole, _, parts = shard
+    if parts > MAX_PARTS:
+        raise ProblemError(problem("model.part_count", parts=parts))
+    stem = whole.removesuffix(_TENSORS)
+    return (name, *(f"{stem}-{number:05}-of-{parts:05}{_TENSORS}" for number in range(1, parts + 1)))
 
 
 def _text(limit: int, read_at: ReadAt, size: int | None) -> bytes:

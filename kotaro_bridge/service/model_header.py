@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import partial
 
 from kotaro_bridge.domain.model.gguf import GgufModel, read_gguf
+from kotaro_bridge.domain.model.gguf_check import check_gguf
 from kotaro_bridge.domain.model.gguf_split import join_parts, part_names, read_gguf_part
 from kotaro_bridge.domain.ports import Launcher
 from kotaro_bridge.service.block_cache import HEADER_BLOCK, BlockCache
@@ -27,7 +28,7 @@ def read_model(launcher: Launcher, path: str, size: int | None, begin: bytes = b
     """
     model = read_gguf(BlockCache(partial(launcher.read_at, path), HEADER_BLOCK, begin), size)
     if model.is_whole:
-        return model
+        return check_gguf(model)
     later = part_names(path, model.split_count)[1:]
     parts = [read_gguf_part(BlockCache(partial(launcher.read_at, name), _PART_BLOCK), None) for name in later]
-    return join_parts(model, parts)
+    return check_gguf(join_parts(model, parts))

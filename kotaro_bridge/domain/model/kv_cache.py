@@ -138,6 +138,7 @@ _WINDOWED: Final[Mapping[str, _Window]] = {
     "spark2_5": _Window(None),
     "step35": _Window(None),
 }
+_SOME_WITHOUT_HEADS: Final = frozenset(("deci",))  # layers without attention (deci.cpp)
 _GEMMA3N_OWN_KV = 20  # layers from here on use the cache of an earlier one (gemma3n.cpp)
 _EXAONE4_WINDOWED_LAYERS = 64  # the 32B; the smaller ones have no windows (exaone4.cpp)
 _FULL_ATTENTION_INTERVAL = 4  # of the qwen3next family
@@ -153,6 +154,19 @@ def cache_rows(model: GgufModel, kv_type: KvType) -> CacheRows | None:
     """What the model keeps per token and request; None where the header does not tell."""
     known = _layers_of(model)
     return None if known is None else _summed(known, kv_type)
+
+
+def keeps_nothing(model: GgufModel) -> bool:
+    """True if a layer that has to keep keys and values, or a state, keeps none: the header cannot be right."""
+    known = _layers_of(model)
+    if known is None:
+        return not estimated_rows(model, KvType.AUTO).full
+    has_values = model.architecture not in _LATENT
+    kept = [bool(layer.state or (layer.keys and (layer.values or not has_values))) for layer in known.layers]
+    if model.architecture in _SOME_WITHOUT_HEADS:
+        return not any(kept)
+    is_plain = model.architecture not in _RECURRENT
+    return not all(kept) or (is_plain and not model.head_count)
 
 
 def estimated_rows(model: GgufModel, kv_type: KvType) -> CacheRows:

@@ -8,7 +8,7 @@ import pytest
 from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.model.context_shape import ContextShape, context_shape
 from kotaro_bridge.domain.model.gguf import GgufModel, read_gguf
-from kotaro_bridge.domain.model.kv_cache import cache_bytes, kv_row_bytes
+from kotaro_bridge.domain.model.kv_cache import cache_bytes, keeps_nothing, kv_row_bytes
 from kotaro_bridge.domain.profile import KvType, Profile
 from tests.helpers.gguf_header import Value, pack_header, reader
 
@@ -251,3 +251,41 @@ def test_the_shape_that_a_profile_asks_for(arguments: tuple[str, ...], ubatch: i
     shape = context_shape(msgspec.structs.replace(PROFILE, extra_args=arguments))
     assert shape == ContextShape(5000, 2, KvType.AUTO, ubatch, swa_full)
     assert shape.cells == 5120
+
+
+@pytest.mark.parametrize(
+    ("architecture", "keys"),
+    [
+        ("qwen2", {"attention__head_count": 0}),
+        ("qwen2", {"attention__head_count_kv": 0}),
+        ("qwen2", {"attention__head_count_kv": [2, 2, 2, 0, 2, 2, 2, 2]}),
+        ("qwen2", {"attention__key_length": 0}),
+        ("qwen2", {"attention__value_length": 0}),
+        ("qwen2", {"attention__head_count": 0, "attention__head_count_kv": 2, "attention__key_length": 32}),
+        ("gemma3", {"attention__sliding_window": WINDOW, "attention__head_count_kv": 0}),
+        ("deepseek2", {"attention__key_length": 0}),
+        ("deci", {"attention__head_count_kv": 0}),
+        ("next-year", {"attention__head_count_kv": 0}),
+        ("qwen3next", {"attention__head_count": 0, "ssm__state_size": 16, "ssm__inner_size": 128}),
+        ("mamba", {"attention__head_count": 0}),
+    ],
+)
+def test_a_header_without_what_its_layers_keep_is_known(architecture: str, keys: dict[str, Value]) -> None:
+    assert keeps_nothing(model(architecture, **keys))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "keys"),
+    [
+        ("qwen2", {}),
+        ("next-year", {}),
+        ("next-year", {"attention__head_count": [0, 2, 2, 2, 2, 2, 2, 2], "attention__key_length": 32}),
+        ("deci", {"attention__head_count_kv": [2, 1, 0, 2, 0, 0, 1, 2]}),
+        ("deepseek2", {"attention__key_length_mla": 32, "attention__value_length_mla": 32}),
+        ("mamba", {"attention__head_count": 0, "ssm__state_size": 16, "ssm__inner_size": 128, "ssm__conv_kernel": 4}),
+        ("lfm2", {"attention__head_count_kv": [0, 0, 2, 0, 0, 2, 0, 0], "shortconv__l_cache": 3}),
+        ("qwen3next", {"ssm__state_size": 16, "ssm__inner_size": 128}),
+    ],
+)
+def test_layers_that_really_have_no_heads_are_no_damage(architecture: str, keys: dict[str, Value]) -> None:
+    assert not keeps_nothing(model(architecture, **keys))

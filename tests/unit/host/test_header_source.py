@@ -97,7 +97,18 @@ def test_a_path_that_leads_nowhere(tmp_path: Path) -> None:
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(ProblemError) as caught, open_source(tmp_path):
         raise AssertionError
-    assert caught.value.problem.code == "model.unreadable"
+    assert (caught.value.problem.code, caught.value.problem.params["path"]) == ("model.not_file", str(tmp_path))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pipes among its files")
+@pytest.mark.timeout(10)
+def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    """To open it would wait for a writer, forever."""
+    pipe = tmp_path / "fifo.gguf"
+    os.mkfifo(pipe)
+    with pytest.raises(ProblemError) as caught:
+        resolve_model(str(pipe))
+    assert caught.value.problem.code == "model.not_file"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a file of Linux that can be opened and has no end")

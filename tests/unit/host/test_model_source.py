@@ -55,10 +55,12 @@ _BASE: dict[str, Value | bytes] = {
     "llama.block_count": 2,
     "llama.context_length": 4096,
     "llama.embedding_length": 256,
+    "llama.attention.head_count": 4,
 }
+_ONE_TENSOR: list[Tensor] = [("output_norm.weight", (64,), "F32")]
 
 
-def small_gguf(values: dict[str, Value | bytes] | None = None, tensors: Sequence[Tensor] = ()) -> bytes:
+def small_gguf(values: dict[str, Value | bytes] | None = None, tensors: Sequence[Tensor] = _ONE_TENSOR) -> bytes:
     """A whole file, data included."""
     size = sum(-(-tensor_bytes(dims, kind) // 32) * 32 for _, dims, kind in tensors)
     return pack_header(_BASE if values is None else values, tensors) + bytes(size)
@@ -142,6 +144,22 @@ def test_what_is_not_there(name: str, tmp_path: Path, monkeypatch: pytest.Monkey
     assert problem_of(name)[0] == ("model.missing" if name else "model.no_model")
 
 
+def test_a_header_that_takes_nothing_is_damaged(tmp_path: Path) -> None:
+    """It would fit any card: no tensors, or no heads that keep what was read."""
+    folder = write(
+        tmp_path,
+        {
+            "empty.gguf": small_gguf(tensors=()),
+            "heads.gguf": small_gguf(_BASE | {"llama.attention.head_count": 0}),
+            "kv.gguf": small_gguf(_BASE | {"llama.attention.head_count_kv": 0}),
+        },
+    )
+    heads = "llama.attention.head_count"
+    for name, what in (("empty.gguf", "tensors"), ("heads.gguf", heads), ("kv.gguf", heads)):
+        code, params = problem_of(folder / name)
+        assert (name, code, params["what"]) == (name, "model.broken", what)
+
+
 # --- folders
 
 
@@ -215,6 +233,32 @@ def test_a_download_that_ended_half_way(tmp_path: Path) -> None:
     sparse(folder / name, header, size - 1)
     write(folder, {INDEX: index_of([name])})
     assert problem_of(folder)[0] == "model.truncated"
+
+
+def test_a_part_without_the_list_of_parts_is_not_the_model(tmp_path: Path) -> None:
+    """The index comes last in many downloads: the name of a part says how many there are."""
+    folder = write(tmp_path, {"config.json": text(QWEN_SMALL)})
+    files = shards(3)
+    for number in (0, 2):
+        name = list(files)[number]
+        header, size = files[name]
+        sparse(folder / name, header, size)
+    missing = list(files)[1]
+    for argument in (folder, folder / next(iter(files))):
+        assert problem_of(argument) == ("model.part_missing", {"name": missing})
+    sparse(folder / missing, *files[missing])
+    assert len(hf(folder).stored or ()) == len(qwen2_tensors(*SMALL, tied=True))
+    (folder / "model-00001-of-99999.safetensors").touch()
+    assert problem_of(folder)[0] == "model.part_count"
+
+
+def test_an_adapter_is_not_the_model(tmp_path: Path) -> None:
+    folder = write(tmp_path, {"config.json": text(QWEN_SMALL)})
+    header, size = header_of(qwen2_tensors(*SMALL, tied=True)[:1])
+    sparse(folder / "adapter_model.safetensors", header, len(header) + size)
+    assert hf(folder).stored is None  # the weights are computed from the config
+    write(folder, {"m.gguf": small_gguf()})
+    assert gguf(folder).name == "m.gguf"
 
 
 def test_wrong_files_in_a_folder(tmp_path: Path) -> None:
