@@ -41,7 +41,7 @@ _MEASURED_WITH = {Engine.LLAMA_SERVER: PLANNED, Engine.VLLM: PLANNED - {"context
 CONTEXT = 8192
 """Tokens of a new profile."""
 _SOUND: Mapping[str, Value] = MappingProxyType(
-    {"title": "-", "executable": "-", "model": "-", "served_name": "-", "context": CONTEXT, "port": 8080}
+    {"title": "x", "executable": "x", "model": "x", "served_name": "x", "context": CONTEXT, "port": 8080}
 )
 _BOUND = re.compile(r"Expected `int` (>=|<=) (\d+)")
 _NEW_ID = "new"
@@ -155,6 +155,7 @@ def _in_a_field(what: Problem, key: str) -> Problem:
         "profile.kv_type": "editor.kv_type",
         "profile.target": "editor.target",
         "profile.control": "editor.control",
+        "profile.reads_as_option": "editor.reads_as_option",
     }
     return problem(codes[what.code]) if what.code in codes else what
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kotaro_bridge.domain.engine.engine_log import Engine
+from kotaro_bridge.domain.errors import ProblemError
 from kotaro_bridge.domain.model.catalogue import CatalogueEntry
 from kotaro_bridge.domain.model.hub import HubFile, HubListing, choose
 from kotaro_bridge.domain.profile import PROFILE_ID, KvType, Profile, VllmOptions, VramNeed, decode_profile
@@ -75,6 +76,7 @@ def test_all_mistakes_are_found_at_once_and_the_rest_can_be_planned() -> None:
         ("gpus", "", "editor.empty"),
         ("gpus", "0,0", "profile.card_twice"),
         ("model", "~/\u202eq.gguf", "editor.control"),
+        ("model", "--cpu-offload-gb=10", "editor.reads_as_option"),
         ("extra_args", "--temp '0.7", "editor.quotes"),
         ("extra_args", "--temp", "command.value_missing"),
         ("extra_args", "-ngl 3", "command.forbidden.layers"),
@@ -163,3 +165,21 @@ def test_a_profile_names_its_files_where_a_download_puts_them(entry: CatalogueEn
     keys = keys_of_entry(entry)
     assert keys["model"] == (f"{folder}/{entry.files[0].name}" if entry.files else folder)
     assert keys.get("projector") in (None, f"{folder}/{entry.projector.name}" if entry.projector else None)
+
+
+def test_what_belongs_to_the_other_engine_goes_with_it() -> None:
+    base = msgspec.structs.replace(VLLM, vllm=VllmOptions(images=True), need=None)
+    changed = form_changes(base, msgspec.structs.replace(LLAMA, id="v", need=None))
+    assert changed["engine"] == "llama-server"
+    assert changed["vllm"] is None
+
+
+def test_a_port_of_ones_own_stays_with_another_engine() -> None:
+    texts = texts_of(LLAMA) | {"port": "9000"}
+    assert with_engine(texts, Engine.VLLM)["port"] == "9000"
+
+
+def test_a_mistake_that_is_in_no_field_is_ours() -> None:
+    with pytest.raises(ProblemError) as caught:
+        read_form(texts_of(LLAMA), msgspec.structs.replace(LLAMA, id="con"))
+    assert caught.value.problem.code == "profile.id"
