@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from kotaro_bridge.cli_model import LONGEST, entry_named, other_model, stated_vram
 from kotaro_bridge.cli_print import columns, padded, print_json
 from kotaro_bridge.cli_session import Json, product, session
 from kotaro_bridge.domain.engine.engine_log import Engine
@@ -21,13 +22,13 @@ from kotaro_bridge.domain.planning.catalogue_rank import LEAST_CONTEXT, CardNow,
 from kotaro_bridge.domain.planning.plan_parts import stated_card
 from kotaro_bridge.domain.planning.speed_forecast import SpeedRange
 from kotaro_bridge.domain.run.holders import Holder
-from kotaro_bridge.domain.units import format_gib, format_mib, parse_size
+from kotaro_bridge.domain.units import format_gib, format_mib
 from kotaro_bridge.host.catalogue_store import load_catalogue
 from kotaro_bridge.service.card_sight import look_at_card
 
 Vram = Annotated[str | None, typer.Option(help="VRAM that is free for us, such as 12GiB, in place of this PC's card.")]
 For = Annotated[Use, typer.Option("--use", help="What the model is for.")]
-Context = Annotated[int, typer.Option("--ctx", min=256, help="Tokens that a request has to hold.")]
+Context = Annotated[int, typer.Option("--ctx", min=256, max=LONGEST, help="Tokens that a request has to hold.")]
 Gpu = Annotated[int, typer.Option(min=0, help="Index of the card.")]
 _MODEL_HELP = "An id that `models list` shows, a file, a folder, or an id of Hugging Face."
 Model = Annotated[str, typer.Argument(metavar="MODEL", help=_MODEL_HELP)]
@@ -82,9 +83,9 @@ def models_show(model: Model, vram: Vram = None, gpu: Gpu = 0, as_json: Json = F
     rows = [
         *(_catalogue_rows(entry) if entry.repository else ()),
         ("engine", entry.engine.value),
-        ("fit", text(f"catalogue.fit.{found.fit.value}")),
-        ("context", f"{found.max_context:,}" if found.found else "-"),
-        ("need", format_mib(found.need_bytes) if found.found else "-"),
+        ("fit", _fit_words(found)),
+        ("context", f"{found.max_context:,}" if found.max_context else "-"),
+        ("need", text("catalogue.need", need_bytes=found.need_bytes, context=found.context) if found.found else "-"),
         ("speed", _range(found.speed)),
         ("source", entry.source),
     ]
@@ -95,6 +96,14 @@ def models_show(model: Model, vram: Vram = None, gpu: Gpu = 0, as_json: Json = F
             typer.echo(f"{padded('' if number else labels[key], widest)}  {line}")
     if not entry.shape_measured:
         typer.echo(text("catalogue.unmeasured"))
+
+
+def _fit_words(found: Ranked) -> str:
+    """Whether it fits; where only a shorter context does, how long that is."""
+    text = session.texts.text
+    if found.fit is Fit.NO and 0 < found.max_context < found.context:
+        return text("catalogue.fit.shorter", longest=found.max_context, context=found.context)
+    return text(f"catalogue.fit.{found.fit.value}")
 
 
 def _catalogue_rows(entry: CatalogueEntry) -> Iterator[tuple[str, str]]:
@@ -116,7 +125,7 @@ def models_advise(
     gpu: Gpu = 0,
     as_json: Json = False,
 ) -> None:
-    """Which engine suits the use on this card, and why. Exit code 1 if MODEL does not fit."""
+    """Which engine suits the use on this card, and why. Exit code 1 if MODEL, or nothing, fits."""
     entries = load_catalogue()
     entry = _entry(model) if model is not None else None
     place = _place(vram, gpu)
@@ -135,27 +144,21 @@ def models_advise(
         print_json({"card": _card_document(place), "use": use.value, **_advice_document(found)})
     else:
         _print_card(place)
-        _print_advice(found)
-    raise typer.Exit(0 if found.engine and (model is None or found.offers) else 1)
+        _print_advice(found, "advice.engine" if entry is None else "advice.engine_of_model")
+        if entry is None and not found.offers:
+            typer.echo(f"\n{session.texts.text('advice.nothing', context=context)}")
+    raise typer.Exit(0 if found.engine and found.offers else 1)
 
 
 def _entry(wanted: str) -> CatalogueEntry:
     """An entry of the catalogue, or any other model. Raises ProblemError."""
-    found = next((entry for entry in load_catalogue() if entry.id == wanted), None)
-    if found is not None:
-        return found
-    from kotaro_bridge.host.model_source import resolve_model
-
-    return entry_of(resolve_model(wanted), wanted)
+    return entry_named(wanted) or entry_of(other_model(wanted), wanted)
 
 
 def _place(vram: str | None, gpu: int) -> _Place:
     """The card of this PC, or one of which nothing is known but its free memory. Raises ProblemError."""
     if vram is not None:
-        try:
-            return _Place(CardNow(stated_card(parse_size(vram))), (), {})
-        except ValueError:
-            raise typer.BadParameter(f"{vram!r} is not a size such as 12GiB.") from None
+        return _Place(CardNow(stated_card(stated_vram(vram))), (), {})
     with product() as made:
         sight = look_at_card(
             made.setting.machine.gpu.snapshot, lambda need: made.supervisor.check(need=need).report, gpu
@@ -200,7 +203,7 @@ def _print_table(places: Iterable[Ranked]) -> None:
 
 def _row(each: Ranked) -> tuple[str, ...]:
     entry = each.entry
-    context = f"{each.max_context:,}" if each.found else "-"
+    context = f"{each.max_context:,}" if each.max_context else "-"
     return (entry.id, entry.engine.value, context, _range(each.speed), format_gib(entry.download_bytes))
 
 
@@ -208,10 +211,11 @@ def _range(speed: SpeedRange | None) -> str:
     return f"{speed.low:.0f}-{speed.high:.0f}" if speed else "?"
 
 
-def _print_advice(found: Advice) -> None:
+def _print_advice(found: Advice, title: str) -> None:
+    """`title`: key of what the engine is named under."""
     text = session.texts.text
     if found.engine is not None:
-        typer.echo(f"\n{text('advice.engine', engine=NAMES[found.engine])}")
+        typer.echo(f"\n{text(title, engine=NAMES[found.engine])}")
     for reason in found.reasons:
         _say(reason)
     for against in found.objections:

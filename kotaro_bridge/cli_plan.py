@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from kotaro_bridge.cli_model import LONGEST, entry_named, other_model, stated_vram
 from kotaro_bridge.cli_print import columns, explain, padded, print_json
 from kotaro_bridge.cli_session import Json, product, session
 from kotaro_bridge.domain.engine.engine_log import Engine
@@ -29,8 +30,7 @@ from kotaro_bridge.domain.planning.plan import (
 )
 from kotaro_bridge.domain.planning.second_opinion import Opinion
 from kotaro_bridge.domain.profile import KV_TYPES, KvType, Profile
-from kotaro_bridge.domain.units import format_mib, parse_size
-from kotaro_bridge.host.catalogue_store import load_catalogue
+from kotaro_bridge.domain.units import format_mib
 from kotaro_bridge.service.planning import Planning, ProfilePlan
 
 _CONTEXT = 8192
@@ -47,6 +47,7 @@ class _Asked:
     model: PlannedModel
     plan: Plan
     cards: tuple[PlanCard, ...] | None
+    learned: Learned
     opinion: Opinion | None = None
 
 
@@ -54,7 +55,9 @@ def plan_command(
     model: Annotated[str | None, typer.Argument(metavar="MODEL", help=_MODEL_HELP)] = None,
     profile: Annotated[str | None, typer.Option(help="Id of a profile, in place of MODEL.")] = None,
     engine: Annotated[Engine | None, typer.Option(help="The model's own by default.")] = None,
-    ctx: Annotated[int | None, typer.Option(min=256, help="Tokens of one request; 8192 by default.")] = None,
+    ctx: Annotated[
+        int | None, typer.Option(min=256, max=LONGEST, help="Tokens of one request; 8192 by default.")
+    ] = None,
     parallel: Annotated[int | None, typer.Option(min=1, max=256, help="Requests at once, each with as much.")] = None,
     kv_type: Annotated[KvType | None, typer.Option(help="Elements of the KV cache.")] = None,
     vram: Annotated[
@@ -117,7 +120,7 @@ def _of_profile(profile_id: str, ctx: int | None, parallel: int | None, kv_type:
         planning = Planning(made.setting.machine)
         found: ProfilePlan = planning.plan(changed)
         cards = tuple(planned_card(card) for card in planning.cards(changed.gpus))
-    return _Asked(profile.title, found.model, found.plan, cards, found.opinion)
+    return _Asked(profile.title, found.model, found.plan, cards, found.learned, found.opinion)
 
 
 def _of_model(
@@ -137,17 +140,15 @@ def _of_model(
     context = ctx or min(_CONTEXT, made_for or _CONTEXT)
     request = PlanRequest(wanted, context, parallel or 1, kv_type, cards=cards, max_num_seqs=max(16, parallel or 1))
     room, learned = _cards(wanted, vram, cards)
-    return _Asked(title, planned, plan(planned, request, room, learned), room)
+    return _Asked(title, planned, plan(planned, request, room, learned), room, learned)
 
 
 def _model(name: str) -> tuple[str, PlannedModel]:
     """An entry of the catalogue, or any other model. Raises ProblemError."""
-    entry = next((each for each in load_catalogue() if each.id == name), None)
+    entry = entry_named(name)
     if entry is not None:
         return entry.name, entry.planned
-    from kotaro_bridge.host.model_source import resolve_model
-
-    planned = resolve_model(name)
+    planned = other_model(name)
     return planned.name or name, planned
 
 
@@ -162,10 +163,7 @@ def _cards(engine: Engine, vram: str | None, count: int) -> tuple[tuple[PlanCard
     which is told.
     """
     if vram is not None:
-        try:
-            return (stated_card(parse_size(vram)),) * count, Learned()
-        except ValueError:
-            raise typer.BadParameter(f"{vram!r} is not a size such as 12GiB.") from None
+        return (stated_card(stated_vram(vram)),) * count, Learned()
     with product() as made:
         planning = Planning(made.setting.machine)
         try:
@@ -241,7 +239,7 @@ def _instead(asked: _Asked) -> Iterator[str]:
         offers.append(text("plan.instead.context", longest=found.max_context))
     for smaller in _SMALLER[found.engine]:
         if found.request.kv_type in (KvType.AUTO, KvType.F16, KvType.BF16):
-            other = plan(asked.model, replace(found.request, kv_type=smaller), asked.cards)
+            other = plan(asked.model, replace(found.request, kv_type=smaller), asked.cards, asked.learned)
             longest = min(found.request.context, other.max_context or 0)
             if longest > (found.max_context or 0):
                 offers.append(text("plan.instead.kv_type", kv_type=smaller.value, longest=longest))

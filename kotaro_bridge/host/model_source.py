@@ -158,7 +158,7 @@ def resolve_model(argument: str, hub: Hub | None = None) -> PlannedModel:
     if argument.lower().startswith(("http://", "https://")):
         with http_client() as client:
             return _at_url(client, hub, argument)
-    path = Path(argument).expanduser()
+    path = Path(os.path.expanduser(argument))  # ~nobody stays as it is, where the method of `Path` raises
     if path.is_dir():
         return _in_folder(path)
     is_id = _ID.fullmatch(argument) is not None and (":" in argument or path.suffix.lower() not in _FILES)

@@ -36,11 +36,12 @@ exec env -i HOME="$HOME" PATH="$PATH" LD_LIBRARY_PATH="$LD_LIBRARY_PATH" "$@"
 
 @dataclass(frozen=True, slots=True)
 class ProfilePlan:
-    """A profile's plan; `opinion` is llama.cpp's own estimate, None where there is none."""
+    """A profile's plan; `opinion` is llama.cpp's own estimate, None where there is none; `learned` what it rests on."""
 
     model: PlannedModel
     plan: Plan
     opinion: Opinion | None
+    learned: Learned
 
 
 class Planning:
@@ -85,8 +86,9 @@ class Planning:
         """The plan for the cards as they are now. Raises ProblemError as `model`, `cards` and `plan`."""
         model, cards = self.model(profile), self.cards(profile.gpus)
         known: tuple[PlanCard, ...] = tuple(planned_card(card) for card in cards)
-        found = plan(model, request_of(profile), known, learned_for(self._machine, profile, cards[0]))
-        return ProfilePlan(model, found, self._opinion(profile))
+        learned = learned_for(self._machine, profile, cards[0])
+        found = plan(model, request_of(profile), known, learned)
+        return ProfilePlan(model, found, self._opinion(profile), learned)
 
     def _opinion(self, profile: Profile) -> Opinion | None:
         """Asked in the environment of a start; a tool that is not there or fails has no opinion."""

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kotaro_bridge.cli import run_command_line
+from kotaro_bridge.cli_plan import _Asked, _instead
+from kotaro_bridge.domain.engine.engine_log import Engine
+from kotaro_bridge.domain.planning.learned import Learned, Start, model_key
+from kotaro_bridge.domain.planning.plan import GgufPlanned, PlanRequest, plan, stated_card
+from kotaro_bridge.domain.profile import KvType
+from kotaro_bridge.domain.units import MIB
 from kotaro_bridge.host.catalogue_store import load_catalogue
+from tests.helpers.plan_rows import gguf
 from tests.helpers.words import sentence
 
 TERMINAL = 80
@@ -123,10 +131,15 @@ def test_advice_in_words(capsys: pytest.CaptureFixture[str], language: str) -> N
 
 
 def test_wrong_input(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command_line(["models", "list", "--vram", "much"]) == 2
     assert run_command_line(["models", "list", "--use", "chess"]) == 2
-    assert run_command_line(["models", "show", "no-such-model", "--vram", "12GiB"]) == 1
-    assert "no-such-model" in capsys.readouterr().err
+    assert run_command_line(["models", "list", "--ctx", "10000001", "--vram", "12GiB"]) == 2
+    capsys.readouterr()
+    for words in (["models", "show", "no-such-model", "--vram", "12GiB"], ["plan", "no-such-model"]):
+        assert run_command_line(words) == 1
+        told = capsys.readouterr().err
+        assert sentence("model.unknown_name", "en", name="no-such-model").what in told
+        assert "models list" in told
+        assert "profile" not in told
 
 
 def test_a_longer_context_leaves_fewer_models(capsys: pytest.CaptureFixture[str]) -> None:
@@ -138,3 +151,49 @@ def test_a_longer_context_leaves_fewer_models(capsys: pytest.CaptureFixture[str]
     assert "qwen2.5-14b-instruct-q4_k_m" in fits[0] - fits[1]
     offers = document(capsys, "models", "advise", "--ctx", "16384", "--vram", "11GiB")["offers"]
     assert all(offer["max_context"] >= 16_384 for offer in offers)
+
+
+@pytest.mark.parametrize("words", [("models", "list"), ("models", "show", "x"), ("plan", "x")])
+@pytest.mark.parametrize("vram", ["12", "12.5", "much", "17TB", "20000GiB", "9" * 400 + "GiB"])
+def test_a_size_of_a_card_that_cannot_be_meant(
+    capsys: pytest.CaptureFixture[str], vram: str, words: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Twelve bytes are free where 12 is taken as it stands."""
+    (tmp_path / "config.json").write_text(json.dumps(QWEN_7B), encoding="utf-8")
+    named = [str(tmp_path) if word == "x" else word for word in words]
+    assert run_command_line([*named, "--vram", vram]) == 2
+    assert "12GiB" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [("models", "show"), ("models", "advise"), ("plan",)])
+def test_names_of_the_catalogue_in_capital_letters_and_no_name(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    out = call(capsys, *words, "Qwen2.5-7B-Instruct-AWQ", "--vram", "23GiB")
+    assert out == call(capsys, *words, "qwen2.5-7b-instruct-awq", "--vram", "23GiB")
+    for name in ("", " "):
+        assert run_command_line([*words, name, "--vram", "23GiB"]) == 2
+        assert "MODEL" in capsys.readouterr().err
+
+
+def test_a_context_is_as_long_as_a_profile_may_ask_for(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("plan", "qwen2.5-7b-instruct-awq", "--vram", "23GiB", "--ctx")
+    assert document(capsys, *words, "10000000")["fits"] is False
+    assert run_command_line([*words, "10000001"]) == 2
+
+
+def test_what_would_fit_rests_on_the_same_starts_as_the_answer() -> None:
+    """A start that took 400 MiB more than planned leaves less room for each of the offers."""
+    planned, request = GgufPlanned(gguf("q7")), PlanRequest(Engine.LLAMA_SERVER, 32_768)
+    one = plan(planned, request, None)
+    taken = one.total + 400 * MIB
+    learned = Learned((Start(model_key(planned), request, taken, one.weights.bytes, one.kv.bytes, one.compute.bytes),))
+    smaller = replace(request, kv_type=KvType.Q8_0)
+    card = stated_card(plan(planned, smaller, None).total + 100 * MIB)
+    found = plan(planned, request, card, learned)
+    assert (plan(planned, smaller, card).max_context or 0) >= request.context
+    longest = plan(planned, smaller, card, learned).max_context
+    offers = "\n".join(_instead(_Asked("q7", planned, found, (card,), learned)))
+    assert longest is not None
+    assert longest < request.context
+    assert f"{longest:,}" in offers

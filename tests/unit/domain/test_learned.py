@@ -92,6 +92,8 @@ def test_one_game_does_not_refuse_every_later_start() -> None:
 def test_several_cards_learn_nothing() -> None:
     two = replace(LLAMA, cards=2)
     assert plan(SEVEN, two, None, learned(beyond=900 * MIB)) == plan(SEVEN, two, None)
+    two_of_vllm = replace(VLLM, cards=2)
+    assert plan(awq("q14"), two_of_vllm, None, Learned((vllm_start(),))) == plan(awq("q14"), two_of_vllm, None)
 
 
 def vllm_start(more: int = 1000 * MIB) -> Start:

@@ -137,7 +137,16 @@ def test_a_part_that_is_damaged_is_said_to_be(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["models/none.gguf", "/nowhere/x", "C:\\models\\x.gguf", "\\\\wsl.localhost\\Ubuntu\\x.gguf", "none", ""]
+    "name",
+    [
+        "models/none.gguf",
+        "/nowhere/x",
+        "C:\\models\\x.gguf",
+        "~nobody-here/x.gguf",
+        "\\\\wsl.localhost\\Ubuntu\\x.gguf",
+        "none",
+        "",
+    ],
 )
 def test_what_is_not_there(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

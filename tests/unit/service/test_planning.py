@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from kotaro_bridge.domain.errors import ProblemError, problem
+from kotaro_bridge.domain.planning.learned import Learned
 from kotaro_bridge.domain.planning.plan import GgufPlanned, HfPlanned, PlanRequest
 from kotaro_bridge.domain.planning.second_opinion import Opinion
 from kotaro_bridge.domain.ports import Completed
@@ -25,6 +26,7 @@ def test_a_gguf_profile_with_a_second_opinion() -> None:
     assert found.model.model.weights_total == MODEL.weights_total
     assert found.plan.fits
     assert found.plan.request == PlanRequest(LLAMA.engine, 8192, images=False)
+    assert found.learned == Learned()
     assert found.opinion == Opinion(8148 * MIB, 1536 * MIB, 345 * MIB)
     [asked] = machine.target.ran
     assert asked[:2] == ("/bin/sh", "-c")
