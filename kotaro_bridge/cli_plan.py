@@ -28,6 +28,7 @@ from kotaro_bridge.domain.planning.plan import (
     planned_card,
     stated_card,
 )
+from kotaro_bridge.domain.planning.plan_sums import plan_sums, verdict
 from kotaro_bridge.domain.planning.second_opinion import Opinion
 from kotaro_bridge.domain.profile import KV_TYPES, KvType, Profile
 from kotaro_bridge.domain.units import format_mib
@@ -192,6 +193,7 @@ def _print(asked: _Asked) -> None:
     ]
     band = text("plan.band", band=format_mib(found.band_bytes)) if found.band_bytes else ""
     rows.append((text("plan.part.total"), format_mib(found.total), band))
+    rows += _needed_rows(asked)
     widest = max(columns(row[0]) for row in rows)
     for name, size, origin in rows:
         typer.echo(f"  {padded(name, widest)}  {size:>12}  {origin}".rstrip())
@@ -204,23 +206,29 @@ def _print(asked: _Asked) -> None:
         typer.echo(f"- {message.what} {message.do}".rstrip())
 
 
+def _needed_rows(asked: _Asked) -> Iterator[tuple[str, str, str]]:
+    """What has to be free beside the total, where the total is not all of it."""
+    text, found, sums = session.texts.text, asked.plan, plan_sums(asked.plan, asked.cards)
+    is_vllm = found.engine is Engine.VLLM
+    if sums is None or not (is_vllm or len(found.per_card) == 1):
+        return
+    if sums.set_aside:
+        yield text("plan.part.set_aside"), format_mib(sums.set_aside), text("plan.part.set_aside_from")
+    if sums.reserve:
+        yield text("plan.part.kept"), format_mib(sums.reserve), ""
+    origin = text("plan.part.needed_from") if is_vllm and found.fits else ""
+    yield text("plan.part.needed"), format_mib(sums.needed), origin
+
+
 def _answer(asked: _Asked) -> Iterator[str]:
     """The answer in a sentence, and where it is no, what would fit."""
     text, found = session.texts.text, asked.plan
-    if found.fits is None or asked.cards is None or found.margin is None:
+    sums = plan_sums(found, asked.cards)
+    if sums is None or found.margin is None:
         yield text("plan.answer.no_card")
         return
-    free = min(card.free for card in asked.cards)
-    reserve = asked.cards[0].reserve
-    kept = text("plan.answer.reserve", reserve=format_mib(reserve)) if reserve else ""
-    sizes = {"free": format_mib(free), "kept": kept}
-    longest = found.max_context or 0
-    if found.fits:
-        yield text("plan.answer.fits", left=format_mib(found.margin), longest=longest, **sizes)
-    elif found.margin >= 0:
-        yield text("plan.answer.too_long", longest=longest)
-    else:
-        yield text("plan.answer.missing", short=format_mib(-found.margin), **sizes)
+    yield session.texts.message(verdict(found, sums)).what
+    if found.margin < 0:
         yield from _instead(asked)
     if found.utilization is not None and found.available_kv is not None and found.fits:
         yield text(

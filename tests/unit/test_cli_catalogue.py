@@ -19,7 +19,7 @@ from kotaro_bridge.domain.profile import KvType
 from kotaro_bridge.domain.units import MIB
 from kotaro_bridge.host.catalogue_store import load_catalogue
 from tests.helpers.plan_rows import gguf
-from tests.helpers.words import sentence
+from tests.helpers.words import sentence, text
 
 TERMINAL = 80
 QWEN_7B = {
@@ -79,7 +79,8 @@ def test_the_list_as_a_document(capsys: pytest.CaptureFixture[str]) -> None:
     ]
     assert best["download"] == sum(file["bytes"] for file in best["files"])
     last = found["models"][-1]
-    assert (last["fit"], last["max_context"], last["need"]) == ("no", None, None)
+    assert (last["fit"], last["max_context"]) == ("no", None)
+    assert last["need"] > 10_752 << 20
     seeing = document(capsys, "models", "list", "--vram", "11GiB", "--use", "images")["models"]
     assert {model["projector"]["name"] for model in seeing if model["engine"] == "llama-server"} == {
         "mmproj-model-f16.gguf"
@@ -119,6 +120,32 @@ def test_advice_without_and_with_a_model(capsys: pytest.CaptureFixture[str]) -> 
     (objection,) = refused["objections"]
     assert objection["said"] is None
     assert objection["instead"][0]["code"] == "advice.instead_same"
+
+
+def test_a_context_that_is_too_short_is_named_as_the_plan_does(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "qwen2.5-14b-instruct-awq"
+    found = document(capsys, "models", "show", name, "--vram", "12GiB")
+    planned = document(capsys, "plan", name, "--ctx", "4096", "--vram", "12GiB")
+    assert (found["fit"], found["max_context"]) == ("no", planned["max_context"])
+    assert found["need"] == (12 << 30) - planned["margin"]
+    out = call(capsys, "models", "show", name, "--vram", "12GiB")
+    assert text("catalogue.fit.shorter", longest=planned["max_context"], context=4096) in out
+    assert text("catalogue.fit.no") in call(capsys, "models", "show", name, "--vram", "6GiB")
+    listed = call(capsys, "models", "list", "--vram", "12GiB", "--all")
+    assert f"{planned['max_context']:,}" in listed
+
+
+def test_advice_where_nothing_fits(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command_line(["models", "advise", "--vram", "1GiB"]) == 1
+    assert text("advice.nothing", context=4096) in capsys.readouterr().out
+    assert document(capsys, "models", "advise", "--vram", "1GiB", code=1)["offers"] == []
+
+
+def test_the_engine_of_a_model_is_no_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command_line(["models", "advise", "qwen2.5-14b-instruct-awq", "--vram", "12GiB"]) == 1
+    out = capsys.readouterr().out
+    assert text("advice.engine_of_model", engine="vLLM") in out
+    assert text("advice.engine", engine="vLLM") not in out
 
 
 @pytest.mark.parametrize("language", ["en", "ja"])

@@ -85,7 +85,7 @@ def test_problems_tell_what_to_do() -> None:
     """
     catalogue = load_catalogue("en")
     quiet = (".passed", ".skipped")
-    reasons = ("wslconfig.recommend.", "advice.")
+    reasons = ("wslconfig.recommend.", "advice.", "plan.verdict.")
     informing = {"gate.unasked.unknown", "stop.leftover_ended", "stop.orphan_gone"}
     codes = {code for code in codes_in_source() | MADE if not code.endswith(quiet)} - informing
     codes = {code for code in codes if not code.startswith(reasons)}

@@ -82,8 +82,8 @@ class Ranked:
 
     Args:
         context: tokens that a request was asked to hold.
-        found: the plan with that context, on the card now or, AFTER_CLOSING, on the closed one; None where its engine
-            does not run.
+        found: the plan with that context, on the card now or, AFTER_CLOSING, on the closed one; None where the card
+            does not run the engine.
         need_bytes: what has to be free there for it. max_context: the longest context of a request. 0 without a plan.
         speed: None where it cannot be told.
     """
@@ -127,20 +127,16 @@ def _placed(
     entry: CatalogueEntry, now: CardNow, stages: tuple[tuple[Fit, PlanCard], ...], request: PlanRequest
 ) -> Ranked:
     speed = forecast(entry.engine, entry.read_bytes, now.bandwidth)
-    if entry.engine not in now.engines:
-        return Ranked(entry, Fit.NO, request.context, None, 0, 0, speed)
-
-    def placed(fit: Fit, card: PlanCard, found: Plan) -> Ranked:
-        return Ranked(
-            entry, fit, request.context, found, needed_on(card, found), found.max_context or 0, speed
-        )
-
-    plans = [(fit, card, plan(entry.planned, request, card)) for fit, card in stages]
-    for fit, card, found in plans:
+    refused: Ranked | None = None
+    for fit, card in stages if entry.engine in now.engines else ():
+        found = plan(entry.planned, request, card)
+        answer = fit if found.fits else Fit.NO
+        need, longest = needed_on(card, found), found.max_context or 0
+        each = Ranked(entry, answer, request.context, found, need, longest, speed)
         if found.fits:
-            return placed(fit, card, found)
-    _, card, found = plans[0]
-    return placed(Fit.NO, card, found)
+            return each
+        refused = refused or each
+    return refused or Ranked(entry, Fit.NO, request.context, None, 0, 0, speed)
 
 
 def needed_on(card: PlanCard, found: Plan) -> int:

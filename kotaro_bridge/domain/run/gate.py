@@ -252,7 +252,9 @@ def _vram(facts: GateFacts, views: tuple[_CardView, ...]) -> Check:
     if facts.need is None:
         return Check(CheckId.VRAM, Status.SKIPPED, problem("gate.vram.skipped"))
     if isinstance(facts.need, Problem):
-        return Check(CheckId.VRAM, Status.UNKNOWN, facts.need)
+        # Nobody has to state the need of a model whose file is only not there yet.
+        waits = facts.need.code == "gate.need.unknown" and isinstance(facts.model, Problem)
+        return Check(CheckId.VRAM, Status.UNKNOWN, problem("gate.need.after_model") if waits else facts.need)
     if facts.target == UNASKED:
         return Check(CheckId.VRAM, Status.UNKNOWN, UNASKED)
     parts = facts.need.per_card or (facts.need.vram,)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from kotaro_bridge.domain.engine.engine_log import Engine
-from kotaro_bridge.domain.errors import Problem
+from kotaro_bridge.domain.errors import Problem, problem
 from kotaro_bridge.domain.model.catalogue import CatalogueEntry
 from kotaro_bridge.domain.model.catalogue_files import stored_of
 from kotaro_bridge.domain.model.model_files import Condition, StoredModel
@@ -24,6 +24,7 @@ from kotaro_bridge.domain.planning.catalogue_rank import (
 from kotaro_bridge.domain.planning.closable import enough_of
 from kotaro_bridge.domain.planning.plan import plan
 from kotaro_bridge.domain.planning.plan_parts import Origin, Plan, PlanCard, PlanRequest
+from kotaro_bridge.domain.planning.plan_sums import plan_sums
 from kotaro_bridge.domain.planning.speed_forecast import SpeedRange
 from kotaro_bridge.domain.run.holders import Holder
 from kotaro_bridge.domain.units import format_gib, format_mib
@@ -149,7 +150,7 @@ def entry_row(texts: Texts, place: Place) -> EntryRow:
     """A line of the list."""
     entry, each = place.entry, place.ranked
     parts = [NAMES[entry.engine]]
-    if each.found is not None:
+    if each.max_context:
         parts.append(texts.text("ui.library.row_context", tokens=f"{each.max_context:,}"))
     if each.fit is not Fit.NO and each.speed is not None:
         parts.append(speed_words(texts, each.speed))
@@ -233,12 +234,19 @@ def plan_words(texts: Texts, entry: CatalogueEntry, sight: CardSight, use: Use, 
     ]
     band = texts.text("plan.band", band=format_mib(found.band_bytes)) if found.band_bytes else ""
     left = found.margin or 0
-    rest = texts.text("ui.library.left" if left >= 0 else "ui.library.missing")
+    rest, rest_from = texts.text("ui.library.left" if left >= 0 else "ui.library.missing"), ""
+    if found.engine is Engine.VLLM and left >= 0:
+        rest, rest_from = texts.text("ui.library.vllm.left"), texts.text("ui.library.vllm.left_from")
+    sums = plan_sums(found, (seen.card,))
+    aside = sums.set_aside if sums is not None else 0
+    parts.append(PartRow("", texts.text("plan.part.total"), format_mib(found.total), band))
+    if aside:
+        origin = texts.text("plan.part.set_aside_from")
+        parts.append(PartRow("", texts.text("plan.part.set_aside"), format_mib(aside), origin))
     parts += [
-        PartRow("", texts.text("plan.part.total"), format_mib(found.total), band),
         PartRow("", texts.text("ui.library.free"), format_mib(seen.card.free), texts.text("ui.library.free_from")),
         PartRow("", texts.text("ui.library.reserve"), format_mib(seen.card.reserve), texts.text("ui.library.choice")),
-        PartRow("", rest, format_mib(abs(left)), ""),
+        PartRow("", rest, format_mib(abs(left)), rest_from),
     ]
     bar, mark = _bar(found, seen.card)
     words = ", ".join(f"{row.name} {row.size}" for row in parts)
@@ -269,9 +277,10 @@ def _answer(
         more = text("ui.library.longest", tokens=f"{longest:,}")
         if found.max_concurrency is not None and use is Use.PARALLEL:
             more += " " + text("ui.library.at_once", count=f"{found.max_concurrency:.1f}")
-        return "good", text("ui.library.fits", left=format_mib(left)), more
+        fits = "ui.library.vllm.fits" if found.engine is Engine.VLLM else "ui.library.fits"
+        return "good", text(fits, left=format_mib(left)), more
     if left >= 0:
-        return "warn", text("plan.answer.too_long", longest=longest), ""
+        return "warn", texts.message(problem("plan.verdict.too_long", longest=longest)).what, ""
     shorter = text("ui.library.shorter", tokens=f"{longest:,}") if longest else ""
     closing = enough_of(sight.holders, -left)
     if closing:

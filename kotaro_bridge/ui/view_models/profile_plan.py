@@ -12,6 +12,7 @@ from kotaro_bridge.domain.errors import ProblemError
 from kotaro_bridge.domain.gpu import GpuSnapshot
 from kotaro_bridge.domain.planning.learned import Learned
 from kotaro_bridge.domain.planning.plan import Plan, PlanCard, PlannedModel, plan, planned_card, request_of
+from kotaro_bridge.domain.planning.plan_sums import plan_sums, verdict
 from kotaro_bridge.domain.profile import KvType, Profile
 from kotaro_bridge.domain.run.run_state import SERVING
 from kotaro_bridge.domain.run.run_view import RunView
@@ -133,15 +134,10 @@ def plan_view(
 
 
 def _verdict(texts: Texts, found: Plan, cards: tuple[PlanCard, ...] | None) -> str:
-    if found.fits is None or found.margin is None or cards is None:
+    sums = plan_sums(found, cards)
+    if sums is None:
         return texts.text("ui.editor.plan.no_card", total=format_mib(found.total))
-    kept = texts.text("plan.answer.reserve", reserve=format_mib(cards[0].reserve))
-    free, longest = format_mib(min(card.free for card in cards)), found.max_context or 0
-    if found.fits:
-        return texts.text("plan.answer.fits", free=free, kept=kept, left=format_mib(found.margin), longest=longest)
-    if found.margin >= 0:
-        return texts.text("plan.answer.too_long", longest=longest)
-    return texts.text("plan.answer.missing", short=format_mib(-found.margin), free=free, kept=kept)
+    return texts.message(verdict(found, sums)).what
 
 
 def _facts(texts: Texts, profile: Profile, found: Plan) -> Iterator[str]:
@@ -201,9 +197,14 @@ def _rows(texts: Texts, found: Plan, places: tuple[Room, ...]) -> Iterator[Figur
     yield FigureRow("", texts.text("plan.part.total"), format_mib(found.total), "", "")
     if not places:
         return
+    sums = plan_sums(found, tuple(room.card for room in places))
+    aside = sums.set_aside if sums is not None else 0
+    if aside:
+        words = texts.text("plan.part.set_aside"), format_mib(aside), "", texts.text("plan.part.set_aside_from")
+        yield FigureRow("aside", *words)
     others = sum(room.others for room in places)
     reserve = sum(room.card.reserve for room in places)
-    left = sum(room.total for room in places) - found.total - others - reserve
+    left = sum(room.total for room in places) - found.total - aside - others - reserve
     if found.margin is not None and found.margin < 0:
         left = found.margin  # on the tightest card, and with what vLLM has to find free beside its budget
     for kind, size in (("other", others), ("reserve", reserve), ("free" if left >= 0 else "bad", abs(left))):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import zip_longest
 
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import QGridLayout, QLabel, QSlider, QWidget
@@ -15,6 +16,8 @@ from kotaro_bridge.ui.widgets.vram_gauge import Bar, Swatch
 
 PAGE = 8
 """Steps of one press of Page Up."""
+SUMS = 5
+"""The most rows below the parts: vLLM has one more than llama-server."""
 
 
 class PlanCard(Card):
@@ -55,7 +58,7 @@ class PlanCard(Card):
         grid.setHorizontalSpacing(UNIT)
         grid.setVerticalSpacing(2)
         self._cells: list[tuple[QLabel, QLabel, QLabel]] = []
-        for line in range(len(parts) + 4):
+        for line in range(len(parts) + SUMS):
             is_part = line < len(parts)
             cells = (label("", "" if is_part else "strong"), label("", selectable=True), label("", "small", wrap=True))
             cells[1].setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
@@ -102,9 +105,11 @@ class PlanCard(Card):
         put(self.more, found.more)
         self.more.setVisible(bool(found.more))
         self.bar.set_parts(found.bar, found.bar_words, found.mark)
-        for cells, part in zip(self._cells, found.parts, strict=True):
-            for cell, words in zip(cells, (part.name, part.size, part.origin), strict=True):
-                put(cell, words)
+        for cells, part in zip_longest(self._cells, found.parts):
+            words = ("", "", "") if part is None else (part.name, part.size, part.origin)
+            for cell, word in zip(cells, words, strict=True):
+                put(cell, word)
+                cell.setVisible(part is not None)
         put(self.notes, "\n".join(found.notes))
         self.notes.setVisible(bool(found.notes))
 

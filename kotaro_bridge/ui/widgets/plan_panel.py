@@ -99,7 +99,7 @@ class PlanPanel(Card):
         grid.setVerticalSpacing(2)
         self._cells = []
         for line, each in enumerate(rows):
-            if each.kind and each.kind != "free":
+            if each.kind and each.kind not in ("free", "aside"):
                 grid.addWidget(Swatch(self._theme, each.kind), line, 0)
             role = "" if each.kind else "strong"
             cells = (label("", role), label("", role, selectable=True), label("", "small", wrap=True))

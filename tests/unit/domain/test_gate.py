@@ -222,7 +222,15 @@ def test_a_card_without_uuid_is_known_by_its_name() -> None:
 def test_an_unknown_need_refuses() -> None:
     report = judge(replace(GOOD, need=problem("gate.need.unknown")))
     assert check(report, CheckId.VRAM).status is Status.UNKNOWN
+    assert check(report, CheckId.VRAM).message.code == "gate.need.unknown"
     assert report.need is None
+
+
+def test_the_need_of_a_model_that_is_not_there_has_not_to_be_stated() -> None:
+    missing = problem("model.missing", path="/m.gguf")
+    report = judge(replace(GOOD, need=problem("gate.need.unknown"), model=missing))
+    assert check(report, CheckId.VRAM).message.code == "gate.need.after_model"
+    assert check(report, CheckId.VRAM).status is Status.UNKNOWN
 
 
 def test_gpus_come_from_the_target_where_the_driver_does_not_answer() -> None:

@@ -16,6 +16,7 @@ from kotaro_bridge.domain.errors import ProblemError
 from kotaro_bridge.domain.gpu import GpuSnapshot
 from kotaro_bridge.domain.model.hf_config import decode_hf_config
 from kotaro_bridge.domain.model.safetensors import StoredTensor
+from kotaro_bridge.domain.planning.card_split import pipeline_bytes
 from kotaro_bridge.domain.planning.plan import (
     RESERVE_BYTES,
     Figure,
@@ -223,7 +224,7 @@ def test_two_cards() -> None:
     assert len(found.per_card) == len(found.layers) == 2
     assert found.margin == min(card.usable - size for size in found.per_card)
     assert found.overhead.bytes == 2 * OVERHEAD_BYTES
-    assert "plan.note.cards" in [note.code for note in found.notes]
+    assert "plan.note.cards" not in [note.code for note in found.notes], "two H200 were measured (README)"
     assert plan(GgufPlanned(gguf("q32")), two, None).fits is None
     larger = PlanCard("RTX", 16 * GIB, 16 * GIB)
     shared = plan(awq("q32"), replace(VLLM, cards=2), (larger, larger))
@@ -231,6 +232,24 @@ def test_two_cards() -> None:
     assert shared.per_card[0] == shared.total // 2
     assert shared.utilization is not None
     assert shared.utilization <= 1
+    assert "plan.note.cards" in [note.code for note in shared.notes]
+
+
+@pytest.mark.parametrize("cards", [1, 2, 3])
+def test_the_total_is_what_the_cards_hold(cards: int) -> None:
+    """The copies that llama-server keeps for its pipeline are in the total too."""
+    for projector in (0, 800 * MIB):
+        found = plan(GgufPlanned(gguf("q14"), projector), replace(LLAMA, cards=cards), (stated_card(16 * GIB),) * cards)
+        assert found.total == sum(found.per_card)
+    alone = plan(GgufPlanned(gguf("q14")), LLAMA, None).compute.bytes
+    pipeline = pipeline_bytes(gguf("q14").embedding_length, LLAMA.ubatch, LLAMA.context) if cards > 1 else 0
+    found = plan(GgufPlanned(gguf("q14")), replace(LLAMA, cards=cards), None)
+    assert found.compute.bytes == pytest.approx(cards * (alone + pipeline), abs=1024)
+
+
+def test_kv_that_fills_the_budget_is_the_rest_of_it() -> None:
+    assert plan(awq("q14"), VLLM, stated_card(24 * GIB)).kv.origin is Origin.REST
+    assert plan(awq("q14"), VLLM, stated_card(10 * GIB)).kv.origin is Origin.FORMULA
 
 
 def test_vllm_kv_of_other_attention() -> None:

@@ -98,7 +98,7 @@ def test_the_model_is_read_anew_at_every_start(pool: ThreadPoolExecutor) -> None
     assert keeper.check(LLAMA).report.ok
     machine.target.header = b"no longer a model"
     blocking = keeper.check(LLAMA).report.blocking
-    assert [one.message.code for one in blocking] == ["model.not_gguf", "gate.need.unknown"]
+    assert [one.message.code for one in blocking] == ["model.not_gguf", "gate.need.after_model"]
 
 
 # --- without a profile ------------------------------------------------------------------------------------------------
@@ -453,7 +453,7 @@ def test_a_need_that_cannot_be_computed_blocks_unless_it_is_stated(pool: ThreadP
     model = msgspec.structs.replace(LLAMA, id="split")
     keeper = Gatekeeper(machine.ports, pool)
     machine.target.header = qwen2_shape(*Q14, more_values={"split.count": 2})
-    assert outcome(keeper.check(model), CheckId.VRAM) == (Status.UNKNOWN, "gate.need.unknown")
+    assert outcome(keeper.check(model), CheckId.VRAM) == (Status.UNKNOWN, "gate.need.after_model")
     stated = msgspec.structs.replace(model, need=VramNeed(vram_mib=9_000, source="measured"))
     assert outcome(keeper.check(stated), CheckId.VRAM)[0] is Status.PASSED
     # The engine would not find its other files either.
