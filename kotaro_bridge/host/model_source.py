@@ -151,7 +151,7 @@ def resolve_model(argument: str, hub: Hub | None = None) -> PlannedModel:
             either, or `org/name[:file or quantization]` of the hub.
 
     Raises:
-        ProblemError: `model.*` of the readers; `model.missing`, `model.unreadable`, `model.no_model`,
+        ProblemError: `model.*` of the readers; `model.missing`, `model.unreadable`, `model.not_file`, `model.no_model`,
             `model.several_gguf`, `model.part_missing`; of the network `model.url_*`, `model.hub_answer`, `download.*`.
     """
     hub = hub or Hub()
