@@ -65,6 +65,25 @@ def test_a_plan_names_each_part_and_where_it_comes_from(library: Open) -> None:
     assert "Apache License 2.0" in one.said(one.window.fit.details)
 
 
+def test_the_rows_of_a_vllm_plan_add_up(library: Open) -> None:
+    one = library()
+    for model, fits in ((A7, True), (A14, False)):
+        one.row(model)
+        plan = one.window.fit.details.plan
+        assert plan is not None
+        shown = [[cell.text() for cell in cells] for cells in plan._cells if not cells[0].isHidden()]
+        sizes = {name: int(size.removesuffix(" MiB").replace(",", "")) for name, size, _ in shown}
+        held = sizes["Total"] + sizes["Set aside by vLLM"] + sizes["Kept free"]
+        missing = 0 if fits else sizes["Missing"]
+        assert held == pytest.approx(sizes["Free now"] + missing, abs=2)
+        assert ("Left for more KV cache" in sizes) is fits
+        assert ("left for more KV cache" in plan.answer.text()) is fits
+    one.row(Q14)
+    of_llama = one.window.fit.details.plan
+    assert of_llama is not None
+    assert [cells[0].isHidden() for cells in of_llama._cells] == [False] * 8 + [True], "llama-server sets nothing aside"
+
+
 def test_the_plan_follows_the_slider_within_a_frame(library: Open) -> None:
     one = library()
     one.row(Q14)

@@ -62,13 +62,15 @@ def test_the_context_that_vllm_makes_first_is_set_aside() -> None:
 
 def test_several_cards() -> None:
     cards = (replace(DESKTOP, free=6 * GIB), replace(DESKTOP, free=8 * GIB))
-    for model, request_ in ((GgufPlanned(gguf("q14")), LLAMA), (awq("q14"), VLLM)):
-        found = plan(model, replace(request_, cards=2), cards)
-        sums = plan_sums(found, cards)
-        assert sums is not None
-        assert sums.free - sums.needed == found.margin
-    assert sums.free == 12 * GIB  # vLLM cuts all alike: the card with the least room sets the share
-    assert sums.set_aside >= 0
+    layers = plan(GgufPlanned(gguf("q14")), replace(LLAMA, cards=2), cards)
+    like_parts = plan(awq("q14"), replace(VLLM, cards=2), cards)
+    by_layers, by_parts = plan_sums(layers, cards), plan_sums(like_parts, cards)
+    assert by_layers is not None
+    assert by_parts is not None
+    assert by_layers.free - by_layers.needed == layers.margin
+    assert by_parts.free - by_parts.needed == like_parts.margin
+    assert by_parts.free == 12 * GIB  # vLLM cuts all alike: the card with the least room sets the share
+    assert by_parts.set_aside >= 0
 
 
 @pytest.mark.parametrize(
