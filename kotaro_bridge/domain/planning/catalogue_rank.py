@@ -83,7 +83,7 @@ class Ranked:
     Args:
         context: tokens that a request was asked to hold.
         found: the plan with that context, on the card now or, AFTER_CLOSING, on the closed one; None where the card
-            does not run the engine.
+            does not run the engine, or where among many the weights alone are too large.
         need_bytes: what has to be free there for it. max_context: the longest context of a request. 0 without a plan.
         speed: None where it cannot be told.
     """
@@ -109,7 +109,12 @@ def rank(
     seen = now.for_use(use)
     stages = _stages(seen)
     asked = (entry for entry in entries if use is not Use.IMAGES or entry.sees_images)
-    found = (_placed(entry, seen, stages, request_for(entry, use, context)) for entry in asked)
+    # Weights that are too large alone need no plan; most entries are out by that on a small card.
+    room = stages[-1][1].usable
+    found = (
+        _placed(entry, seen, stages if entry.weights_bytes <= room else (), request_for(entry, use, context))
+        for entry in asked
+    )
     return tuple(sorted(found, key=lambda each: _place(each, use)))
 
 

@@ -48,7 +48,8 @@ def test_the_answer_is_the_plans(now: CardNow) -> None:
         found = plan(each.entry.planned, request_for(each.entry, Use.ONE), now.card)
         assert (each.fit is Fit.NOW) == found.fits, each.entry.id
         assert each.max_context == found.max_context, each.entry.id
-        assert each.need_bytes == now.card.free - (found.margin or 0), each.entry.id
+        if each.found is not None:
+            assert each.need_bytes == now.card.free - (found.margin or 0), each.entry.id
         if each.max_context and each.max_context < 32_768:
             longer = request_for(each.entry, Use.ONE, each.max_context + 512)
             assert not plan(each.entry.planned, longer, now.card).fits, each.entry.id
