@@ -24,7 +24,6 @@ from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.run.run_state import RESTING, SERVING
 from kotaro_bridge.domain.wsl.wsl_vm import WslVm
 from kotaro_bridge.domain.wsl.wslconfig_recommend import HostFacts
-from kotaro_bridge.host.catalogue_store import load_catalogue
 from kotaro_bridge.host.control import ControlServer, OwnerLock, ask
 from kotaro_bridge.host.disk import distro_folder, free_beneath
 from kotaro_bridge.host.history import SqliteSpeedHistory, SqliteStartHistory
@@ -62,6 +61,7 @@ from kotaro_bridge.service.wslconfig_restart import WslConfigDesk, model_loads, 
 from kotaro_bridge.texts import Texts
 
 if TYPE_CHECKING:
+    from kotaro_bridge.domain.model.catalogue import CatalogueEntry
     from kotaro_bridge.simulator.pc import SimulatedPC
 
 log = logging.getLogger(__name__)
@@ -222,6 +222,13 @@ def wslconfig_store(setting: Setting, file: str | None = None) -> WslConfigFile:
     return WslConfigFile(path, setting.paths.wslconfig_backups, name=file)
 
 
+def _catalogue() -> tuple[CatalogueEntry, ...]:
+    """The catalogue of models, loaded when it is first asked for. Raises ProblemError `catalogue.broken`."""
+    from kotaro_bridge.host.catalogue_store import load_catalogue
+
+    return load_catalogue()
+
+
 class Product:
     """Everything that runs behind a front end. `owner` is False if another process of this user owns the runs.
 
@@ -247,7 +254,7 @@ class Product:
         self.downloads = Downloads(setting.models, self.bus.publish, self._client_programs)
         self.shelf = Shelf(setting.models, self.supervisor.profiles, self._busy_profiles, self.downloads.busy_folders)
         self.copies = Copies(self.shelf, self.bus.publish)
-        sources = ModelSources(load_catalogue, self._resolve)
+        sources = ModelSources(_catalogue, self._resolve)
         self.models = ModelDesk(
             setting.machine, self.supervisor, setting.models, self.shelf, self.downloads, self.copies, sources
         )
@@ -256,7 +263,7 @@ class Product:
             self.supervisor,
             ProfileFolder(paths.profiles),
             new_text,
-            load_catalogue,
+            _catalogue,
             lambda: self.shelf.files().models,
             setting.models.default_target,
         )

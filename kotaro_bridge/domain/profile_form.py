@@ -13,16 +13,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from kotaro_bridge.domain.engine.arguments import checked_extra_args
 from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
-from kotaro_bridge.domain.model.catalogue import CatalogueEntry
 from kotaro_bridge.domain.model.hub import folder_for
 from kotaro_bridge.domain.profile import KV_TYPES, KvType, Profile, VllmOptions, decode_profile
 from kotaro_bridge.domain.profile_edit import EXECUTABLES, PORTS, Value, parse_edits
+
+if TYPE_CHECKING:
+    from kotaro_bridge.domain.model.catalogue import CatalogueEntry
 
 ALIKE = (
     *("title", "engine", "target", "executable", "model", "served_name", "context", "port", "parallel", "kv_type"),

@@ -9,21 +9,24 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.errors import ProblemError, problem
-from kotaro_bridge.domain.model.catalogue import CatalogueEntry, ModelFile, entry_of
-from kotaro_bridge.domain.model.catalogue_files import download_named, unfinished_of
 from kotaro_bridge.domain.model.download import RESTING, DownloadRequest, DownloadView
 from kotaro_bridge.domain.model.model_files import StoredModel
 from kotaro_bridge.domain.planning.plan_parts import PlannedModel
-from kotaro_bridge.service.card_sight import CardSight, look_at_card
 from kotaro_bridge.service.copies import PREFIX, Copies
 from kotaro_bridge.service.downloads import Downloads
 from kotaro_bridge.service.machine import Machine
 from kotaro_bridge.service.model_ports import ModelPorts
 from kotaro_bridge.service.model_shelf import OnMachine, PlannedRemoval, Shelf
 from kotaro_bridge.service.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from kotaro_bridge.domain.model.catalogue import CatalogueEntry
+    from kotaro_bridge.service.card_sight import CardSight
+    # What the catalogue needs is loaded where it is asked for: a tray without this window stays small.
 
 _TOKEN = re.compile(r"hf_[\x21-\x7e]+\Z")
 _PAUSE_S = 10.0
@@ -68,10 +71,15 @@ class ModelDesk:
 
     def card(self, index: int = 0) -> CardSight:
         """A card now. Raises ProblemError as `look_at_card`."""
+        from kotaro_bridge.service.card_sight import look_at_card
+
         return look_at_card(self._machine.gpu.snapshot, lambda need: self._supervisor.check(need=need).report, index)
 
     def resolve(self, name: str) -> CatalogueEntry:
         """Any model by an id of Hugging Face, a file, a folder or an address. Raises ProblemError."""
+        from kotaro_bridge.domain.model.catalogue import ModelFile, entry_of
+        from kotaro_bridge.domain.model.catalogue_files import download_named
+
         try:
             token = self._ports.token.get()
         except ProblemError:
@@ -159,6 +167,8 @@ class ModelDesk:
         Raises:
             ProblemError: what is there cannot be found or deleted; the download is paused then.
         """
+        from kotaro_bridge.domain.model.catalogue_files import unfinished_of
+
         self._downloads.pause(name)
         view = self._downloads.wait(name, _PAUSE_S)
         left = unfinished_of(view, self._shelf.files(start=True).models)

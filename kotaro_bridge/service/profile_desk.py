@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -17,9 +17,7 @@ from kotaro_bridge.domain.engine.arguments import checked_extra_args
 from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.gpu import GpuSnapshot, cards_at
-from kotaro_bridge.domain.model.catalogue import CatalogueEntry
 from kotaro_bridge.domain.model.model_files import StoredModel
-from kotaro_bridge.domain.planning.catalogue_rank import CardNow, Ranked, rank
 from kotaro_bridge.domain.planning.learned import Learned
 from kotaro_bridge.domain.planning.plan import PlannedModel, planned_card
 from kotaro_bridge.domain.profile import Profile, decode_profile
@@ -31,6 +29,11 @@ from kotaro_bridge.service.model_ports import LOCAL
 from kotaro_bridge.service.planning import Planning
 from kotaro_bridge.service.supervisor import Supervisor
 from kotaro_bridge.service.trial import Trial
+
+if TYPE_CHECKING:
+    from kotaro_bridge.domain.model.catalogue import CatalogueEntry
+    from kotaro_bridge.domain.planning.catalogue_rank import Ranked
+    # What the catalogue needs is loaded where it is asked for: a tray without this window stays small.
 
 _MOST_BYTES = 1 << 16
 
@@ -210,6 +213,8 @@ class ProfileDesk:
 
     def choices(self, card: GpuSnapshot | None) -> Choices:
         """Models to choose from, for this card."""
+        from kotaro_bridge.domain.planning.catalogue_rank import CardNow, rank
+
         entries = self._catalogue()
         try:
             here = self._models()
