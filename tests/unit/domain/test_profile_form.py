@@ -172,11 +172,22 @@ def test_what_belongs_to_the_other_engine_goes_with_it() -> None:
     changed = form_changes(base, msgspec.structs.replace(LLAMA, id="v", need=None))
     assert changed["engine"] == "llama-server"
     assert changed["vllm"] is None
+    base = msgspec.structs.replace(LLAMA, projector="~/p.gguf", version="b1")
+    changed = form_changes(base, msgspec.structs.replace(VLLM, id="q", need=None))
+    assert (changed["engine"], changed["projector"], changed["version"], changed["need"]) == ("vllm", None, None, None)
 
 
-def test_a_port_of_ones_own_stays_with_another_engine() -> None:
-    texts = texts_of(LLAMA) | {"port": "9000"}
-    assert with_engine(texts, Engine.VLLM)["port"] == "9000"
+def test_a_port_of_ones_own_stays_with_another_engine_and_a_type_it_lacks_does_not() -> None:
+    texts = with_engine(texts_of(LLAMA) | {"port": "9000", "kv_type": "q8_0"}, Engine.VLLM)
+    assert (texts["port"], texts["kv_type"]) == ("9000", "auto")
+    plain = with_engine(texts_of(LLAMA) | {"executable": ""}, Engine.VLLM)
+    assert (plain["port"], plain["kv_type"]) == ("8000", "auto")
+    assert plain["executable"].endswith("/vllm")
+
+
+def test_a_file_states_no_need_where_none_is_known() -> None:
+    assert not any(key.startswith("need") for key in form_keys(msgspec.structs.replace(LLAMA, need=None)))
+    assert form_keys(LLAMA)["need.vram_mib"] == 9000
 
 
 def test_a_mistake_that_is_in_no_field_is_ours() -> None:
