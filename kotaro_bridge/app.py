@@ -63,6 +63,7 @@ from kotaro_bridge.texts import Texts
 if TYPE_CHECKING:
     from kotaro_bridge.domain.model.catalogue import CatalogueEntry
     from kotaro_bridge.simulator.pc import SimulatedPC
+    from kotaro_bridge.ui.desk import Desk
 
 log = logging.getLogger(__name__)
 
@@ -334,6 +335,25 @@ class Product:
         self.close()
 
 
+def desk_of(product: Product) -> Desk:
+    """What the windows work with."""
+    from kotaro_bridge.ui.desk import Desk
+
+    return Desk(
+        supervisor=product.supervisor,
+        telemetry=product.telemetry,
+        connect=product.connect,
+        wslconfig=product.wslconfig,
+        models=product.models,
+        profiles=product.profiles,
+        bus=product.bus,
+        submit=product.supervisor.submit,
+        texts=product.texts,
+        simulated=product.setting.simulated,
+        version=__version__,
+    )
+
+
 def open_windows(
     product: Product, *, tour: Path | None = None, theme: str | None = None, scale: float | None = None
 ) -> int:
@@ -348,7 +368,6 @@ def open_windows(
         ProblemError: `owner.taken` if another process is the owner.
     """
     from kotaro_bridge.ui.application import run_application
-    from kotaro_bridge.ui.desk import Desk
 
     shown: list[Callable[[], None]] = []
 
@@ -359,17 +378,5 @@ def open_windows(
     product.own(on_open=open_dashboard)
     # In the background: the tray icon does not wait for wsl.exe.
     product.supervisor.submit(product.supervisor.announce_leftovers)
-    desk = Desk(
-        supervisor=product.supervisor,
-        telemetry=product.telemetry,
-        connect=product.connect,
-        wslconfig=product.wslconfig,
-        models=product.models,
-        profiles=product.profiles,
-        bus=product.bus,
-        submit=product.supervisor.submit,
-        texts=product.texts,
-        simulated=product.setting.simulated,
-        version=__version__,
-    )
+    desk = desk_of(product)
     return run_application(desk, tour=tour, theme=theme, scale=scale, on_ready=lambda show, _: shown.append(show))

@@ -1,7 +1,9 @@
-"""Room on the Windows drive on which a distro's virtual disk grows."""
+"""Disks: room on the drive on which a distro's virtual disk grows, and names that outlast a power cut."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -56,3 +58,16 @@ def _registered() -> Registered | None:
     except OSError:
         return None
     return default, distros
+
+
+def sync_folder(folder: Path) -> None:
+    """Have a new name in the folder on the disk too, where folders can be synchronised (not on Windows). The file is in
+    place already: nothing fails for this.
+    """
+    if sys.platform != "win32":
+        with contextlib.suppress(OSError):
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)

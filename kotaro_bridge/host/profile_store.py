@@ -18,6 +18,7 @@ from pathlib import Path
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.profile import PROFILE_ID, Profile, decode_profile
 from kotaro_bridge.domain.profile_edit import Changes, Value
+from kotaro_bridge.host.disk import sync_folder
 from kotaro_bridge.resources import resource
 
 _MAX_BYTES = 1 << 20
@@ -218,14 +219,4 @@ def _replace(target: Path, data: bytes) -> None:
             with contextlib.suppress(OSError):
                 temporary.unlink()
         raise ProblemError(problem("profile.not_saved", file=str(target), detail=str(error))) from error
-    _keep_name(target.parent)
-
-
-def _keep_name(folder: Path) -> None:
-    """Have the new name on the disk too, where a folder can be synchronised (not on Windows)."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    sync_folder(target.parent)

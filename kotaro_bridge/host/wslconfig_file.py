@@ -26,6 +26,7 @@ from typing import TypeVar
 
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.wsl.wslconfig_store import Backup, Snapshot
+from kotaro_bridge.host.disk import sync_folder
 
 KEPT_BACKUPS = 20
 _MAX_BYTES = 16 << 20
@@ -254,7 +255,7 @@ def _put(path: Path, data: bytes, like: os.stat_result | None) -> None:
     except OSError:
         _let_go(temporary)
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def _take_over(temporary: Path, path: Path, like: os.stat_result) -> None:
@@ -310,17 +311,6 @@ def _patiently(act: Callable[[], _T]) -> _T:
         except PermissionError:
             time.sleep(_PAUSE_S)
     return act()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Have the new name on the disk too. The file is in place already: nothing fails for this."""
-    if sys.platform != "win32":
-        with contextlib.suppress(OSError):
-            descriptor = os.open(folder, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
 
 
 def _words(error: OSError) -> str:

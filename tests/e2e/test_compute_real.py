@@ -10,14 +10,13 @@ from pathlib import Path
 import pytest
 
 from kotaro_bridge.domain.engine.engine_log import Engine
-from kotaro_bridge.domain.model.gguf import GgufModel, read_gguf
 from kotaro_bridge.domain.planning.learned import Learned
 from kotaro_bridge.domain.planning.plan import GgufPlanned, PlanRequest
 from kotaro_bridge.domain.planning.plan_llama import llama_costs
 from kotaro_bridge.domain.planning.second_opinion import question
 from kotaro_bridge.domain.profile import KvType, Profile
 from kotaro_bridge.domain.units import MIB
-from tests.helpers.gguf_header import reader
+from tests.helpers.server_log import header, log_until_listening
 from tests.helpers.tiny_shapes import ALL, LLAMA, write_shape
 
 pytestmark = pytest.mark.e2e
@@ -28,25 +27,11 @@ _UBATCH = 512
 
 def logged_mib(server: Path, model: Path, context: int, parallel: int) -> float:
     """The buffer on the CPU. It also holds what on a card is the host's: the embedded tokens, one row of the width."""
-    quiet = ("--device", "none", "--fit", "off", "--no-warmup", "-t", "1", "-lv", "4")
     size = ("-c", str(context * parallel), "-np", str(parallel))
-    argv = [str(server), "-m", str(model), "--host", "127.0.0.1", "--port", "0", *quiet, *size]
-    lines = []
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            lines.append(line.decode(errors="replace"))
-            if "listening on" in lines[-1]:
-                process.kill()
-    text = "".join(lines)
+    text = log_until_listening(server, model, *size)
     found = _COMPUTE.search(text)
     assert found, text
     return float(found[1])
-
-
-def header(path: Path) -> GgufModel:
-    data = path.read_bytes()
-    return read_gguf(reader(data), len(data))
 
 
 @pytest.mark.parametrize("name", ALL)

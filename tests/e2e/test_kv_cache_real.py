@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from kotaro_bridge.domain.model.context_shape import ContextShape
-from kotaro_bridge.domain.model.gguf import GgufModel, read_gguf
 from kotaro_bridge.domain.model.kv_cache import cache_bytes
 from kotaro_bridge.domain.profile import KvType
 from kotaro_bridge.domain.units import MIB
-from tests.helpers.gguf_header import reader
+from tests.helpers.server_log import header, log_until_listening
 from tests.helpers.tiny_shapes import ALL, GEMMA3, write_shape
 
 pytestmark = pytest.mark.e2e
@@ -33,23 +31,9 @@ def logged_sizes(server: Path, model: Path, shape: ContextShape) -> list[float]:
     types = () if shape.kv_type is KvType.AUTO else ("-ctk", shape.kv_type.value, "-ctv", shape.kv_type.value)
     size = ("-c", str(shape.context * shape.parallel), "-np", str(shape.parallel), "-ub", str(shape.ubatch), *types)
     full = ("--swa-full",) if shape.swa_full else ()
-    quiet = ("--device", "none", "--fit", "off", "--no-warmup", "-t", "1", "-lv", "4")
-    argv = [str(server), "-m", str(model), "--host", "127.0.0.1", "--port", "0", *quiet, *size, *full]
-    lines = []
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            lines.append(line.decode(errors="replace"))
-            if "listening on" in lines[-1]:
-                process.kill()
-    text = "".join(lines)
+    text = log_until_listening(server, model, *size, *full)
     assert "listening on" in text, text
     return [float(match[1]) for match in _BUFFER.finditer(text)]
-
-
-def header(path: Path) -> GgufModel:
-    data = path.read_bytes()
-    return read_gguf(reader(data), len(data))
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -13,12 +13,10 @@ from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from pytestqt.qtbot import QtBot
 
-from kotaro_bridge import __version__
-from kotaro_bridge.app import Product, simulated_setting
+from kotaro_bridge.app import Product, desk_of, simulated_setting
 from kotaro_bridge.domain.model.download import DownloadState
 from kotaro_bridge.simulator.hub import MIB, TOKEN, Hub, HubContent, HubModel
 from kotaro_bridge.texts import Texts
-from kotaro_bridge.ui.desk import Desk
 from kotaro_bridge.ui.shell import Shell
 from kotaro_bridge.ui.theme import Theme
 from kotaro_bridge.ui.view_models.model_files import key_of
@@ -83,7 +81,7 @@ def pc(
         monkeypatch.setenv("KOTARO_TEST_KEYRING", str(tmp_path / "keyring"))
         with Product(simulated_setting("rtx4070-12gb"), Texts("en")) as product:
             product.own()
-            shell = Shell(_desk(product), theme, tray_visible=False)
+            shell = Shell(desk_of(product), theme, tray_visible=False)
             yield lambda: Simulated(product, shell, qtbot, hub)
             shell.close()
             for window in (*shell.editors.windows, shell.models):
@@ -98,22 +96,6 @@ def _coder_files() -> tuple[str, ...]:
     from kotaro_bridge.host.catalogue_store import load_catalogue
 
     return tuple(file.name for entry in load_catalogue() if entry.id == CODER for file in entry.files)
-
-
-def _desk(product: Product) -> Desk:
-    return Desk(
-        supervisor=product.supervisor,
-        telemetry=product.telemetry,
-        connect=product.connect,
-        wslconfig=product.wslconfig,
-        models=product.models,
-        profiles=product.profiles,
-        bus=product.bus,
-        submit=product.supervisor.submit,
-        texts=product.texts,
-        simulated="rtx4070-12gb",
-        version=__version__,
-    )
 
 
 def test_from_the_catalogue_to_a_profile_through_a_cut_and_a_pause(pc: Callable[..., Simulated]) -> None:

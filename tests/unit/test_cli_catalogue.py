@@ -18,21 +18,11 @@ from kotaro_bridge.domain.planning.plan import GgufPlanned, PlanRequest, plan, s
 from kotaro_bridge.domain.profile import KvType
 from kotaro_bridge.domain.units import MIB
 from kotaro_bridge.host.catalogue_store import load_catalogue
+from tests.helpers.hf_configs import QWEN_7B
 from tests.helpers.plan_rows import gguf
 from tests.helpers.words import sentence, text
 
 TERMINAL = 80
-QWEN_7B = {
-    "model_type": "qwen2",
-    "num_hidden_layers": 28,
-    "hidden_size": 3584,
-    "intermediate_size": 18944,
-    "num_attention_heads": 28,
-    "num_key_value_heads": 4,
-    "vocab_size": 152064,
-    "max_position_embeddings": 32768,
-    "tie_word_embeddings": False,
-}
 
 
 def columns(line: str) -> int:

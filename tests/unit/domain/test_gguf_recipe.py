@@ -16,18 +16,8 @@ from kotaro_bridge.domain.run.speed import gguf_read_bytes
 from kotaro_bridge.domain.units import MIB
 from kotaro_bridge.host.catalogue_store import load_catalogue
 from tests.helpers.captures import llama_text
+from tests.helpers.hf_configs import QWEN_7B
 
-QWEN_7B = {
-    "model_type": "qwen2",
-    "num_hidden_layers": 28,
-    "hidden_size": 3584,
-    "intermediate_size": 18944,
-    "num_attention_heads": 28,
-    "num_key_value_heads": 4,
-    "vocab_size": 152064,
-    "max_position_embeddings": 32768,
-    "tie_word_embeddings": False,
-}
 QWEN_14B = QWEN_7B | {
     "num_hidden_layers": 48,
     "hidden_size": 5120,
