@@ -5,9 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from kotaro_bridge import own_program
+
 
 def main() -> int:
     """Run the command line; returns the exit code. Where windows are to open, their tray icon comes first."""
+    if (module := own_program.module_asked_for(sys.argv[1:])) is not None:
+        own_program.run_module(module)
+        return 0
     if opens_windows(sys.argv[1:]):
         from kotaro_bridge.ui.first_icon import show_first_icon
 

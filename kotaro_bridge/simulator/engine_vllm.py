@@ -14,6 +14,7 @@ import threading
 import time
 from typing import Any
 
+from kotaro_bridge.own_program import module_argv
 from kotaro_bridge.simulator import behaviour as words
 from kotaro_bridge.simulator import models, procs, signals
 from kotaro_bridge.simulator.card import MIB, Usage, cards, cuda_total_mib, visible
@@ -183,7 +184,7 @@ class ApiServer:
             signals.ignore(signals.TERM, signals.INT)
         else:
             signals.handle(end, signals.TERM, signals.INT)
-        command = [sys.executable, "-m", "kotaro_bridge.simulator.engine_vllm", CORE, *self.arguments]
+        command = [*module_argv("kotaro_bridge.simulator.engine_vllm"), CORE, *self.arguments]
         core = CoreProcess([*command, str(os.getpid()), str(budget.free)], wakeup.wake)
         self.values["core"] = core.pid
         loaded = self._wait_for_core(core, stop, wakeup)

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 
+from kotaro_bridge.own_program import module_argv
 from kotaro_bridge.simulator import process_tree, procs, signals, vm_stand_in
 from kotaro_bridge.simulator.state import ENGINES, VMSTAT, State, python_environment
 
@@ -195,7 +196,7 @@ class Guardian:
         for place, module in ENGINES.items():
             installed = os.path.join(self._environment["HOME"], place)
             if os.path.normpath(program) == os.path.normpath(installed) and os.access(installed, os.X_OK):
-                return [sys.executable, "-m", f"kotaro_bridge.simulator.{module}"]
+                return module_argv(f"kotaro_bridge.simulator.{module}")
         return None
 
     def _read(self) -> None:

@@ -21,6 +21,7 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from kotaro_bridge.own_program import module_argv
 from kotaro_bridge.resources import resource
 from kotaro_bridge.simulator import models, owners, procs
 from kotaro_bridge.simulator.http_base import Handler, Server
@@ -358,12 +359,12 @@ def start(state: State) -> str:
         return found
     with open(state.path("hub.log"), "ab") as log:
         child = subprocess.Popen(
-            [sys.executable, "-m", "kotaro_bridge.simulator.hub", state.folder],
+            [*module_argv("kotaro_bridge.simulator.hub"), state.folder],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,
             env={**os.environ, **python_environment(state.folder)},
-            start_new_session=True,
+            **procs.apart(),
         )
     if child.stdout is not None:
         child.stdout.readline()

@@ -16,11 +16,11 @@ import os
 import re
 import socket
 import subprocess
-import sys
 import threading
 import time
 from typing import IO, Any
 
+from kotaro_bridge.own_program import module_argv
 from kotaro_bridge.simulator import (
     guardian_stand_in,
     nvidia_smi,
@@ -158,7 +158,7 @@ def read_at(arguments: list[str], environment: dict[str, str]) -> int:
 def _guarded(message: dict[str, Any], environment: dict[str, str], arguments: list[str]) -> int | None:
     """Run the guardian as a program of its own, with our streams relayed: it outlives us, and notices."""
     launch = {"environment": environment, "directory": message["directory"], "distro": message["distro"]}
-    command = [sys.executable, "-m", guardian_stand_in.__name__, json.dumps({**launch, "arguments": arguments})]
+    command = [*module_argv(guardian_stand_in.__name__), json.dumps({**launch, "arguments": arguments})]
     pipe = subprocess.PIPE
     guardian = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True)
     if guardian.stdin is None or guardian.stdout is None or guardian.stderr is None:

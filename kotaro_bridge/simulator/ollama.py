@@ -14,6 +14,7 @@ import threading
 import time
 from typing import Any, ClassVar
 
+from kotaro_bridge.own_program import module_argv
 from kotaro_bridge.simulator import owners, procs
 from kotaro_bridge.simulator.http_base import Handler, Server
 from kotaro_bridge.simulator.state import State, python_environment, read_json, write_json
@@ -42,12 +43,12 @@ def start(state: State) -> None:
         return
     with open(state.path("ollama.log"), "ab") as log:
         subprocess.run(  # ends when the server listens: that one is a child of what is started here
-            [sys.executable, "-m", __name__, state.folder],
+            [*module_argv("kotaro_bridge.simulator.ollama"), state.folder],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=log,
             env={**os.environ, **python_environment(state.folder)},
-            start_new_session=True,
+            **procs.apart(),
             check=False,
         )
     if address(state) is None:
@@ -90,7 +91,7 @@ class Api(Handler):
 def main() -> None:
     """Serve a PC, or (without the second word) start the server in the background and wait until it listens."""
     if len(sys.argv) == 2:
-        command = [sys.executable, "-m", "kotaro_bridge.simulator.ollama", sys.argv[1], "serve"]
+        command = [*module_argv("kotaro_bridge.simulator.ollama"), sys.argv[1], "serve"]
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
         listening = child.stdout.readline() if child.stdout is not None else b""
         os._exit(0 if listening else 1)  # not through the end of the interpreter, which would ask after the child

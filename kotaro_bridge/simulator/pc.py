@@ -22,6 +22,7 @@ from kotaro_bridge.domain.gpu import GpuCounters, GpuProcess, GpuSnapshot
 from kotaro_bridge.domain.units import GIB
 from kotaro_bridge.domain.wsl.wslconfig_recommend import HostFacts
 from kotaro_bridge.domain.wsl.wslconfig_values import read_value
+from kotaro_bridge.own_program import module_argv
 from kotaro_bridge.simulator import (
     card,
     engine_question,
@@ -95,7 +96,7 @@ class SimulatedPC:
     @property
     def wsl_argv(self) -> list[str]:
         """wsl.exe as a command; wants `env`."""
-        return [sys.executable, "-m", "kotaro_bridge.simulator.wsl"]
+        return module_argv("kotaro_bridge.simulator.wsl")
 
     @property
     def env(self) -> dict[str, str]:
@@ -319,7 +320,7 @@ def _program(state: State, place: str, module: str, *first: str, before: str = "
 
 
 def _command(module: str, *first: str) -> str:
-    return shlex.join([sys.executable, "-m", f"kotaro_bridge.simulator.{module}", *first])
+    return shlex.join([*module_argv(f"kotaro_bridge.simulator.{module}"), *first])
 
 
 def _quick_answer(state: State) -> str:

@@ -10,8 +10,8 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 
+from kotaro_bridge.own_program import module_argv
 from kotaro_bridge.simulator import engine_question, loopback
 from kotaro_bridge.simulator.behaviour import Behaviour
 from kotaro_bridge.simulator.guardian_stand_in import in_home, scrubbed
@@ -76,7 +76,7 @@ def _asked(program: str, arguments: list[str], environment: dict[str, str]) -> l
         module = MODULE.search(file.read())
     if module is None:
         raise AssertionError(f"{program} is no program of a simulated PC")
-    command = [sys.executable, "-m", module.group(1), *module.group(2).split(), *arguments]
+    command = [*module_argv(module.group(1)), *module.group(2).split(), *arguments]
     try:
         done = subprocess.run(
             command,

@@ -9,6 +9,7 @@ import contextlib
 import os
 import signal
 import sys
+from typing import Any
 
 PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
@@ -17,6 +18,17 @@ KILL, ABORT = 9, 6
 WINDOWS_SIGNAL = 1000
 """On Windows a process that a signal would have ended has this plus the signal's number as its exit code; no engine
 ends with one above 255 by itself."""
+
+
+def apart() -> dict[str, Any]:
+    """Keyword arguments for `subprocess.Popen` of a program that outlives us: in a session of its own; on Windows with
+    a console that nobody sees, which the console program of a frozen build would otherwise open.
+    """
+    if sys.platform == "win32":
+        import subprocess
+
+        return {"creationflags": subprocess.CREATE_NO_WINDOW}
+    return {"start_new_session": True}
 
 
 def start_ticks(pid: int) -> int | None:

@@ -15,6 +15,8 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+from kotaro_bridge.own_program import module_argv
+from kotaro_bridge.simulator import procs
 from kotaro_bridge.simulator.state import State, python_environment
 
 if TYPE_CHECKING and sys.platform == "win32":
@@ -68,7 +70,7 @@ def start(state: State) -> tuple[VmLink | None, dict[str, Any]]:
     conn = connect(state)
     if conn is not None:
         return VmLink(conn), {}
-    command = [sys.executable, "-m", "kotaro_bridge.simulator.vm", state.folder]
+    command = [*module_argv("kotaro_bridge.simulator.vm"), state.folder]
     with open(state.path("vm.log"), "ab") as log:
         report = subprocess.run(  # ends when the VM has reported: the VM itself is a child of what is started here
             command,
@@ -77,7 +79,7 @@ def start(state: State) -> tuple[VmLink | None, dict[str, Any]]:
             stderr=log,
             cwd="/",
             env={**os.environ, **python_environment(state.folder)},
-            start_new_session=True,
+            **procs.apart(),
             check=False,
         ).stdout
     conn = connect(state)

@@ -16,9 +16,9 @@ QT = {"PySide6", "shiboken6", "pyqtgraph"}
 
 MAY_IMPORT = {
     "domain": {"domain"},
-    "host": {"domain", "host", "resources"},
+    "host": {"domain", "host", "resources", "own_program"},
     "service": {"domain", "service"},
-    "simulator": {"domain", "simulator", "resources"},
+    "simulator": {"domain", "simulator", "resources", "own_program"},
     "ui": {"domain", "service", "ui", "texts", "resources"},
 }
 """What of ours the modules of each folder may import. Modules beside the folders may import anything but `ui`."""
