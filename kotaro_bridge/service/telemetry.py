@@ -94,6 +94,8 @@ class Telemetry:
         self._clock = clock
         self._wall = wall
         self._before: tuple[float, float] | None = None
+        self._told_awake = False
+        self._woke_at: float | None = None
         self._pause_s = 0.0
         self._history: deque[Sample] = deque(maxlen=round(HISTORY_S / WATCHED_S))
         self._watched = False
@@ -127,6 +129,15 @@ class Telemetry:
     def set_watched(self, watched: bool) -> None:
         """True while somebody looks at live numbers."""
         self._watched = watched
+        self._wake.set()
+
+    def sleeps(self) -> None:
+        """The system says that the PC is about to sleep: the next waking is another one, however soon it comes."""
+        self._woke_at = None
+
+    def wakes(self) -> None:
+        """The system says that the PC has woken up: what serves is proved again now. Returns at once; any thread."""
+        self._told_awake = True
         self._wake.set()
 
     def _hear(self, message: Message) -> None:
@@ -178,12 +189,18 @@ class Telemetry:
         return _Reading(gpus, lost, self._machine.counters.read())
 
     def _slept(self) -> bool:
-        """True if this PC has slept since the last sample. Windows counts sleep in its monotonic clock, Linux only in
-        the time of day.
+        """True if this PC has slept since the last sample: the system said so, or a clock jumped. Windows counts sleep
+        in its monotonic clock, Linux only in the time of day. One sleep counts once, whichever is noticed first.
         """
         now = (self._clock(), self._wall())
         before, self._before = self._before, now
-        return before is not None and max(now[0] - before[0], now[1] - before[1]) > self._pause_s + ASLEEP_S
+        jumped = before is not None and max(now[0] - before[0], now[1] - before[1]) > self._pause_s + ASLEEP_S
+        told, self._told_awake = self._told_awake, False
+        known = self._woke_at is not None and 0 <= now[1] - self._woke_at < ASLEEP_S
+        if not (jumped or (told and not known)):
+            return False
+        self._woke_at = now[1]
+        return True
 
     def _serving(self, actor: RunActor, view: RunView) -> _Serving:
         run = self._watched_run(actor, view)

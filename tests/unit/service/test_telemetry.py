@@ -260,6 +260,46 @@ def test_time_within_a_pause_and_a_clock_that_is_put_back_are_no_sleep() -> None
         assert watched.run.heard.phases.count(Phase.PROVING) == 1
 
 
+def test_what_the_system_says_of_a_sleep_counts_at_once_and_the_jump_of_the_clock_with_it() -> None:
+    with serving() as watched:
+        watched.tick()
+        watched.telemetry.sleeps()
+        watched.clock.now += 3600.0
+        watched.wall.now += 3600.0
+        watched.telemetry.wakes()
+        assert watched.tick() == ()
+        watched.run.until(lambda view: proved_again(watched))
+        watched.tick()
+        assert watched.ends_as_asked()
+        assert watched.run.heard.phases.count(Phase.PROVING) == 2
+
+
+def test_a_sleep_that_the_clock_told_first_is_not_another_one_when_the_system_tells_it() -> None:
+    with serving() as watched:
+        watched.tick()
+        watched.wall.now += 3600.0
+        watched.tick()
+        watched.run.until(lambda view: proved_again(watched))
+        watched.telemetry.wakes()
+        watched.tick()
+        assert watched.ends_as_asked()
+        assert watched.run.heard.phases.count(Phase.PROVING) == 2
+
+
+def test_a_short_second_sleep_counts_where_the_system_told_its_beginning() -> None:
+    with serving() as watched:
+        watched.tick()
+        phases = watched.run.heard.phases
+        for _ in range(2):
+            watched.telemetry.sleeps()
+            watched.clock.now += 5.0
+            watched.telemetry.wakes()
+            watched.tick()
+            phases += [Phase.PROVING, Phase.READY]
+            watched.run.until(lambda view: watched.run.heard.phases == phases)
+        assert watched.ends_as_asked()
+
+
 def test_a_sleep_of_runs_that_do_not_serve_needs_nothing() -> None:
     with life() as run:
         watched = Watched(run)
@@ -371,6 +411,17 @@ def test_the_thread_samples_at_once_when_somebody_looks() -> None:
     telemetry.start()
     samples.one()
     telemetry.set_watched(True)
+    samples.one()
+    telemetry.close()
+
+
+def test_the_thread_samples_at_once_when_the_system_says_that_it_woke_up() -> None:
+    bus = Bus()
+    samples = Samples(bus)
+    telemetry = Telemetry(Machine().ports, bus, lambda: ())
+    telemetry.start()
+    samples.one()
+    telemetry.wakes()
     samples.one()
     telemetry.close()
 
