@@ -295,7 +295,7 @@ def test_a_short_second_sleep_counts_where_the_system_told_its_beginning() -> No
             watched.clock.now += 5.0
             watched.telemetry.wakes()
             watched.tick()
-            phases += [Phase.PROVING, Phase.READY]
+            phases.extend((Phase.PROVING, Phase.READY))
             watched.run.until(lambda view: watched.run.heard.phases == phases)
         assert watched.ends_as_asked()
 
