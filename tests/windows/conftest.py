@@ -1,0 +1,66 @@
+"""Fixtures of the Windows tests: a Windows to run programs on, the relay behind its wsl.exe, and the simulated card."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.simulated import simulated_pc
+from tests.windows import lab
+from tests.windows.lab import Windows
+from tests.windows.product import WindowsProduct
+from tests.windows.relay import Relay
+
+SCENARIO = "rtx4070-12gb"
+
+
+@pytest.fixture(scope="session")
+def windows_lab() -> Iterator[Windows]:
+    """The Windows of this session; what tests installed there goes at its end."""
+    if (reason := lab.missing_reason()) is not None:
+        pytest.skip(reason)
+    made = lab.windows()
+    yield made
+    made.remove()
+
+
+@pytest.fixture
+def windows(windows_lab: Windows) -> Windows:
+    """A Windows without WSL and without a card; `relay` and `simulated_card` add them."""
+    windows_lab.env = {}
+    windows_lab.remove()
+    return windows_lab
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """A folder that both sides see."""
+    with lab.scratch("test") as folder:
+        yield folder
+
+
+@pytest.fixture
+def relay(request: pytest.FixtureRequest, windows_lab: Windows, scratch: Path) -> Iterator[Relay]:
+    """A Windows with WSL: wsl.exe in System32, and behind it a simulated PC (`indirect` parameters name a scenario)."""
+    windows_lab.install("wsl.exe")
+    with simulated_pc(scratch / "pc", getattr(request, "param", SCENARIO)) as pc:
+        pc.set(**pc.scenario.switches)
+        with Relay(pc) as made:
+            windows_lab.env = made.env
+            yield made
+            windows_lab.env = {}
+
+
+@pytest.fixture
+def simulated_card(windows_lab: Windows, relay: Relay) -> Relay:
+    """A Windows with WSL and an NVIDIA card: nvml.dll and pdh.dll tell the figures of the relay's PC."""
+    windows_lab.install("nvml.dll", "pdh.dll")
+    return relay
+
+
+@pytest.fixture
+def product(windows_lab: Windows, simulated_card: Relay, scratch: Path) -> WindowsProduct:
+    """The product as a Windows program on that Windows, with folders of its own."""
+    return WindowsProduct(windows_lab, scratch)
