@@ -77,6 +77,3 @@ class EngineHttp(Protocol):
         Raises:
             ProblemError: while iterating.
         """
-
-    def close(self) -> None:
-        """Close connections."""

@@ -214,8 +214,6 @@ class RunActor:
         session = self._session
         if session.log is not None:
             session.log.close()
-        if session.http is not None:
-            session.http.close()
         session.process = session.http = None
 
     def _make_view(self, since: float) -> RunView:

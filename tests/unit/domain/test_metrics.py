@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
 
 from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.run.metrics import LlamaRates, Rates, RatesSample, VllmRates, Work, parse_prometheus, work_of
@@ -74,6 +76,31 @@ def test_values_that_are_no_numbers_are_left_out() -> None:
 def test_other_texts_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r".*"):
         parse_prometheus(text)
+
+
+NAMES = st.from_regex(r"[a-z_:][a-z0-9_:]{0,8}", fullmatch=True)
+LABELS = st.dictionaries(
+    st.from_regex(r"[a-z][a-z0-9_]{0,5}", fullmatch=True), st.text(alphabet='ä{}="\\,# 1\n', max_size=8), max_size=3
+)
+SAMPLES = st.tuples(NAMES, LABELS, st.floats(allow_nan=False), st.none() | st.integers(0, 2**40))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(SAMPLES, max_size=5))
+def test_pages_are_read_as_the_official_parser_reads_them(
+    samples: list[tuple[str, dict[str, str], float, int | None]],
+) -> None:
+    lines = ["# HELP a b"]
+    for name, labels, value, milliseconds in samples:
+        inner = ",".join(f"{key}={json.dumps(text, ensure_ascii=False)}" for key, text in labels.items())
+        lines.append(f"{name}{{{inner}}} {value!r}" + (f" {milliseconds}" if milliseconds is not None else ""))
+    page = "\n".join(lines) + "\n"
+    expected: dict[str, float] = {}
+    for family in text_string_to_metric_families(page):
+        for sample in family.samples:
+            if math.isfinite(sample.value):
+                expected[sample.name] = expected.get(sample.name, 0.0) + sample.value
+    assert parse_prometheus(page) == pytest.approx(expected)
 
 
 @settings(max_examples=200, deadline=None)

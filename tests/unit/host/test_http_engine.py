@@ -43,11 +43,7 @@ def talking_to(
     script: Mapping[str, Iterable[Step]], engine: Engine = LLAMA
 ) -> Iterator[tuple[HttpEngine, ScriptedServer]]:
     with ScriptedServer(script) as server:
-        http = HttpEngine(server.url, engine, "secret")
-        try:
-            yield http, server
-        finally:
-            http.close()
+        yield HttpEngine(server.url, engine, "secret"), server
 
 
 def failure(ask: Callable[[], object]) -> tuple[str, dict[str, object]]:
@@ -76,7 +72,6 @@ def test_the_client_of_a_profile() -> None:
         port = server.url.rpartition(":")[2]
         http = HttpEngine.for_profile(decode_profile(text + port, file="p.toml", profile_id="p"))
         assert http.health(2.0) == 200
-        http.close()
 
 
 @pytest.mark.parametrize("status", [200, 503])
@@ -89,7 +84,6 @@ def test_health_is_the_status(status: int) -> None:
 def test_health_without_an_answer() -> None:
     http = HttpEngine(f"http://127.0.0.1:{free_port()}", LLAMA)
     assert http.health(1.0) is None
-    http.close()
     with talking_to({"/health": [0.5, *answer("")]}) as (slow, _):
         assert slow.health(0.05) is None
 
@@ -125,7 +119,6 @@ def test_pages_that_are_switched_off_are_none() -> None:
 def test_rates_without_an_engine() -> None:
     http = HttpEngine(f"http://127.0.0.1:{free_port()}", LLAMA)
     assert failure(http.rates_sample)[0] == "http.refused"
-    http.close()
 
 
 def test_props_of_llama_server() -> None:
