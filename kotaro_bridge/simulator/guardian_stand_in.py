@@ -1,10 +1,10 @@
 """Stands in for `resources/guardian/guardian.sh` on the simulated PC of a Windows machine, which has no Linux side.
 
 NOT the product's guardian. The real one is the shell script, which the product sends to every real target; this one
-keeps its protocol, line by line, for the simulated engines alone, so that the demo works on plain Windows. Only the
-emulated wsl.exe starts it. `run` is a program of its own, `python -m kotaro_bridge.simulator.guardian_stand_in
-LAUNCH`, whose stdin ends with the wsl.exe that started it; LAUNCH is a JSON object with `arguments` (those of the
-script), `environment`, `directory` and `distro`.
+keeps its protocol, line by line, for the simulated engines and downloads alone, so that the demo works on Windows. Only
+the emulated wsl.exe starts it. `run` and `tell` are a program of their own, `python -m
+kotaro_bridge.simulator.guardian_stand_in LAUNCH`, whose stdin ends with the wsl.exe that started it; LAUNCH is a JSON
+object with `arguments` (those of the script), `environment`, `directory` and `distro`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ TICK_S = 0.1
 KILL_S = 5.0
 LAST_GRACE_S = 2.0
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
+CLIENT = "kotaro_bridge.simulator.fetch_stand_in"
+FETCH = "kotaro-fetch"
+"""The name under which the client for downloads is started, behind `/bin/sh -c SCRIPT`."""
 
 
 class Run:
@@ -142,11 +145,12 @@ class Guardian:
     """`run`: one engine, from its start until nothing of it is left.
 
     Args:
-        arguments: RUN_ID GRACE_S UNSET KEEP [NAME=VALUE...] -- PROGRAM [ARG...].
+        arguments: run|tell RUN_ID GRACE_S UNSET KEEP [NAME=VALUE...] -- PROGRAM [ARG...].
     """
 
     def __init__(self, state: State, environment: dict[str, str], directory: str, arguments: list[str]) -> None:
-        run_id, grace, unset, keep, *rest = arguments
+        verb, run_id, grace, unset, keep, *rest = arguments
+        self._tells = verb == "tell"
         split = rest.index("--")
         kept = scrubbed(environment, unset.split(","), keep.split(","))
         assigned = dict(pair.split("=", 1) for pair in rest[:split])
@@ -160,10 +164,11 @@ class Guardian:
 
     def serve(self) -> None:
         """Until the end."""
+        told = _first_line() if self._tells else b""
         os.makedirs(self._run.folder, exist_ok=True)
         job = process_tree.Job()
         before = oom_kills(self._environment)
-        code = self._start(job)
+        code = self._start(job, told)
         signal = procs.ended_by(code)
         kills = oom_kills(self._environment) - before
         self._run.say("drained", 2)
@@ -173,8 +178,12 @@ class Guardian:
         self._run.wait(LAST_GRACE_S)
         self._run.report_clean()
 
-    def _start(self, job: process_tree.Job) -> int:
-        """Start the engine and wait for it: its return code, or what a shell gives for a program that is none."""
+    def _start(self, job: process_tree.Job, told: bytes) -> int:
+        """Start the engine and wait for it: its return code, or what a shell gives for a program that is none.
+
+        Args:
+            told: what it finds on its stdin before any word that stands for a signal.
+        """
         program = self._argv[0]
         command = self._command(program)
         if command is None:
@@ -182,8 +191,12 @@ class Guardian:
             self._run.say(f"start pid={os.getpid()}")
             os.write(2, f"engine: exec: {program}: {'Permission denied' if found else 'not found'}\n".encode())
             return NOT_EXECUTABLE if found else NOT_FOUND
-        engine = process_tree.start([*command, *self._argv[1:]], self._environment, self._directory)
+        engine = process_tree.start(command, self._environment, self._directory)
         self._engine = engine
+        if engine.stdin is not None and told:
+            with contextlib.suppress(OSError):
+                engine.stdin.write(told)
+                engine.stdin.flush()
         others = process_tree.finder(self._run.run_id, engine.pid)
         self._run.find = lambda: job.find(others)
         self._run.note(engine.pid)
@@ -192,11 +205,13 @@ class Guardian:
         return engine.wait()
 
     def _command(self, program: str) -> list[str] | None:
-        """What runs the simulated engine that is installed there; None where none is."""
+        """What runs the simulated engine that is installed there, or the client for downloads; None for all else."""
+        if self._argv[3:4] == [FETCH]:
+            return [*module_argv(CLIENT), *self._argv[4:]]
         for place, module in ENGINES.items():
             installed = os.path.join(self._environment["HOME"], place)
             if os.path.normpath(program) == os.path.normpath(installed) and os.access(installed, os.X_OK):
-                return module_argv(f"kotaro_bridge.simulator.{module}")
+                return [*module_argv(f"kotaro_bridge.simulator.{module}"), *self._argv[1:]]
         return None
 
     def _read(self) -> None:
@@ -222,6 +237,12 @@ class Guardian:
             if self._engine is not None and self._engine.stdin is not None:
                 self._engine.stdin.write(signals.WORD)
                 self._engine.stdin.flush()
+
+
+def _first_line() -> bytes:
+    """The first line of stdin, and nothing after it."""
+    with open(0, "rb", buffering=0, closefd=False) as commands:
+        return commands.readline()
 
 
 def oom_kills(environment: dict[str, str]) -> int:

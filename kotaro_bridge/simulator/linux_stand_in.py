@@ -2,10 +2,10 @@
 
 THIS IS NO LINUX AND NO PART OF THE PRODUCT. On Linux the emulated wsl.exe really runs the scripts that the product
 sends; on Windows this module answers as those scripts would, for the handful of programs that the product asks for:
-`kotaro-guardian`, `kotaro-probe`, `kotaro-vm`, `kotaro-port`, `verify_gpu.sh` and `read-at` behind `/bin/sh -c`,
-nvidia-smi and wslinfo. Everything else ends in one sentence. Only the emulated wsl.exe comes here (a test holds that);
-the tests compare its answers with those of the real scripts. On Linux the switch `linux_side` of the state folder puts
-it in the place of the real thing.
+`kotaro-guardian`, `kotaro-probe`, `kotaro-models`, `kotaro-fetch`, `kotaro-vm`, `kotaro-port`, `verify_gpu.sh` and
+`read-at` behind `/bin/sh -c`, nvidia-smi and wslinfo. Everything else ends in one sentence. Only the emulated wsl.exe
+comes here (a test holds that); the tests compare its answers with those of the real scripts. On Linux the switch
+`linux_side` of the state folder puts it in the place of the real thing.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import IO, Any
 from kotaro_bridge.own_program import module_argv
 from kotaro_bridge.simulator import (
     guardian_stand_in,
+    models_stand_in,
     nvidia_smi,
     probe_stand_in,
     procs,
@@ -31,7 +32,7 @@ from kotaro_bridge.simulator import (
     wslinfo,
 )
 from kotaro_bridge.simulator.guardian_stand_in import in_home
-from kotaro_bridge.simulator.state import WSL_NVIDIA_SMI, WSLINFO, State, distro_environment
+from kotaro_bridge.simulator.state import WSL_NVIDIA_SMI, WSLINFO, State, distro_environment, python_environment
 
 NOT_READABLE = 44
 NOT_FOUND, TIMED_OUT = 127, 124  # as a shell and `timeout` have it
@@ -51,10 +52,11 @@ def run(state: State, message: dict[str, Any]) -> int | None:
     """
     argv: list[str] = message["argv"]
     environment = distro_environment(state, message, gpu=vm_stand_in.gpu_inside(state))
+    environment["HOME"] = models_stand_in.posix(environment["HOME"])
     environment |= {name: os.environ[name] for name in NEEDED_BY_WINDOWS if name in os.environ}
     word, rest = (argv[3], argv[4:]) if argv[:2] == ["/bin/sh", "-c"] and len(argv) > 3 else (argv[0], argv[1:])
-    if word == "kotaro-guardian" and rest[0] == "run":
-        return _guarded(message, environment, rest[1:])
+    if word == "kotaro-guardian" and rest[0] in ("run", "tell"):
+        return _guarded(message, environment, rest)
     with vm_stand_in.client(state, message["distro"]):
         return _answer(state, word, rest, environment) << 8
 
@@ -67,6 +69,10 @@ def _answer(state: State, word: str, rest: list[str], environment: dict[str, str
         guardian_stand_in.reap(environment, rest[1], float(rest[2]))
     elif word == "kotaro-probe":
         os.write(1, "".join(f"{line}\n" for line in probe_stand_in.lines(state, rest, environment)).encode())
+    elif word == "kotaro-models":
+        return models_stand_in.run(rest, environment)
+    elif word == guardian_stand_in.FETCH:
+        return _client(state, rest, environment)
     elif word == "verify_gpu.sh":
         return _verify_gpu(state, rest)
     elif word == "read-at":
@@ -96,7 +102,7 @@ def _missing(program: str) -> int:
 def vm_facts(state: State, models: list[str], environment: dict[str, str]) -> list[str]:
     """What `vm_facts.sh` prints."""
     proc = vm_config.shown(state)
-    sizes = dict(re.findall(r"^(\w+): *(\d+) kB$", proc["meminfo"], re.MULTILINE))
+    sizes = vm_config.sizes(proc)
     told = [
         f"boot {proc['sys/kernel/random/boot_id'].strip()}",
         f"began {re.findall('^btime (.*)$', proc['stat'], re.MULTILINE)[0]}",
@@ -153,6 +159,12 @@ def read_at(arguments: list[str], environment: dict[str, str]) -> int:
             size -= len(data)
             _write(1, data)
     return 0
+
+
+def _client(state: State, arguments: list[str], environment: dict[str, str]) -> int:
+    """The client for downloads, in an environment of its own, with our streams; its exit code."""
+    program = {**environment, **python_environment(state.folder)}
+    return subprocess.run([*module_argv(guardian_stand_in.CLIENT), *arguments], env=program, check=False).returncode
 
 
 def _guarded(message: dict[str, Any], environment: dict[str, str], arguments: list[str]) -> int | None:

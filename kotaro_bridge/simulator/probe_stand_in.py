@@ -1,7 +1,7 @@
 """Stands in for `resources/guardian/probe.sh` on the simulated PC of a Windows machine, which has no Linux side.
 
 NOT the product's probe: it keeps the lines of the script for the simulated PC alone, where every program is one of our
-modules. Memory is that of the machine that simulates, as the script finds it there.
+modules. On Linux memory is that of the machine that simulates, as the script finds it there.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 
 from kotaro_bridge.own_program import module_argv
-from kotaro_bridge.simulator import engine_question, loopback
+from kotaro_bridge.simulator import engine_question, loopback, vm_config
 from kotaro_bridge.simulator.behaviour import Behaviour
 from kotaro_bridge.simulator.guardian_stand_in import in_home, scrubbed
 from kotaro_bridge.simulator.state import State, python_environment
@@ -25,12 +26,10 @@ MODULE = re.compile(r"-m (kotaro_bridge\.simulator\.\w+)(.*) \"\$@\"")
 
 def lines(state: State, arguments: list[str], environment: dict[str, str]) -> list[str]:
     """What the script prints."""
-    import psutil
-
     kind, model, projector, port, unset, keep, *rest = arguments
     split = rest.index("--")
     home = environment["HOME"]
-    told = [f"memory {psutil.virtual_memory().total // 1024}", f"swap {psutil.swap_memory().total // 1024}"]
+    told = _memory(state)
     told += [
         f"{name} {_size(in_home(path, home))}" for name, path in (("model", model), ("projector", projector)) if path
     ]
@@ -55,6 +54,16 @@ def lines(state: State, arguments: list[str], environment: dict[str, str]) -> li
         return [*told, *_linked(links), *_asked(found, rest[split + 2 :], inside)]
     python = f"{os.path.dirname(os.path.realpath(found))}/python"
     return [*told, *(_asked(python, rest[split + 2 :], inside) if os.path.isfile(python) else ["devices.code none"])]
+
+
+def _memory(state: State) -> list[str]:
+    """On Windows the VM's: psutil asks there for the swap in performance counters, which may be switched off."""
+    if sys.platform == "win32":
+        sizes = vm_config.sizes(vm_config.shown(state))
+        return [f"memory {sizes['MemTotal']}", f"swap {sizes['SwapTotal']}"]
+    import psutil
+
+    return [f"memory {psutil.virtual_memory().total // 1024}", f"swap {psutil.swap_memory().total // 1024}"]
 
 
 def _size(path: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 import uuid
 from typing import Any
@@ -92,6 +93,11 @@ def shown(state: State) -> dict[str, str]:
             with open(path, encoding="utf-8") as file:
                 found[os.path.relpath(path, state.proc_path).replace(os.sep, "/")] = file.read()
     return found
+
+
+def sizes(proc: dict[str, str]) -> dict[str, str]:
+    """KiB of memory and swap, by their names in `meminfo`, of what `shown` gives."""
+    return dict(re.findall(r"^(\w+): *(\d+) kB$", proc["meminfo"], re.MULTILINE))
 
 
 def _proc(state: State, values: dict[str, Any]) -> dict[str, str]:
