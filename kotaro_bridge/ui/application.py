@@ -16,6 +16,7 @@ from kotaro_bridge.ui.desk import Desk
 from kotaro_bridge.ui.first_icon import make_application
 from kotaro_bridge.ui.shell import Shell
 from kotaro_bridge.ui.theme import Theme
+from kotaro_bridge.ui.win_events import listen
 
 OnReady = Callable[[Callable[[], None], Callable[[], None]], None]
 
@@ -53,6 +54,7 @@ def run_application(
     # Not `quit`: it asks the windows to close first, and ours hides instead, which would call the end off.
     # Queued: a TERM that comes before the loop runs would be lost, and the program would stay for ever.
     shell.ended.connect(app.exit, Qt.ConnectionType.QueuedConnection)
+    deaf = listen(desk.telemetry, shell.out, shell)
     with _signals(shell.quit):
         if on_ready is not None:
             on_ready(
@@ -62,6 +64,7 @@ def run_application(
         if not hidden or not has_tray:
             shell.open_dashboard()
         code = app.exec()
+    deaf()
     shell.close()
     return code
 

@@ -75,6 +75,12 @@ class TelemetryPort(Protocol):
     def set_watched(self, watched: bool) -> None:
         """True while a window with live numbers is visible: samples then come faster."""
 
+    def sleeps(self) -> None:
+        """The PC is about to sleep."""
+
+    def wakes(self) -> None:
+        """The PC has woken up: what serves is proved again."""
+
 
 class ChatPiece(Protocol):
     """A part of a streamed answer; the numbers are known with the last one."""

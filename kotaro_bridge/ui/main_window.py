@@ -23,8 +23,7 @@ from kotaro_bridge.ui.view_models.status import leading, simulated_words
 from kotaro_bridge.ui.view_models.transfers import percent, under_way
 from kotaro_bridge.ui.widgets.basics import ElidedButton, button, chip, label, row
 from kotaro_bridge.ui.widgets.model_list import ModelList
-from kotaro_bridge.ui.widgets.notice_bar import NoticeBar
-from kotaro_bridge.ui.widgets.run_header import Banner
+from kotaro_bridge.ui.widgets.notice_bar import Answer, NoticeBar
 
 SIDE_WIDTH = 264
 USUAL = QSize(1180, 800)
@@ -55,10 +54,9 @@ class MainWindow(QMainWindow):
         self.models = ModelList(theme, desk.texts, self._profiles)
         self.profile_buttons = {what: self._profile_button(what) for what in ("new", "edit", "copy")}
         self.empty: QWidget | None = None
-        self.notice = Banner(desk.texts)
+        self.notice = NoticeBar()
         self.pending = NoticeBar()
         self._notice_holder = QWidget()
-        self._notice_about = ""
         self.dashboard: Dashboard | None = None
         page = QWidget()
         page.setObjectName("Page")
@@ -138,7 +136,6 @@ class MainWindow(QMainWindow):
         frame.addWidget(self.notice)
         frame.addWidget(self.pending)
         self._right.addWidget(self._notice_holder)
-        self.notice.hide()
         self.show_pending()
         if self._profiles:
             self._make_dashboard(self._profiles[0])
@@ -193,19 +190,16 @@ class MainWindow(QMainWindow):
         """As it is now: a remedy may have changed it."""
         return next((profile for profile in self._desk.supervisor.profiles() if profile.id == profile_id), None)
 
-    def show_notice(self, what: str, do: str = "", about: str = "") -> None:
+    def show_notice(self, what: str, do: str = "", about: str = "", *answers: Answer) -> None:
         """A sentence over the page, such as that the program is about to quit; `about`: id of a profile."""
-        self._notice_about = about
-        self.notice.show_words(what, do, "warn", details=False)
-        self.notice.show()
+        dismiss = (self._desk.texts.text("ui.notice.dismiss"), "quiet", lambda: self.drop_notice(self.notice.about))
+        self.notice.say(about or "general", Message(what, do), "warn", *answers, dismiss)
         self._fit_notices()
 
     def drop_notice(self, about: str) -> None:
         """What was said about a profile's run is old once the run has changed."""
-        if self._notice_about == about:
-            self._notice_about = ""
-            self.notice.hide()
-            self._fit_notices()
+        self.notice.drop(about)
+        self._fit_notices()
 
     def show_pending(self) -> None:
         """Whether a change of .wslconfig waits for a restart of WSL, as things are now."""

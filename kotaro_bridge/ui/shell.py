@@ -1,24 +1,28 @@
-"""What the windows do: open, explain a refusal, start and stop, and end the program in order.
+"""What the windows do: open, explain a refusal, start and stop, and tell what happened.
 
-Owns tray, main window, dialogs and the way out. Window and dialogs are imported when they first
-open: the tray has to be there at once, and pyqtgraph is large.
+Owns tray, main window and dialogs. Window and dialogs are imported when they first open: the tray has
+to be there at once, and pyqtgraph is large.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QObject, QTimer, Signal, Slot
+from PySide6.QtCore import QObject, Slot
 
 from kotaro_bridge.domain.errors import ProblemError
 from kotaro_bridge.domain.model.download import DownloadState, DownloadView
-from kotaro_bridge.domain.run.run_state import ENDING, RESTING, SERVING, SPAWNED, Phase
+from kotaro_bridge.domain.run.run_state import ENDING, SERVING, SPAWNED, Phase
 from kotaro_bridge.domain.run.run_view import Notice, PhaseChanged, RunView
 from kotaro_bridge.service.supervisor import TRIAL
 from kotaro_bridge.texts import Message
 from kotaro_bridge.ui.bridge import Bridge
 from kotaro_bridge.ui.desk import Desk
 from kotaro_bridge.ui.editors import Editors
+from kotaro_bridge.ui.leaving import WayOut
+from kotaro_bridge.ui.notices import Notices, Told
 from kotaro_bridge.ui.theme import Theme
 from kotaro_bridge.ui.tray import Tray
 from kotaro_bridge.ui.view_models.status import can_stop, is_blocked, is_warned
@@ -35,26 +39,25 @@ if TYPE_CHECKING:
     from kotaro_bridge.ui.view_models.block import BlockReport
 
 _TOLD = (DownloadState.DONE, DownloadState.FAILED)
-SETTLE_MS = 250
-"""How often it is asked whether all is at rest while the program ends; state changes ask at once."""
+_STOPPED = "ended:"
+"""Before a profile's id: its run was stopped, which is told until it is started again."""
 
 
 class Shell(QObject):
-    """Emits `ended` when everything has come to rest after a quit."""
-
-    ended = Signal()
+    """`out.ended` is emitted when everything has come to rest after a quit."""
 
     def __init__(self, desk: Desk, theme: Theme, *, tray_visible: bool, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._desk = desk
+        self.desk = self._desk = desk
         self._theme = theme
         self._tray_visible = tray_visible
-        self._quitting = False
-        self._told_of_orphans = False
         self._followed: set[str] = set()  # starts that were asked for in a dialog: the window shows them
-        self._unread: list[tuple[str, Message]] = []  # by profile; heard before there was a window to show them in
         self.bridge = Bridge(desk.bus, self)
         self.tray = Tray(desk, theme, visible=tray_visible, parent=self)
+        self.notices = Notices(self.tray.say, self)
+        self.out = WayOut(self)
+        self.ended = self.out.ended
+        self.quit = self.out.quit
         self.window: MainWindow | None = None
         self.dialogs: dict[str, BlockDialog] = {}
         self.settings: WslConfigDialog | None = None
@@ -67,14 +70,14 @@ class Shell(QObject):
         self.tray.opened.connect(self.open_dashboard)
         self.tray.settings_wanted.connect(self.open_settings)
         self.tray.models_wanted.connect(self.open_models)
-        self.tray.quit_wanted.connect(self.ask_quit)
+        self.tray.quit_wanted.connect(self.out.ask)
+        self.tray.clicked.connect(self.notices.open_clicked)
+        self.tray.notice_wanted.connect(self.notices.open_newest)
+        self.notices.changed.connect(self._on_unread)
         self.bridge.phase_changed.connect(self._on_phase)
         self.bridge.sampled.connect(self._on_sample)
         self.bridge.noticed.connect(self._on_notice)
         self.bridge.transferred.connect(self._on_transfer)
-        self._settle = QTimer(self)
-        self._settle.setInterval(SETTLE_MS)
-        self._settle.timeout.connect(self._end_if_settled)
 
     @Slot()
     def open_dashboard(self) -> None:
@@ -104,8 +107,7 @@ class Shell(QObject):
             try:
                 self.settings = WslConfigDialog(self._desk, self._theme, self.bridge)
             except ProblemError as error:
-                self._notify("Kotaro Bridge", error.problem)
-                self._unread.append(("", self._desk.texts.message(error.problem)))
+                self._tell_problem("wslconfig", "Kotaro Bridge", error.problem, self.open_dashboard)
                 self.open_dashboard()
                 return
             self.settings.changed.connect(self._on_settings)
@@ -153,45 +155,20 @@ class Shell(QObject):
 
             self.models = ModelsWindow(self._desk, self._theme, self.bridge)
             self.models.profile_wanted.connect(self.editors.make)
-            self.models.quit_wanted.connect(self.quit)
+            self.models.quit_wanted.connect(self.out.quit)
         self.models.present()
 
-    @Slot()
-    def ask_quit(self) -> None:
-        """Quit, but not over what would be lost (settings of WSL, a profile, a download): that is asked about once."""
-        settings = self.settings
-        if self.editors.ask_unsaved():
-            return
-        if settings is not None and settings.unsaved and not settings.asked:
-            self.open_settings()
-            settings.ask_unsaved()
-        elif self._desk.models.busy() and not (self.models is not None and self.models.asked):
-            self.open_models()
-            if self.models is not None:
-                self.models.ask_quit()
-        else:
-            self.quit()
-
-    @Slot()
-    def quit(self) -> None:
-        """Stop every model, then end. The loop goes on meanwhile."""
-        if self._desk.supervisor.all_resting() or self._told_of_orphans:
-            self._end()
-            return
-        if self._quitting:
-            return
-        self._quitting = True
-        words = self._desk.texts.text("ui.quitting", models=", ".join(self._live_titles()))
-        self.tray.show_quitting(words)
-        self.tray.say("Kotaro Bridge", words)
-        if self.window is not None:
-            self.window.show_notice(words)
-        self._desk.supervisor.stop_all()
-        self._settle.start()
+    def show_quitting(self, words: str) -> None:
+        """Say that the program stops its models and then ends; "" takes it back."""
+        self.tray.show_quitting(words or None)
+        if words:
+            self.notices.say("Kotaro Bridge", words, self.open_dashboard)
+            if self.window is not None:
+                self.window.show_notice(words)
 
     def close(self) -> None:
         """Take everything down; nothing is delivered any more."""
-        self._settle.stop()
+        self.out.close()
         self.bridge.close()
         self.editors.close()
         for dialog in self.dialogs.values():
@@ -202,41 +179,15 @@ class Shell(QObject):
         if self.tray.icon is not None:
             self.tray.icon.hide()
 
-    def _live_titles(self) -> list[str]:
-        supervisor = self._desk.supervisor
-        return [profile.title for profile in supervisor.profiles() if supervisor.view(profile.id).phase not in RESTING]
-
-    @Slot()
-    def _end_if_settled(self) -> None:
-        if not self._quitting:
-            return
-        supervisor = self._desk.supervisor
-        if supervisor.all_resting():
-            self._end()
-            return
-        phases = {profile.id: supervisor.view(profile.id).phase for profile in supervisor.profiles()}
-        if all(phase in RESTING or phase is Phase.ORPHANED for phase in phases.values()):
-            # What could not be ended is shown before the program goes; a second quit leaves it to the next start.
-            self._quitting = False
-            self._told_of_orphans = True
-            self._settle.stop()
-            self.tray.show_quitting(None)
-            for profile_id, phase in phases.items():
-                if phase is Phase.ORPHANED:
-                    self.explain(profile_id)
-
-    def _end(self) -> None:
-        self._settle.stop()
-        self.ended.emit()
-
     @Slot(object)
     def _on_phase(self, change: PhaseChanged) -> None:
         if change.view.profile_id == TRIAL:  # told by the editor that tries it
-            self._end_if_settled()
+            self.out.look()
             return
         self.tray.refresh()
-        self._tell(change)
         view = change.view
+        self.notices.drop(view.profile_id, *([_STOPPED + view.profile_id] if view.phase is Phase.CHECKING else ()))
+        self._tell(change)
         dialog = self.dialogs.get(view.profile_id)
         is_open = dialog is not None and dialog.isVisible()
         if is_blocked(view.phase) or (is_warned(view) and is_open):
@@ -248,22 +199,23 @@ class Shell(QObject):
                 dialog.close()
             else:
                 dialog.show_busy()
-        self._unread = [(about, message) for about, message in self._unread if about != view.profile_id]
         if self.window is not None:
             self.window.drop_notice(view.profile_id)
         self._follow(view)
-        self._end_if_settled()
+        self.out.look()
 
     def _tell(self, change: PhaseChanged) -> None:
         """Say without a window that a model which served is being stopped, and why."""
         view = change.view
         if change.old in (*SERVING, Phase.PROVING) and view.phase in ENDING and view.problem is not None:
             title = self._desk.texts.text("ui.notify.ended", model=self._profile(view.profile_id).title)
-            self._notify(title, view.problem)
+            opens = partial(self.explain, view.profile_id)
+            self._tell_problem(_STOPPED + view.profile_id, title, view.problem, opens, own_place=True)
 
-    def _notify(self, title: str, problem: Problem) -> None:
-        message = self._desk.texts.message(problem)
-        self.tray.say(title, f"{message.what} {message.do}".strip())
+    def _tell_problem(
+        self, about: str, title: str, problem: Problem, opens: Callable[[], None], *, own_place: bool = False
+    ) -> None:
+        self.notices.tell(Told(about, title, self._desk.texts.message(problem), opens, own_place=own_place))
 
     def _follow(self, view: RunView) -> None:
         """Once a start that was asked for in a dialog is under way, the window shows how it goes on."""
@@ -287,10 +239,8 @@ class Shell(QObject):
             return
         text = self._desk.texts.text
         title = text(f"ui.transfer.{view.state.value}", name=transfer_name(view))
-        if view.problem is not None:
-            self._notify(title, view.problem)
-        else:
-            self.tray.say(title, text("ui.transfer.done_text"))
+        said = self._desk.texts.message(view.problem) if view.problem else Message(text("ui.transfer.done_text"), "")
+        self.notices.tell(Told(f"transfer:{view.id}", title, said, self.open_models, own_place=True))
 
     @Slot()
     def _on_profiles(self) -> None:
@@ -303,7 +253,7 @@ class Shell(QObject):
 
     @Slot(object)
     def _on_no_editor(self, message: Message) -> None:
-        self._unread.append(("", message))
+        self.notices.tell(Told("editor", "Kotaro Bridge", message, self.open_dashboard))
         self.open_dashboard()
 
     @Slot(object)
@@ -324,18 +274,32 @@ class Shell(QObject):
             dialog.show_failure(self._desk.texts.message(notice.problem))
             return
         about = self._profile(notice.profile_id) if notice.profile_id else None
-        self._notify(about.title if about else "Kotaro Bridge", notice.problem)
-        if about is not None and self._desk.supervisor.view(about.id).warning == notice.problem:
-            return  # the run itself shows it
-        self._unread.append((notice.profile_id, self._desk.texts.message(notice.problem)))
-        self._show_unread()
+        shown_by_run = about is not None and self._desk.supervisor.view(about.id).warning == notice.problem
+        self._tell_problem(
+            about.id if about else notice.problem.code,
+            about.title if about else "Kotaro Bridge",
+            notice.problem,
+            partial(self._show_profile, about.id) if about else self.open_dashboard,
+            own_place=shown_by_run,
+        )
+
+    def _show_profile(self, profile_id: str) -> None:
+        self.open_dashboard()
+        if self.window is not None:
+            self.window.models.select(profile_id)
+
+    @Slot()
+    def _on_unread(self) -> None:
+        unread = self.notices.unread()
+        self.tray.show_notices(tuple(told.title for told in unread))
+        if unread and self.window is not None and self.window.isVisible():
+            self._show_unread()
 
     def _show_unread(self) -> None:
-        if self.window is not None and self._unread:
-            what = "\n".join(message.what for _, message in self._unread)
-            about, last = self._unread[-1]
-            self.window.show_notice(what, last.do, about)
-            self._unread.clear()
+        """What the window shows, or shows anyway, is read."""
+        told = [each for each in self.notices.read() if not each.own_place]
+        if self.window is not None and told:
+            self.window.show_notice("\n".join(each.message.what for each in told), told[-1].message.do, told[-1].about)
 
     def _open(self, report: BlockReport) -> None:
         dialog = self.dialogs.get(report.profile_id)
@@ -375,4 +339,4 @@ class Shell(QObject):
             if self.window is not None:
                 self.window.hide()
         else:
-            self.ask_quit()
+            self.out.ask()

@@ -32,17 +32,22 @@ from kotaro_bridge.ui.view_models.transfers import short_words
 
 TOOLTIP_LENGTH = 127
 """Windows cuts a tray tooltip there (NOTIFYICONDATAW.szTip holds 128 characters with the closing zero)."""
+TITLE_LENGTH = 63
+WORDS_LENGTH = 255
+"""The same of a notification: szInfoTitle and szInfo hold 64 and 256."""
 
 
 class Tray(QObject):
-    """Emits `toggled` with a profile id, `opened` for the dashboard, `models_wanted`, `settings_wanted` and
-    `quit_wanted`."""
+    """Emits `toggled` with a profile id, `opened` for the dashboard, `models_wanted`, `settings_wanted`, `quit_wanted`,
+    `clicked` for the newest notification and `notice_wanted` for what is unread."""
 
     toggled = Signal(str)
     opened = Signal()
     quit_wanted = Signal()
     models_wanted = Signal()
     settings_wanted = Signal()
+    clicked = Signal()
+    notice_wanted = Signal()
 
     def __init__(self, desk: Desk, theme: Theme, *, visible: bool, parent: QObject | None = None) -> None:
         """Args: visible: show an icon; False where the desktop has no tray."""
@@ -52,10 +57,14 @@ class Tray(QObject):
         self._icons: dict[Look, QIcon] = {}
         self._look: Look | None = None
         self._quitting: str | None = None
+        self._unread: tuple[str, ...] = ()
         self._styled = False
         self.menu = QMenu()
         self.menu.setToolTipsVisible(True)
         self.status = self._note("")
+        self.notice = self._action("")
+        self.notice.setVisible(False)
+        self.notice.triggered.connect(self.notice_wanted)
         if desk.simulated is not None:
             self._note(simulated_words(desk.texts, desk.simulated))
         self.starts: dict[str, QAction] = {}
@@ -82,6 +91,7 @@ class Tray(QObject):
         if self.icon is not None:
             self.icon.setContextMenu(self.menu)
             self.icon.activated.connect(self._on_activated)
+            self.icon.messageClicked.connect(self.clicked)
             self.icon.show()
 
     def _note(self, text: str) -> QAction:
@@ -130,7 +140,14 @@ class Tray(QObject):
     def say(self, title: str, words: str) -> None:
         """A notification, where there is a tray."""
         if self.icon is not None:
-            self.icon.showMessage(title, words, self._picture(self.look()))
+            self.icon.showMessage(
+                shortened(title, TITLE_LENGTH), shortened(words, WORDS_LENGTH), self._picture(self.look())
+            )
+
+    def show_notices(self, titles: tuple[str, ...]) -> None:
+        """What was told and is unread, oldest first: in the menu and the tooltip."""
+        self._unread = titles
+        self.refresh()
 
     @Slot()
     def refresh(self) -> None:
@@ -148,12 +165,22 @@ class Tray(QObject):
         busy = short_words(self._desk.texts, self._desk.models.transfers())
         marked = self._desk.texts.text("ui.library.tray_busy", what=busy) if busy else ""
         _put(self.models, marked or self._desk.texts.text("ui.library.tray"))
-        notes = [self._desk.texts.text("ui.tray.wslconfig_tip")] if waits else []
+        self._show_unread()
+        notes = [*self._unread[-1:]]
+        notes += [self._desk.texts.text("ui.tray.wslconfig_tip")] if waits else []
         notes += [self._desk.texts.text("ui.library.busy", what=busy)] if busy else []
         self._show_tooltip("\n".join([*notes, line]))
         for each in self._profiles:
             self._show_item(each, views[each.id])
         self.copy_address.setEnabled(self._address(views.values()) is not None)
+
+    def _show_unread(self) -> None:
+        text, count = self._desk.texts.text, len(self._unread)
+        self.notice.setVisible(bool(count))
+        if count:
+            caption = shortened(self._unread[-1], TITLE_LENGTH).replace("&", "&&")
+            more = text("ui.tray.notices_more", count=count - 1) if count > 1 else ""
+            _put(self.notice, text("ui.tray.notice", title=caption) + more)
 
     def _show_item(self, profile: Profile, view: RunView) -> None:
         text = self._desk.texts.text
@@ -214,6 +241,11 @@ class Tray(QObject):
     def _on_activated(self, reason: QSystemTrayIcon.ActivationReason) -> None:
         if reason in (QSystemTrayIcon.ActivationReason.Trigger, QSystemTrayIcon.ActivationReason.DoubleClick):
             self.opened.emit()
+
+
+def shortened(text: str, longest: int) -> str:
+    """At most so many characters, with an ellipsis where some are missing."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def _put(action: QAction, text: str) -> None:

@@ -293,6 +293,7 @@ class FakeTelemetry:
         self.bus = bus
         self.samples: list[Sample] = []
         self.watched: list[bool] = []
+        self.power: list[str] = []
 
     def latest(self) -> Sample | None:
         return self.samples[-1] if self.samples else None
@@ -302,6 +303,12 @@ class FakeTelemetry:
 
     def set_watched(self, watched: bool) -> None:
         self.watched.append(watched)
+
+    def sleeps(self) -> None:
+        self.power.append("sleeps")
+
+    def wakes(self) -> None:
+        self.power.append("wakes")
 
     def fill(
         self, seconds: int, profile_id: str | None = None, taken_mib: int = 0, gap: tuple[int, int] = (0, 0)
