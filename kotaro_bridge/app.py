@@ -16,19 +16,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kotaro_bridge import __version__
+from kotaro_bridge.build_info import build_info
 from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.planning.plan_parts import PlannedModel
 from kotaro_bridge.domain.ports import Launcher
+from kotaro_bridge.domain.ports_app import ReleaseSource, StartsAtLogin
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.run.run_state import RESTING, SERVING
 from kotaro_bridge.domain.wsl.wsl_vm import WslVm
 from kotaro_bridge.domain.wsl.wslconfig_recommend import HostFacts
+from kotaro_bridge.host.autostart import Autostart
 from kotaro_bridge.host.control import ControlServer, OwnerLock, ask
 from kotaro_bridge.host.disk import distro_folder, free_beneath
 from kotaro_bridge.host.history import SqliteSpeedHistory, SqliteStartHistory
 from kotaro_bridge.host.host_facts import host_facts
 from kotaro_bridge.host.http_engine import HttpEngine
+from kotaro_bridge.host.installer_start import start_installer
 from kotaro_bridge.host.launcher_local import LocalLauncher
 from kotaro_bridge.host.launcher_wsl import WslLauncher
 from kotaro_bridge.host.local_port import local_port_free
@@ -38,12 +42,17 @@ from kotaro_bridge.host.nvml import NvmlProbe
 from kotaro_bridge.host.ollama import HttpOllama, ollama_address
 from kotaro_bridge.host.paths import Paths
 from kotaro_bridge.host.profile_store import ProfileFolder, load_profiles, new_text
+from kotaro_bridge.host.release_feed import ReleaseFeed
 from kotaro_bridge.host.secrets import HUGGING_FACE, KeyringToken
+from kotaro_bridge.host.settings_store import SettingsStore
+from kotaro_bridge.host.update_memory import UpdateMemoryFile
 from kotaro_bridge.host.win_counters import WindowsCounters
 from kotaro_bridge.host.windows_models import Stores
 from kotaro_bridge.host.winproc import find_wsl
 from kotaro_bridge.host.wsl_vm import WslExeVm
 from kotaro_bridge.host.wslconfig_file import WslConfigFile
+from kotaro_bridge.own_program import gui_argv
+from kotaro_bridge.service.app_settings import AppSettings
 from kotaro_bridge.service.bus import Bus
 from kotaro_bridge.service.connect import Connect
 from kotaro_bridge.service.copies import Copies
@@ -56,6 +65,7 @@ from kotaro_bridge.service.owner_desk import OwnerDesk
 from kotaro_bridge.service.profile_desk import ProfileDesk
 from kotaro_bridge.service.supervisor import Supervisor
 from kotaro_bridge.service.telemetry import Telemetry
+from kotaro_bridge.service.updates import UpdatePorts, Updates
 from kotaro_bridge.service.wslconfig_edit import Editor
 from kotaro_bridge.service.wslconfig_restart import WslConfigDesk, model_loads, models_seen
 from kotaro_bridge.texts import Texts
@@ -77,6 +87,7 @@ class Setting:
         wslconfig: this user's `.wslconfig`, which may not exist; host_facts: what its advice is measured by.
         vm: WSL as a whole.
         models: model files; hub: address of the Hugging Face hub, "" for the usual one.
+        login: what starts when this user logs in; releases: where newer versions are found, None for nowhere.
     """
 
     machine: Machine
@@ -87,7 +98,9 @@ class Setting:
     host_facts: Callable[[], HostFacts]
     vm: WslVm
     models: ModelPorts
+    login: StartsAtLogin
     hub: Callable[[], str] = lambda: ""
+    releases: ReleaseSource | None = None
 
 
 def real_setting() -> Setting:
@@ -134,7 +147,24 @@ def real_setting() -> Setting:
         installed=windows.installed if on_windows else None,
         running=windows.running if on_windows else None,
     )
-    return Setting(machine, paths, None, lambda: None, wslconfig, host_facts, vm, models)
+    return Setting(
+        machine,
+        paths,
+        None,
+        lambda: None,
+        wslconfig,
+        host_facts,
+        vm,
+        models,
+        login=Autostart(gui_argv()),
+        releases=_release_feed(paths),
+    )
+
+
+def _release_feed(paths: Paths) -> ReleaseFeed | None:
+    """The feed that the build names; None where it names none, as from source."""
+    build = build_info()
+    return ReleaseFeed(build.feed, paths.installers, __version__) if build is not None and build.feed else None
 
 
 def _drive_free(target: str) -> int | None:
@@ -149,6 +179,7 @@ def simulated_setting(scenario: str) -> Setting:
     Raises:
         ProblemError: there is no such scenario, or no Linux side can be run here.
     """
+    from kotaro_bridge.simulator.login import SimulatedLogin
     from kotaro_bridge.simulator.pc import SimulatedPC
     from kotaro_bridge.simulator.scenario import load
 
@@ -188,7 +219,18 @@ def simulated_setting(scenario: str) -> Setting:
         installed=windows.installed,
         running=windows.running,
     )
-    return Setting(machine, paths, scenario, pc.close, pc.wslconfig_path, pc.host_facts, vm, models, pc.hub_address)
+    return Setting(
+        machine,
+        paths,
+        scenario,
+        pc.close,
+        pc.wslconfig_path,
+        pc.host_facts,
+        vm,
+        models,
+        login=SimulatedLogin(folder / "starts-at-login"),
+        hub=pc.hub_address,
+    )
 
 
 def setting_for(scenario: str | None) -> Setting:
@@ -268,6 +310,17 @@ class Product:
             lambda: self.shelf.files().models,
             setting.models.default_target,
         )
+        self.settings = AppSettings(SettingsStore(paths.settings_file), setting.login)
+        self.updates = Updates(
+            __version__,
+            UpdatePorts(
+                setting.releases,
+                UpdateMemoryFile(paths.update_memory),
+                lambda: self.settings.read().settings.check_updates,
+                start_installer,
+            ),
+            self.bus.publish,
+        )
         self._lock = OwnerLock(paths.state)
         self._control: ControlServer | None = None
 
@@ -318,6 +371,7 @@ class Product:
 
     def close(self) -> bool:
         """Stop every run, end every thread; True if nothing is left."""
+        self.updates.close()
         self.downloads.close()
         self.copies.close()
         clean = self.supervisor.close()
@@ -346,6 +400,8 @@ def desk_of(product: Product) -> Desk:
         wslconfig=product.wslconfig,
         models=product.models,
         profiles=product.profiles,
+        settings=product.settings,
+        updates=product.updates,
         bus=product.bus,
         submit=product.supervisor.submit,
         texts=product.texts,

@@ -21,10 +21,8 @@ if TYPE_CHECKING:
 
 _TRIES: Final = 3
 _LIMIT_S: Final = 120.0
-_CONNECT_S, _READ_S = 10.0, 20.0
 _SKIP_BYTES: Final = 64 << 20  # the most that is thrown away of a server that sends everything from the start
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
-_MAX_REDIRECTS = 5
 
 Describe: TypeAlias = Callable[[FetchError], Problem]
 """What a person is told of a request that failed."""
@@ -32,14 +30,9 @@ Describe: TypeAlias = Callable[[FetchError], Problem]
 
 def http_client() -> httpx.Client:
     """A client for this. The caller closes it."""
-    import httpx
+    from kotaro_bridge.host.outside_http import outside_client
 
-    return httpx.Client(
-        follow_redirects=True,
-        max_redirects=_MAX_REDIRECTS,
-        timeout=httpx.Timeout(_READ_S, connect=_CONNECT_S),
-        headers={"Accept-Encoding": "identity"},
-    )
+    return outside_client()
 
 
 def url_problem(url: str, error: FetchError) -> Problem:

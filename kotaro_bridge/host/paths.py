@@ -70,6 +70,16 @@ class Paths:
         """What can be made again."""
         return self._folder("cache")
 
+    @property
+    def update_memory(self) -> Path:
+        """What is remembered of newer versions; may not exist."""
+        return self.state / "updates.json"
+
+    @property
+    def installers(self) -> Path:
+        """Where installers of newer versions are downloaded to; may not exist."""
+        return self.cache / "updates"
+
     def simulated(self, scenario: str) -> Path:
         """Folder of a simulated PC."""
         return _made(self.state / "simulated" / scenario)

@@ -6,23 +6,15 @@ it was, and never half. Must not judge their content (`domain/profile.py`).
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
-import shutil
-import stat
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.profile import PROFILE_ID, Profile, decode_profile
 from kotaro_bridge.domain.profile_edit import Changes, Value
-from kotaro_bridge.host.disk import sync_folder
+from kotaro_bridge.host.text_file import changed_toml, plain, read_whole, replace_file
 from kotaro_bridge.resources import resource
-
-_MAX_BYTES = 1 << 20
-_MARK = "\ufeff"  # Notepad writes it in front
 
 
 def load_profiles(folder: Path) -> tuple[tuple[Profile, ...], tuple[Problem, ...]]:
@@ -67,18 +59,17 @@ class ProfileFolder:
         new = self.changed_text(profile_id, changes)
         target = self._folder / f"{profile_id}.toml"
         profile = _decode(new, target, builtin=False)
-        # A link stays one: what it leads to is replaced.
-        _replace(Path(os.path.realpath(target)), new.encode())
+        _replace(target, new.encode())
         return profile
 
     def text(self, profile_id: str) -> str:
         """The file of a profile as it is, with its comments. Raises ProblemError as `read`."""
         _load(*self._find(profile_id))
-        return _text(self._find(profile_id)[0]).removeprefix(_MARK).replace("\r\n", "\n")
+        return plain(_text(self._find(profile_id)[0]))
 
     def changed_text(self, profile_id: str, changes: Changes) -> str:
         """What `change` would write. Raises ProblemError if the file cannot be read."""
-        return _changed(_text(self._find(profile_id)[0]), changes)
+        return changed_toml(_text(self._find(profile_id)[0]), changes)
 
     def file(self, profile_id: str) -> Path:
         """Where the user's file of a profile is, or would be."""
@@ -114,7 +105,7 @@ class ProfileFolder:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ProblemError(problem("profile.not_saved", file=str(target), detail=str(error))) from error
-        _replace(Path(os.path.realpath(target)), text.encode())
+        _replace(target, text.encode())
         return profile
 
     def remove(self, profile_id: str) -> None:
@@ -148,49 +139,20 @@ def _load(file: Path, builtin: bool) -> Profile:
 
 
 def _decode(text: str, file: Path, *, builtin: bool) -> Profile:
-    plain = text.removeprefix(_MARK).replace("\r\n", "\n")
-    return decode_profile(plain, file=str(file), profile_id=file.stem, builtin=builtin)
+    return decode_profile(plain(text), file=str(file), profile_id=file.stem, builtin=builtin)
 
 
 def _text(file: Path) -> str:
     """The whole file. Raises ProblemError."""
     try:
-        if file.stat().st_size > _MAX_BYTES:
-            raise ProblemError(problem("profile.unreadable", file=str(file), detail=f"> {_MAX_BYTES} bytes"))
-        return file.read_bytes().decode()
+        return read_whole(file)
     except (OSError, UnicodeDecodeError) as error:
         raise ProblemError(problem("profile.unreadable", file=str(file), detail=str(error))) from error
 
 
 def new_text(keys: Mapping[str, Value]) -> str:
     """A profile's file with these keys, and nothing else."""
-    return _changed("", keys)
-
-
-def _changed(text: str, changes: Changes) -> str:
-    """TOML text with these keys set, or taken out for None. Text that is no TOML stays: decoding says why."""
-    import tomlkit
-    import tomlkit.exceptions
-
-    mark = _MARK if text.startswith(_MARK) else ""
-    try:
-        document = tomlkit.parse(text.removeprefix(_MARK))
-    except tomlkit.exceptions.ParseError:
-        return text
-    # Keys first: one that is written behind a table would belong to it.
-    for key, value in sorted(changes.items(), key=lambda each: "." in each[0]):
-        table, _, name = key.rpartition(".")
-        if table and value is not None and table not in document:
-            document[table] = tomlkit.table()
-        place = document.get(table, {}) if table else document
-        if value is not None:
-            place[name] = list(value) if isinstance(value, tuple) else value
-        elif name in place:
-            place.remove(name)
-    made = tomlkit.dumps(document)
-    if "\r\n" in text and not re.search(r"(?<!\r)\n", text):
-        made = re.sub(r"(?<!\r)\n", "\r\n", made)  # a new key comes with a bare line feed
-    return mark + made
+    return changed_toml("", keys)
 
 
 def _replace(target: Path, data: bytes) -> None:
@@ -199,24 +161,7 @@ def _replace(target: Path, data: bytes) -> None:
     Raises:
         ProblemError: `profile.not_saved` with `file` and `detail`.
     """
-    temporary: Path | None = None
     try:
-        there = target.exists()
-        # Replacing a file needs no right to write it: its own mark is what the person meant.
-        if there and not target.stat().st_mode & stat.S_IWUSR:
-            raise PermissionError(f"read-only: {target}")
-        descriptor, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=".tmp", dir=target.parent)
-        temporary = Path(name)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if there:
-            shutil.copymode(target, temporary)
-        os.replace(temporary, target)
+        replace_file(target, data)
     except OSError as error:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
         raise ProblemError(problem("profile.not_saved", file=str(target), detail=str(error))) from error
-    sync_folder(target.parent)

@@ -12,8 +12,9 @@ from typing import TypeAlias
 
 from kotaro_bridge.domain.model.download import DownloadView
 from kotaro_bridge.domain.run.run_view import Notice, PhaseChanged, Sample
+from kotaro_bridge.domain.update import UpdateView
 
-Message: TypeAlias = PhaseChanged | Sample | Notice | DownloadView
+Message: TypeAlias = PhaseChanged | Sample | Notice | DownloadView | UpdateView
 Listener: TypeAlias = Callable[[Message], None]
 
 log = logging.getLogger(__name__)

@@ -16,6 +16,7 @@ from PySide6.QtCore import QObject, Qt, Signal, Slot
 
 from kotaro_bridge.domain.model.download import DownloadView
 from kotaro_bridge.domain.run.run_view import PhaseChanged, Sample
+from kotaro_bridge.domain.update import UpdateView
 from kotaro_bridge.service.bus import Bus, Message
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ class Bridge(QObject):
     sampled = Signal(object)
     noticed = Signal(object)
     transferred = Signal(object)
+    updated = Signal(object)
     _wake = Signal()
 
     def __init__(self, bus: Bus, parent: QObject | None = None) -> None:
@@ -70,6 +72,8 @@ class Bridge(QObject):
                     self._wake_once()
         elif isinstance(message, PhaseChanged):
             self.post(lambda: self.phase_changed.emit(message))
+        elif isinstance(message, UpdateView):
+            self.post(lambda: self.updated.emit(message))
         else:
             self.post(lambda: self.noticed.emit(message))
 

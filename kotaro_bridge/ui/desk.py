@@ -5,7 +5,7 @@ Owns the Protocols between windows and use cases. Must not import Qt: a `Desk` i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from kotaro_bridge.domain.profile_edit import Changes
     from kotaro_bridge.domain.run.remedy import Remedy
     from kotaro_bridge.domain.run.run_view import Endpoint, RunView, Sample
+    from kotaro_bridge.domain.settings import LoginStart, OpenedSettings, Settings, SettingValue
+    from kotaro_bridge.domain.update import UpdateView
     from kotaro_bridge.domain.wsl.wslconfig_effect import Affected, EffectReport
     from kotaro_bridge.service.bus import Bus
     from kotaro_bridge.service.card_sight import CardSight
@@ -263,6 +265,41 @@ class ProfilesPort(Protocol):
         """A try of a profile, stored or not."""
 
 
+class SettingsPort(Protocol):
+    """The settings of the application, and its start at login. All of it blocks for a file or the registry."""
+
+    def read(self) -> OpenedSettings:
+        """The settings, and what is wrong with their file. Never raises."""
+
+    def change(self, changes: Mapping[str, SettingValue]) -> Settings:
+        """Write some keys. Raises ProblemError `settings.*`; the file is as it was then."""
+
+    def at_login(self) -> LoginStart:
+        """What the system says of the start at login. Never raises."""
+
+    def set_at_login(self, enabled: bool) -> None:
+        """Start at login, or not. Raises ProblemError `autostart.*`."""
+
+
+class UpdatesPort(Protocol):
+    """Newer versions of this program. No method blocks; each change arrives on the bus as an `UpdateView`."""
+
+    def state(self) -> UpdateView:
+        """The search as it is now."""
+
+    def check(self) -> None:
+        """Ask the feed, whatever the setting: a person clicked."""
+
+    def download(self) -> None:
+        """Download the release that is offered, and compare its checksum."""
+
+    def cancel(self) -> None:
+        """Stop the download; what is there of it stays for the next one."""
+
+    def install(self) -> None:
+        """Compare the checksum once more and start the installer, which ends this program in order."""
+
+
 @dataclass(frozen=True, slots=True)
 class Desk:
     """Everything the windows work with.
@@ -284,3 +321,5 @@ class Desk:
     wslconfig: WslConfigPort
     models: ModelsPort
     profiles: ProfilesPort
+    settings: SettingsPort
+    updates: UpdatesPort

@@ -28,6 +28,7 @@ from kotaro_bridge.service.wslconfig_edit import Editor
 from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.desk import Desk
 from tests.helpers.memory_store import MemoryStore
+from tests.ui.fake_app import FakeSettings, FakeUpdates
 from tests.ui.fake_models import FakeModels
 from tests.ui.fake_profiles import FakeProfiles
 
@@ -423,6 +424,8 @@ class FakeWorld:
         self.wslconfig = FakeWslConfig()
         self.profiles = FakeProfiles(self.supervisor, GOOD)
         self.models = FakeModels(self.bus)
+        self.settings = FakeSettings()
+        self.updates = FakeUpdates(self.bus)
         self.threads: list[threading.Thread] = []
         self.desk = Desk(
             self.supervisor,
@@ -436,6 +439,8 @@ class FakeWorld:
             self.wslconfig,
             self.models,
             self.profiles,
+            self.settings,
+            self.updates,
         )
 
     def submit(self, call: Callable[[], None]) -> None:

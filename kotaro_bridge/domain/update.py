@@ -1,0 +1,187 @@
+"""A newer version of this program: what a release feed says, and whether it is offered.
+
+Owns the form of the feed (GitHub's document of the latest release: docs.github.com/rest/releases, "Get the latest
+release"), versions and checksums. A release without a checksum, a pre-release, and one that is not newer are never
+offered. Must not ask anyone and must not read files (`host/release_feed.py`).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from kotaro_bridge.domain.errors import Problem, ProblemError, problem
+
+DAY_S: Final = 24 * 3600.0
+MAX_INSTALLER_BYTES: Final = 512 << 20
+SUMS: Final = "SHA256SUMS"
+_INSTALLER: Final = "-setup.exe"
+_VERSION = re.compile(r"v?(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?(.*)", re.ASCII | re.DOTALL)
+_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+
+
+class UpdateState(StrEnum):
+    """Where the search for a newer version is."""
+
+    IDLE = "idle"  # nobody has asked yet
+    CHECKING = "checking"
+    CURRENT = "current"  # nothing newer is offered
+    AVAILABLE = "available"
+    DOWNLOADING = "downloading"
+    READY = "ready"  # the installer is here and its checksum is right
+    INSTALLING = "installing"  # the installer was started, and will end this program
+    FAILED = "failed"
+
+
+class Release(msgspec.Struct, frozen=True):
+    """A release that can be installed.
+
+    Args:
+        version: without a leading v; page: what a browser shows of it, https or "".
+        url: of the installer; size: its bytes; sha256: of its content, 64 hexadecimal digits.
+    """
+
+    version: str
+    page: str
+    url: str
+    size: int
+    sha256: str
+
+    @property
+    def file_name(self) -> str:
+        """What the installer is called here: made of the version alone, whatever the feed calls it."""
+        return f"KotaroBridge-{self.version}{_INSTALLER}"
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateView:
+    """The search for a newer version at one moment; published on the bus at each change.
+
+    Args:
+        current: the version that runs; has_feed: False where there is nobody to ask (runs from source).
+        release: the newest one known that is newer; None if there is none.
+        bytes: of it on disk while it is downloaded.
+        checked_at: when the feed last answered, seconds since the epoch; None for never.
+        problem: why it failed.
+    """
+
+    state: UpdateState
+    current: str
+    has_feed: bool
+    release: Release | None = None
+    bytes: int = 0
+    checked_at: float | None = None
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What a feed's document says, before the checksums are there.
+
+    Args:
+        version: without a leading v; sha256: of the installer as the feed itself states it, "" if it does not.
+        sums_url: of the file `SHA256SUMS` beside it, "" if there is none; name: of the installer in that file.
+    """
+
+    version: str
+    page: str
+    prerelease: bool
+    name: str
+    url: str
+    size: int
+    sha256: str
+    sums_url: str
+
+
+class _Asset(msgspec.Struct, frozen=True):
+    name: str
+    browser_download_url: str
+    size: int
+    digest: str | None = None  # "sha256:…", since 2025
+
+
+class _Document(msgspec.Struct, frozen=True):
+    tag_name: str
+    html_url: str
+    assets: tuple[_Asset, ...]
+    draft: bool = False
+    prerelease: bool = False
+
+
+def decode_feed(data: bytes) -> Published:
+    """What the feed says.
+
+    Raises:
+        ProblemError: `update.feed_broken`, or `update.no_installer` (`version`).
+    """
+    try:
+        found = msgspec.json.decode(data, type=_Document)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ProblemError(problem("update.feed_broken", detail=str(error))) from None
+    parts = _VERSION.fullmatch(found.tag_name.strip())
+    if parts is None:
+        raise ProblemError(problem("update.feed_broken", detail=f"tag_name: {found.tag_name[:60]!r}"))
+    version = found.tag_name.strip().removeprefix("v")
+    page = found.html_url if found.html_url.startswith("https://") else ""
+    installers = [asset for asset in found.assets if asset.name.lower().endswith(_INSTALLER)]
+    prerelease = found.draft or found.prerelease or bool(parts[4])
+    if prerelease:  # its files are nobody's business
+        return Published(version, page, True, "", "", 0, "", "")
+    if len(installers) != 1 or not 0 < installers[0].size <= MAX_INSTALLER_BYTES:
+        raise ProblemError(problem("update.no_installer", version=version))
+    installer = installers[0]
+    sums = next((asset.browser_download_url for asset in found.assets if asset.name == SUMS), "")
+    digest = (installer.digest or "").lower().removeprefix("sha256:")
+    return Published(
+        version,
+        page,
+        False,
+        installer.name,
+        installer.browser_download_url,
+        installer.size,
+        digest if _SHA256.fullmatch(digest) else "",
+        sums,
+    )
+
+
+def release_of(published: Published, sums: str | None) -> Release:
+    """The release with its checksum.
+
+    Args:
+        sums: content of `SHA256SUMS`, None where there is none.
+
+    Raises:
+        ProblemError: `update.no_checksum`, or `update.checksums_differ`, with `version`.
+    """
+    listed = _listed(sums, published.name) if sums is not None else ""
+    if listed and published.sha256 and listed != published.sha256:
+        raise ProblemError(problem("update.checksums_differ", version=published.version))
+    sha256 = published.sha256 or listed
+    if not sha256:
+        raise ProblemError(problem("update.no_checksum", version=published.version))
+    return Release(published.version, published.page, published.url, published.size, sha256)
+
+
+def is_newer(version: str, current: str) -> bool:
+    """True if `version` is a release proper and comes after `current`, of which a pre-release comes before it."""
+    new, old = _VERSION.fullmatch(version), _VERSION.fullmatch(current)
+    if new is None or new[4] or old is None:
+        return False
+    return _order(new) > _order(old)
+
+
+def _order(parts: re.Match[str]) -> tuple[int, int, int, bool]:
+    return int(parts[1]), int(parts[2]), int(parts[3] or 0), not parts[4]
+
+
+def _listed(sums: str, name: str) -> str:
+    """The checksum of a file as `sha256sum` lists it, "" if it does not."""
+    for line in sums.splitlines():
+        digest, _, listed = line.strip().partition(" ")
+        if listed.strip().removeprefix("*") == name and _SHA256.fullmatch(digest.lower()):
+            return digest.lower()
+    return ""
