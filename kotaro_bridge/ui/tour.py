@@ -34,9 +34,17 @@ from kotaro_bridge.ui.widgets.state_sheet import StateSheet
 TICK_MS = 40
 WHOLE_S = 36.0
 """The command line promises 40 s; the rest is for stopping what still runs."""
-SECOND_START_BEFORE_S = 15.0
-DOWNLOAD_BEFORE_S = 25.0
-TRY_BEFORE_S = 22.0
+BEFORE_S = {
+    "a model in the place of another": 16.0,
+    "a model that sees": 15.0,
+    "a refusal": 25.0,
+    "the profile editor": 28.0,
+    "a try": 22.0,
+    "the models": 29.0,
+    "a download": 25.0,
+    "the settings of WSL": 31.0,
+}
+"""When each part of the tour may begin at the latest, in seconds from its start; a slow machine sees less of it."""
 FREED_WITHIN = 256 * MIB
 STOP_S = 4.0
 COMFORT = 0.95
@@ -120,23 +128,32 @@ class Tour(QObject):
             used = self._used(good)
             yield from self._run(good, window)
             yield from self._look_around(good, window)
-            if chosen.rival is not None:
-                yield from self._take_the_place(chosen.rival, good, window)
-            yield from self._stop(chosen.rival or good, window, used)
-        if image is not None and image is not good and time.monotonic() - self._began < SECOND_START_BEFORE_S:
+            rival = chosen.rival if self._in_time("a model in the place of another") else None
+            if rival is not None:
+                yield from self._take_the_place(rival, good, window)
+            yield from self._stop(rival or good, window, used)
+        if image is not None and image is not good and self._in_time("a model that sees"):
             yield from self._run_with_picture(image, window)
-        if refused is not None:
+        if refused is not None and self._in_time("a refusal"):
             yield from self._refusal(refused, window)
         edited = good or refused
-        if edited is not None:
-            tries = good is not None and time.monotonic() - self._began < TRY_BEFORE_S
+        if edited is not None and self._in_time("the profile editor"):
+            tries = good is not None and self._in_time("a try")
             yield from show_editor(shell, window, edited, self._shoot, tries=tries)
-        in_time = time.monotonic() - self._began < DOWNLOAD_BEFORE_S
-        yield from show_models(shell, self._shoot, download=in_time)
-        yield from show_settings(shell, self._shoot)
+        if self._in_time("the models"):
+            yield from show_models(shell, self._shoot, download=self._in_time("a download"))
+        if self._in_time("the settings of WSL"):
+            yield from show_settings(shell, self._shoot)
         self._theme.force("dark")
         yield self._settled()
         self._shoot(window, "dashboard-dark")
+
+    def _in_time(self, part: str) -> bool:
+        """Whether a part may begin now; one that may not is named on stderr."""
+        in_time = time.monotonic() - self._began < BEFORE_S[part]
+        if not in_time:
+            print(f"tour: no time for {part}", file=sys.stderr)
+        return in_time
 
     def _run(self, profile: Profile, window: MainWindow) -> Iterator[Until]:
         """From the menu's start to an answer that streams; the first answer gives the graphs something to show."""

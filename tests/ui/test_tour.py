@@ -176,6 +176,24 @@ def test_a_step_that_does_not_come_is_named_and_the_model_stopped(
     assert live.world.supervisor.asked == [("start", Q14.id), ("stop", Q14.id)]
 
 
+def test_a_slow_machine_sees_less_and_is_told_what_is_left_out(
+    live: LiveWorld,
+    qapp: QApplication,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for part in tour.BEFORE_S:
+        monkeypatch.setitem(tour.BEFORE_S, part, 0.0)
+    assert run_tour(qapp, live.world.desk, tmp_path, "light") == 0
+    told = capsys.readouterr().err.splitlines()
+    assert "tour: no time for the models" in told
+    assert "tour: no time for the settings of WSL" in told
+    names = {path.stem[3:] for path in tmp_path.glob("*.png")}
+    assert "dashboard-dark" in names
+    assert not names & {*MODELS, *SETTINGS, *EDITOR}
+
+
 def test_a_model_that_fails_is_shown_and_ends_the_tour_at_once(
     live: LiveWorld, qapp: QApplication, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
