@@ -17,6 +17,9 @@ def main() -> int:
         from kotaro_bridge.ui.first_icon import show_first_icon
 
         show_first_icon()
+        from kotaro_bridge.session import in_session, run_tray
+
+        return in_session(sys.argv[1:], run_tray)
     from kotaro_bridge.cli import run_command_line
 
     return run_command_line(sys.argv[1:])

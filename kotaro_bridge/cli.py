@@ -7,7 +7,6 @@ Owns arguments, exit codes (0 done, 1 refused or failed with the reason on stder
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +14,6 @@ from typing import Annotated
 import typer
 
 from kotaro_bridge import __version__
-from kotaro_bridge.app import open_windows
 from kotaro_bridge.cli_models import models_cli
 from kotaro_bridge.cli_plan import plan_command
 from kotaro_bridge.cli_print import (
@@ -38,9 +36,7 @@ from kotaro_bridge.domain.units import format_gib, parse_size
 from kotaro_bridge.host.control import ask
 from kotaro_bridge.resources import resource
 from kotaro_bridge.service.owner_desk import gpu_document
-from kotaro_bridge.texts import LANGUAGES
-
-DEFAULT_SCENARIO = "rtx4070-12gb"
+from kotaro_bridge.session import DEFAULT_SCENARIO, in_session, run_windows
 
 cli = typer.Typer(name="kotaro-bridge", no_args_is_help=False, add_completion=False, pretty_exceptions_enable=False)
 cli.add_typer(profiles_cli, name="profiles")
@@ -53,49 +49,15 @@ cli.command("plan")(plan_command)
 
 def run_command_line(arguments: list[str]) -> int:
     """Run one command; `--simulate` and `--lang` are understood anywhere in the line. Returns the exit code."""
-    _utf8_streams()
+    return in_session(arguments, _run)
+
+
+def _run(arguments: list[str]) -> int:
     try:
-        session.scenario, session.language, rest = _global_options(arguments)
-        cli(rest, prog_name="kotaro-bridge")
-    except ProblemError as error:
-        explain(session.texts, error.problem)
-        return 1
-    except _UsageError as error:
-        typer.echo(f"kotaro-bridge: {error}", err=True)
-        return 2
+        cli(arguments, prog_name="kotaro-bridge")
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else int(done.code is not None)
     return 0
-
-
-class _UsageError(Exception):
-    """A global option is not as it should be."""
-
-
-def _utf8_streams() -> None:
-    """A pipe or a cp932 console must not turn a sentence into a crash; pythonw has no streams at all."""
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None and hasattr(stream, "reconfigure"):
-            stream.reconfigure(encoding="utf-8" if not stream.isatty() else None, errors="replace")
-
-
-def _global_options(arguments: list[str]) -> tuple[str | None, str | None, list[str]]:
-    """(scenario, language, remaining arguments)."""
-    values: dict[str, str] = {}
-    rest: list[str] = []
-    words = iter(arguments)
-    for word in words:
-        name, glued, value = word.partition("=")
-        if name not in ("--simulate", "--lang"):
-            rest.append(word)
-            continue
-        value = value if glued else next(words, "")
-        if not value or value.startswith("-"):
-            raise _UsageError(f"option {name} needs a value")
-        values[name] = value
-    if (language := values.get("--lang")) and language not in LANGUAGES:
-        raise _UsageError(f"--lang {language}: not one of {', '.join(LANGUAGES)}")
-    return values.get("--simulate"), values.get("--lang"), rest
 
 
 @cli.callback(invoke_without_command=True)
@@ -111,7 +73,7 @@ def main(
     if version:
         typer.echo(f"kotaro-bridge {__version__}")
     elif context.invoked_subcommand is None:
-        raise typer.Exit(_windows(None, None, None))
+        raise typer.Exit(run_windows())
 
 
 @cli.command()
@@ -122,18 +84,7 @@ def demo(
 ) -> None:
     """The tray application on a simulated PC."""
     session.scenario = session.scenario or DEFAULT_SCENARIO
-    raise typer.Exit(_windows(tour, theme, scale))
-
-
-def _windows(tour: Path | None, theme: str | None, scale: float | None) -> int:
-    try:
-        with product() as made:
-            return open_windows(made, tour=tour, theme=theme, scale=scale)
-    except ProblemError as error:
-        # A second start brings the window of the first to the front.
-        if error.problem.code == "owner.taken" and ask(session.paths.state, {"verb": "open"}) is not None:
-            return 0
-        raise
+    raise typer.Exit(run_windows(tour, theme, scale))
 
 
 @cli.command()

@@ -24,15 +24,8 @@ from kotaro_bridge.domain.run.speed import slow_notice
 from kotaro_bridge.domain.units import format_gib
 from kotaro_bridge.service.bus import Message
 from kotaro_bridge.service.owner_desk import gpu_document, remedy_document
+from kotaro_bridge.session import explain as explain
 from kotaro_bridge.texts import Texts
-
-
-def explain(texts: Texts, what: Problem) -> None:
-    """A problem in words on stderr: what happened, the proving lines, what to do."""
-    message = texts.message(what)
-    for line in (message.what, *(f"  {line}" for line in what.evidence), message.do):
-        if line.strip():
-            typer.echo(line, err=True)
 
 
 def print_json(document: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 
-from kotaro_bridge import cli_session
+from kotaro_bridge import session
 from kotaro_bridge.app import Product, open_windows
 from tests.bench.home import SCENARIO
 
@@ -22,8 +22,8 @@ def _start_when_open(product: Product, profile_id: str) -> None:
 
 def main() -> int:
     """The exit code of the application."""
-    cli_session.session.scenario = SCENARIO
-    with cli_session.product() as product:
+    session.session.scenario = SCENARIO
+    with session.product() as product:
         threading.Thread(target=_start_when_open, args=(product, sys.argv[1]), daemon=True).start()
         return open_windows(product)
 

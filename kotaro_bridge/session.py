@@ -1,0 +1,139 @@
+"""What every start of the program shares, with windows or without: the global options, folders, sentences, exit codes.
+
+Owns `--simulate` and `--lang`, and what becomes of an error that nobody caught. Must not import the command line: a
+tray that waits for days does not carry it.
+"""
+
+from __future__ import annotations
+
+import locale
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from kotaro_bridge.app import Product, open_windows, setting_for
+from kotaro_bridge.domain.errors import Problem, ProblemError
+from kotaro_bridge.host.control import ask
+from kotaro_bridge.host.paths import Paths
+from kotaro_bridge.texts import LANGUAGES, Texts
+
+DEFAULT_SCENARIO = "rtx4070-12gb"
+
+
+@dataclass(slots=True)
+class Session:
+    """What the global options say."""
+
+    scenario: str | None = None
+    language: str | None = None
+
+    @property
+    def texts(self) -> Texts:
+        """Sentences in the language asked for, or that of this session's locale."""
+        return Texts(self.language or system_language())
+
+    @property
+    def paths(self) -> Paths:
+        """Folders of the real PC or of the scenario."""
+        return Paths(Paths.of_user().simulated(self.scenario)) if self.scenario else Paths.of_user()
+
+
+session = Session()
+
+
+def system_language() -> str:
+    """`ja` where the system speaks Japanese, else `en`."""
+    named = (
+        os.environ.get("LC_ALL")
+        or os.environ.get("LC_MESSAGES")
+        or os.environ.get("LANG")
+        or locale.getlocale()[0]
+        or ""
+    )
+    return "ja" if named.lower().startswith("ja") else "en"
+
+
+@contextmanager
+def product(*, owner: bool = False) -> Iterator[Product]:
+    """The product on the PC that the options name; `owner` takes the runs of this user and reports leftovers."""
+    with Product(setting_for(session.scenario), session.texts) as made:
+        if owner:
+            made.own()
+            for leftover in made.supervisor.reap_leftovers():
+                explain(session.texts, leftover)
+        yield made
+
+
+def explain(texts: Texts, what: Problem) -> None:
+    """A problem in words on stderr: what happened, the proving lines, what to do."""
+    message = texts.message(what)
+    for line in (message.what, *(f"  {line}" for line in what.evidence), message.do):
+        if line.strip() and sys.stderr is not None:  # pythonw has no streams at all
+            print(line, file=sys.stderr)
+
+
+class UsageError(Exception):
+    """A global option is not as it should be."""
+
+
+def in_session(arguments: list[str], work: Callable[[list[str]], int]) -> int:
+    """Take the global options out of the arguments and run `work` with the rest; the exit code, also of its errors."""
+    _utf8_streams()
+    try:
+        session.scenario, session.language, rest = global_options(arguments)
+        return work(rest)
+    except ProblemError as error:
+        explain(session.texts, error.problem)
+        return 1
+    except UsageError as error:
+        if sys.stderr is not None:
+            print(f"kotaro-bridge: {error}", file=sys.stderr)
+        return 2
+
+
+def _utf8_streams() -> None:
+    """A pipe or a cp932 console must not turn a sentence into a crash; pythonw has no streams at all."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8" if not stream.isatty() else None, errors="replace")
+
+
+def global_options(arguments: list[str]) -> tuple[str | None, str | None, list[str]]:
+    """(scenario, language, remaining arguments). Raises UsageError."""
+    values: dict[str, str] = {}
+    rest: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        name, glued, value = word.partition("=")
+        if name not in ("--simulate", "--lang"):
+            rest.append(word)
+            continue
+        value = value if glued else next(words, "")
+        if not value or value.startswith("-"):
+            raise UsageError(f"option {name} needs a value")
+        values[name] = value
+    if (language := values.get("--lang")) and language not in LANGUAGES:
+        raise UsageError(f"--lang {language}: not one of {', '.join(LANGUAGES)}")
+    return values.get("--simulate"), values.get("--lang"), rest
+
+
+def run_tray(words: list[str]) -> int:
+    """A plain start, `demo` or nothing; see `__main__.opens_windows`."""
+    if "demo" in words:
+        session.scenario = session.scenario or DEFAULT_SCENARIO
+    return run_windows()
+
+
+def run_windows(tour: Path | None = None, theme: str | None = None, scale: float | None = None) -> int:
+    """The tray application on the PC that the options name; the exit code when it ends. Raises ProblemError."""
+    try:
+        with product() as made:
+            return open_windows(made, tour=tour, theme=theme, scale=scale)
+    except ProblemError as error:
+        # A second start brings the window of the first to the front.
+        if error.problem.code == "owner.taken" and ask(session.paths.state, {"verb": "open"}) is not None:
+            return 0
+        raise
