@@ -47,8 +47,13 @@ def app_icon() -> QIcon:
     """The product's own picture: a bridge."""
     icon = QIcon()
     for size in (*SIZES, 128, 256):
-        icon.addPixmap(_pixmap(size, 1.0, _bridge, QColor("#ffffff")))
+        icon.addPixmap(app_pixmap(size))
     return icon
+
+
+def app_pixmap(size: int) -> QPixmap:
+    """One size of it; also what the programs' icon file is made of."""
+    return _pixmap(size, 1.0, _bridge, QColor("#ffffff"))
 
 
 def _pixmap(size: int, ratio: float, drawing: Drawing, colour: QColor) -> QPixmap:
