@@ -9,28 +9,25 @@ kotaro_bridge.simulator.hub FOLDER` serves the models of a simulated PC and ends
 from __future__ import annotations
 
 import hashlib
-import os
-import subprocess
-import sys
 import threading
 import time
 import tomllib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from kotaro_bridge.own_program import module_argv
 from kotaro_bridge.resources import resource
-from kotaro_bridge.simulator import models, owners, procs
+from kotaro_bridge.simulator import models
 from kotaro_bridge.simulator.http_base import Handler, Server
-from kotaro_bridge.simulator.state import State, python_environment, read_json, write_json
+from kotaro_bridge.simulator.server_program import HUB
+from kotaro_bridge.simulator.state import State
 
 CHUNK = 1 << 16
 MIB = 1024 * 1024
 COMMIT = "5eed" * 10
-LOOK_S = 1.0
 TOKEN = "hf_accepted"  # noqa: S105 - what the stand-in takes for a token of somebody who accepted every licence
 KNOWN_TOKENS = (TOKEN, "hf_stranger")
 DEMO_RATE = 24 * MIB
@@ -144,8 +141,9 @@ class Hub:
 
     @property
     def storage(self) -> str:
-        """The origin of large files; another name than the hub's, as theirs is."""
-        return f"http://localhost:{self._storage.server_address[1]}"
+        """The origin of large files, another than the hub's, as theirs is. No name: to find that nobody listens at its
+        IPv6 address takes Windows two seconds."""
+        return f"http://127.0.0.1:{self._storage.server_address[1]}"
 
     def __enter__(self) -> Hub:
         for server in (self._api, self._storage):
@@ -343,47 +341,12 @@ def _safetensors(model: dict[str, Any], variant: dict[str, Any]) -> Iterator[Hub
         yield HubContent(f"model-0000{part}-of-00002.safetensors", 64 * MIB)
 
 
-def address(state: State) -> str | None:
-    """`HF_ENDPOINT` of a simulated PC whose hub runs; None where it does not."""
-    noted = read_json(state.path("hub.json"))
-    return noted["address"] if noted is not None and procs.is_alive(noted["pid"], noted["start"]) else None
-
-
-def start(state: State) -> str:
-    """Start the hub of a simulated PC unless it runs; what `HF_ENDPOINT` names.
-
-    Raises:
-        ConnectionError: the program is broken; its log is `hub.log` in the state folder.
-    """
-    if (found := address(state)) is not None:
-        return found
-    with open(state.path("hub.log"), "ab") as log:
-        child = subprocess.Popen(
-            [*module_argv("kotaro_bridge.simulator.hub"), state.folder],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            env={**os.environ, **python_environment(state.folder)},
-            **procs.apart(),
-        )
-    if child.stdout is not None:
-        child.stdout.readline()
-    found = address(state)
-    if found is None:
-        raise ConnectionError("the simulated hub did not start; see hub.log in its state folder")
-    return found
-
-
-def main() -> None:
-    """Serve a simulated PC until nobody has it open."""
-    state = State(sys.argv[1])
+@contextmanager
+def serving(state: State) -> Iterator[str]:
+    """`HF_ENDPOINT` of a simulated PC, while its hub serves."""
     with Hub(demo_models(), Trouble(rate=DEMO_RATE)) as hub:
-        noted = {"pid": os.getpid(), "start": procs.start_ticks(os.getpid()), "address": hub.address}
-        write_json(state.path("hub.json"), noted)
-        print("listening", flush=True)
-        while owners.anybody(state):
-            time.sleep(LOOK_S)
+        yield hub.address
 
 
 if __name__ == "__main__":
-    main()
+    HUB.main(serving)
