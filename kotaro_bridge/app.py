@@ -9,23 +9,26 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kotaro_bridge import __version__
+from kotaro_bridge import __version__, last_words
 from kotaro_bridge.build_info import build_info
 from kotaro_bridge.domain.engine.engine_log import Engine
-from kotaro_bridge.domain.errors import ProblemError, problem
+from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.planning.plan_parts import PlannedModel
 from kotaro_bridge.domain.ports import Launcher
 from kotaro_bridge.domain.ports_app import ReleaseSource, StartsAtLogin
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.run.run_state import RESTING, SERVING
+from kotaro_bridge.domain.run.run_view import Notice
 from kotaro_bridge.domain.wsl.wsl_vm import WslVm
 from kotaro_bridge.domain.wsl.wslconfig_recommend import HostFacts
+from kotaro_bridge.host.app_id import register_app_id
 from kotaro_bridge.host.autostart import Autostart
 from kotaro_bridge.host.control import ControlServer, OwnerLock, ask
 from kotaro_bridge.host.disk import distro_folder, free_beneath
@@ -323,20 +326,23 @@ class Product:
         )
         self._lock = OwnerLock(paths.state)
         self._control: ControlServer | None = None
+        self._follows: Callable[[], None] = lambda: None
 
-    def own(self, on_open: Callable[[], None] = lambda: None) -> None:
+    def own(self, on_open: Callable[[], None] = lambda: None, on_quit: Callable[[], None] | None = None) -> None:
         """Become the owner of this user's runs.
 
         Args:
             on_open: called when a second start of the application asks for the window.
+            on_quit: called when another process asks this one to end; every run is stopped without it.
 
         Raises:
             ProblemError: `owner.taken` if another process is the owner.
         """
         if not self._lock.acquire():
             raise ProblemError(problem("owner.taken"))
-        desk = OwnerDesk(self.supervisor, self.telemetry, self.wslconfig, on_open)
+        desk = OwnerDesk(self.supervisor, self.telemetry, self.wslconfig, on_open, on_quit or self.supervisor.stop_all)
         self._control = ControlServer(self.setting.paths.state, desk.handle)
+        self._follows = last_words.of_process().follow(self.bus, self.supervisor, self.setting.simulated)
         self.telemetry.start()
 
     def _resolve(self, name: str, token: str | None) -> PlannedModel:
@@ -375,6 +381,7 @@ class Product:
         self.downloads.close()
         self.copies.close()
         clean = self.supervisor.close()
+        self._follows()
         self.telemetry.close()
         if self._control is not None:
             self._control.close()
@@ -425,14 +432,61 @@ def open_windows(
     """
     from kotaro_bridge.ui.application import run_application
 
-    shown: list[Callable[[], None]] = []
-
-    def open_dashboard() -> None:
-        for show in shown:
-            show()
-
-    product.own(on_open=open_dashboard)
+    doors = _Doors()
+    product.own(doors.open, doors.quit)
+    opened = product.settings.read()
     # In the background: the tray icon does not wait for wsl.exe.
-    product.supervisor.submit(product.supervisor.announce_leftovers)
-    desk = desk_of(product)
-    return run_application(desk, tour=tour, theme=theme, scale=scale, on_ready=lambda show, _: shown.append(show))
+    product.supervisor.submit(partial(_tell_of_earlier, product))
+    product.supervisor.submit(partial(_settle_in, product, opened.problems))
+    product.updates.start()
+    theme = theme or opened.settings.theme or None
+    crashes = last_words.of_process().crashes
+    return run_application(
+        desk_of(product), tour=tour, theme=theme, scale=scale, on_ready=doors.ready, crashes=crashes
+    )
+
+
+def _tell_of_earlier(product: Product) -> None:
+    """End what an earlier owner left behind, and say how that one ended."""
+    found = product.supervisor.announce_leftovers()
+    for each in last_words.of_process().earlier(killed=not found):
+        product.bus.publish(Notice(each))
+
+
+def _settle_in(product: Product, problems: tuple[Problem, ...]) -> None:
+    """What a start of the windows does beside them: say what is wrong with the settings, have a name on Windows."""
+    for each in problems:
+        product.bus.publish(Notice(each))
+    if product.setting.simulated is None:
+        register_app_id()
+
+
+class _Doors:
+    """What other processes ask of the windows. These may not be there yet: an end that is asked for waits for them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._windows: tuple[Callable[[], None], Callable[[], None]] | None = None
+        self._ended = False
+
+    def ready(self, show: Callable[[], None], end: Callable[[], None]) -> None:
+        """The windows are there."""
+        with self._lock:
+            self._windows = show, end
+        if self._ended:
+            end()
+
+    def open(self) -> None:
+        """Bring the dashboard to the front."""
+        with self._lock:
+            windows = self._windows
+        if windows is not None:
+            windows[0]()
+
+    def quit(self) -> None:
+        """Stop the models in order and end."""
+        with self._lock:
+            self._ended = True
+            windows = self._windows
+        if windows is not None:
+            windows[1]()

@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from kotaro_bridge import __version__
+from kotaro_bridge.cli_end import forget_user, quit_program
 from kotaro_bridge.cli_models import models_cli
 from kotaro_bridge.cli_plan import plan_command
 from kotaro_bridge.cli_print import (
@@ -28,6 +29,8 @@ from kotaro_bridge.cli_print import (
 from kotaro_bridge.cli_profiles import profiles_cli
 from kotaro_bridge.cli_remedy import remedy
 from kotaro_bridge.cli_session import Json, product, raise_if_error, session
+from kotaro_bridge.cli_settings import settings_cli
+from kotaro_bridge.cli_update import update
 from kotaro_bridge.cli_verdict import verdict
 from kotaro_bridge.cli_wslconfig import wslconfig_cli
 from kotaro_bridge.domain.errors import ProblemError, problem
@@ -42,9 +45,13 @@ cli = typer.Typer(name="kotaro-bridge", no_args_is_help=False, add_completion=Fa
 cli.add_typer(profiles_cli, name="profiles")
 cli.add_typer(wslconfig_cli, name="wslconfig")
 cli.add_typer(models_cli, name="models")
+cli.add_typer(settings_cli, name="settings")
 cli.command()(remedy)
 cli.command()(verdict)
 cli.command("plan")(plan_command)
+cli.command()(update)
+cli.command("quit")(quit_program)
+cli.command("forget-user")(forget_user)
 
 
 def run_command_line(arguments: list[str]) -> int:
@@ -53,6 +60,9 @@ def run_command_line(arguments: list[str]) -> int:
 
 
 def _run(arguments: list[str]) -> int:
+    if arguments[:1] != ["settings"]:  # which tells it itself
+        for wrong in session.settings.problems:
+            explain(session.texts, wrong)
     try:
         cli(arguments, prog_name="kotaro-bridge")
     except SystemExit as done:

@@ -6,18 +6,20 @@ tray that waits for days does not carry it.
 
 from __future__ import annotations
 
-import locale
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from kotaro_bridge import last_words
 from kotaro_bridge.app import Product, open_windows, setting_for
 from kotaro_bridge.domain.errors import Problem, ProblemError
+from kotaro_bridge.domain.settings import OpenedSettings
 from kotaro_bridge.host.control import ask
+from kotaro_bridge.host.language import system_language
 from kotaro_bridge.host.paths import Paths
+from kotaro_bridge.host.settings_store import SettingsStore
 from kotaro_bridge.texts import LANGUAGES, Texts
 
 DEFAULT_SCENARIO = "rtx4070-12gb"
@@ -32,8 +34,15 @@ class Session:
 
     @property
     def texts(self) -> Texts:
-        """Sentences in the language asked for, or that of this session's locale."""
-        return Texts(self.language or system_language())
+        """Sentences in the language asked for, that of the settings, or the system's."""
+        return Texts(self.language or self.settings.settings.language or system_language())
+
+    @property
+    def settings(self) -> OpenedSettings:
+        """The settings as their file has them now; asking leaves no folder behind."""
+        user = Paths.of_user()
+        paths = Paths(user.simulated_place(self.scenario)) if self.scenario else user
+        return SettingsStore(paths.settings_file).read()
 
     @property
     def paths(self) -> Paths:
@@ -44,26 +53,15 @@ class Session:
 session = Session()
 
 
-def system_language() -> str:
-    """`ja` where the system speaks Japanese, else `en`."""
-    named = (
-        os.environ.get("LC_ALL")
-        or os.environ.get("LC_MESSAGES")
-        or os.environ.get("LANG")
-        or locale.getlocale()[0]
-        or ""
-    )
-    return "ja" if named.lower().startswith("ja") else "en"
-
-
 @contextmanager
 def product(*, owner: bool = False) -> Iterator[Product]:
     """The product on the PC that the options name; `owner` takes the runs of this user and reports leftovers."""
     with Product(setting_for(session.scenario), session.texts) as made:
         if owner:
             made.own()
-            for leftover in made.supervisor.reap_leftovers():
-                explain(session.texts, leftover)
+            leftovers = made.supervisor.reap_leftovers()
+            for each in (*leftovers, *last_words.of_process().earlier(killed=not leftovers)):
+                explain(session.texts, each)
         yield made
 
 

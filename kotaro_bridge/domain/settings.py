@@ -75,7 +75,7 @@ def decode_settings(text: str, *, file: str) -> OpenedSettings:
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ProblemError(problem("settings.broken", str(error), file=file, detail=str(error))) from None
+        raise ProblemError(problem("settings.broken", file=file, detail=str(error))) from None
     found: dict[str, SettingValue] = {}
     problems = []
     for key, value in table.items():

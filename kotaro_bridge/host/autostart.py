@@ -60,14 +60,23 @@ class Autostart:
         import winreg
 
         try:
+            forget()  # also a person's "off" in Task Manager, which would outlive the switch here
             if enabled:
                 with winreg.CreateKey(winreg.HKEY_CURRENT_USER, RUN) as key:
                     winreg.SetValueEx(key, VALUE, 0, winreg.REG_SZ, self._command)
-            else:
-                _delete(RUN)
-            _delete(APPROVED)  # a person's "off" in Task Manager would outlive the switch here
         except OSError as error:
             raise ProblemError(problem("autostart.not_changed", detail=str(error))) from error
+
+
+def is_listed() -> bool:
+    """True if there is anything of ours in the system's lists."""
+    return _read(RUN) is not None or _read(APPROVED) is not None
+
+
+def forget() -> None:
+    """Take ours out of the system's lists. Raises OSError."""
+    _delete(RUN)
+    _delete(APPROVED)
 
 
 def command_line(argv: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from kotaro_bridge.domain.errors import ProblemError, problem
 
 _NAME = "kotaro-bridge"
+_KINDS = ("config", "state", "log", "cache")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,8 @@ class Paths:
 
     @property
     def settings_file(self) -> Path:
-        """The settings; may not exist."""
-        return self.config / "settings.toml"
+        """The settings; may not exist, nor may its folder: asking for it leaves nothing behind."""
+        return self.place("config") / "settings.toml"
 
     @property
     def state(self) -> Path:
@@ -82,15 +83,35 @@ class Paths:
 
     def simulated(self, scenario: str) -> Path:
         """Folder of a simulated PC."""
-        return _made(self.state / "simulated" / scenario)
+        return _made(self.simulated_place(scenario))
+
+    def simulated_place(self, scenario: str) -> Path:
+        """Where that folder is, or would be."""
+        return self.place("state") / "simulated" / scenario
+
+    def simulations(self) -> tuple[str, ...]:
+        """The scenarios of which there is a simulated PC."""
+        folder = self.place("state") / "simulated"
+        return tuple(sorted(each.name for each in folder.iterdir())) if folder.is_dir() else ()
+
+    def existing(self) -> tuple[Path, ...]:
+        """The product's own folders that are there, without those inside another one."""
+        places = sorted({self.place(kind) for kind in _KINDS})
+        there = [place for place in places if place.exists()]
+        return tuple(
+            place for place in there if not any(place.is_relative_to(other) for other in there if other != place)
+        )
 
     def _folder(self, kind: str) -> Path:
+        return _made(self.place(kind))
+
+    def place(self, kind: str) -> Path:
+        """Where the folder for `config`, `state`, `log` or `cache` is, or would be."""
         if self.root is not None:
-            return _made(self.root / kind)
+            return self.root / kind
         import platformdirs
 
-        places = platformdirs.PlatformDirs(_NAME, appauthor=False)
-        return _made(Path(getattr(places, f"user_{kind}_dir")))
+        return Path(getattr(platformdirs.PlatformDirs(_NAME, appauthor=False), f"user_{kind}_dir"))
 
 
 def _made(folder: Path) -> Path:

@@ -28,6 +28,11 @@ class KeyringToken:
         self._name = name
         self._service = f"{_SERVICE}-{simulated}" if simulated else _SERVICE
 
+    @property
+    def where(self) -> str:
+        """Under which name the keyring has it."""
+        return f"{self._service}, {self._name}"
+
     def get(self) -> str | None:
         """See `TokenStore.get`."""
         import keyring
@@ -48,6 +53,14 @@ class KeyringToken:
             return False
         _unlocked(lambda: keyring.delete_password(self._service, self._name))
         return True
+
+
+def has_keyring() -> bool:
+    """False where the system has no keyring at all, which holds nothing then; one that is locked counts."""
+    import keyring
+    from keyring.backends import fail
+
+    return not isinstance(keyring.get_keyring(), fail.Keyring)
 
 
 def _unlocked(ask: Callable[[], T]) -> T:

@@ -36,6 +36,7 @@ class SettingsStore:
         self._decode(was)
         now = changed_toml(was, changes)
         try:
+            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             replace_file(self._file, now.encode())
         except OSError as error:
             raise ProblemError(problem("settings.not_saved", file=str(self._file), detail=str(error))) from error

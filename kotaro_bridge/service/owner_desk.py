@@ -1,4 +1,4 @@
-"""What the owner of the runs answers to other processes of the same user: status, stop, logs, remedies, the window.
+"""What the owner of the runs answers to other processes of the same user: status, stop, logs, remedies, window, end.
 
 The documents are those that the command line prints with `--json`.
 """
@@ -6,6 +6,7 @@ The documents are those that the command line prints with `--json`.
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -29,16 +30,22 @@ class OwnerDesk:
     """Handles request documents, from any thread.
 
     Args:
-        on_open: brings the window to the front.
+        on_open: brings the window to the front; on_quit: begins the end of this program. Both return at once.
     """
 
     def __init__(
-        self, supervisor: Supervisor, telemetry: Telemetry, wslconfig: WslConfigDesk, on_open: Callable[[], None]
+        self,
+        supervisor: Supervisor,
+        telemetry: Telemetry,
+        wslconfig: WslConfigDesk,
+        on_open: Callable[[], None],
+        on_quit: Callable[[], None],
     ) -> None:
         self._supervisor = supervisor
         self._wslconfig = wslconfig
         self._telemetry = telemetry
         self._on_open = on_open
+        self._on_quit = on_quit
 
     def handle(self, request: dict[str, Any]) -> dict[str, Any]:
         """The answer to one request; `{"error": …}` for a problem. Never raises."""
@@ -60,6 +67,9 @@ class OwnerDesk:
                 self._supervisor.reload(str(request.get("profile")))
             if verb == "forget":
                 self._supervisor.forget(str(request.get("profile")))
+            if verb == "quit":
+                self._on_quit()
+                return {"pid": os.getpid()}
             if verb == "open":
                 self._on_open()
             return {}

@@ -1,0 +1,81 @@
+"""What this product keeps of a user outside of its program's folder, and its removal.
+
+Owns the whole list: whoever adds a place where something is kept adds it here. Models, `.wslconfig` and what is inside
+Linux are the user's own and never in it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+
+from kotaro_bridge.domain.errors import ProblemError, problem
+from kotaro_bridge.host import app_id, autostart
+from kotaro_bridge.host.paths import Paths
+from kotaro_bridge.host.secrets import HUGGING_FACE, KeyringToken, has_keyring
+
+
+class TraceKind(StrEnum):
+    """What kind of thing is kept."""
+
+    RUN_KEY = "run_key"
+    APP_ID = "app_id"
+    KEYRING = "keyring"
+    FOLDER = "folder"
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One thing that is kept; `where` is shown."""
+
+    kind: TraceKind
+    where: str
+    _remove: Callable[[], object]
+
+    def remove(self) -> None:
+        """Remove it.
+
+        Raises:
+            ProblemError: `forget.not_removed`, or what the keyring says.
+        """
+        try:
+            self._remove()
+        except OSError as error:
+            raise ProblemError(problem("forget.not_removed", where=self.where, detail=str(error))) from error
+
+
+def traces(paths: Paths) -> tuple[Trace, ...]:
+    """All that is kept, the folders last: what is in them says which simulated PCs have a token."""
+    found = []
+    if autostart.is_listed():
+        found.append(Trace(TraceKind.RUN_KEY, rf"HKCU\{autostart.RUN}\{autostart.VALUE}", autostart.forget))
+    if app_id.app_id_registered():
+        found.append(Trace(TraceKind.APP_ID, rf"HKCU\{app_id.KEY}", app_id.forget_app_id))
+    for simulated in ("", *paths.simulations()):
+        token = KeyringToken(HUGGING_FACE, simulated)
+        if has_keyring() and _may_be_there(token):
+            found.append(Trace(TraceKind.KEYRING, token.where, token.forget))
+    found += [Trace(TraceKind.FOLDER, str(folder), partial(_remove_folder, folder)) for folder in paths.existing()]
+    return tuple(found)
+
+
+def _may_be_there(token: KeyringToken) -> bool:
+    """A keyring that is locked may hold one: removing it then says why that cannot be."""
+    try:
+        return token.get() is not None
+    except ProblemError:
+        return True
+
+
+def _remove_folder(folder: Path) -> None:
+    """All that can be removed of it is removed. Raises OSError: the first thing that could not."""
+    if folder.is_symlink():  # what it leads to is not ours to delete
+        folder.unlink()
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        shutil.rmtree(folder)  # says what keeps it
