@@ -140,9 +140,9 @@ def _client(state: State, code: str) -> int:
         os.write(1, b"" if only_asks else NO_CLIENT)
         return 0 if only_asks else 3
     if "HF_ENDPOINT" not in os.environ and not only_asks:
-        from kotaro_bridge.simulator import hub  # a server's imports are nothing for the question before each start
+        from kotaro_bridge.simulator.server_program import HUB  # nothing for the question before each start
 
-        os.environ["HF_ENDPOINT"] = hub.start(state)
+        os.environ["HF_ENDPOINT"] = HUB.start(state)
     os.execv(sys.executable, [sys.executable, "-c", code])  # noqa: S606 - the code that the product sends to a target
 
 

@@ -16,8 +16,9 @@ from urllib.parse import quote
 
 import httpx
 
-from kotaro_bridge.simulator import hub, signals
+from kotaro_bridge.simulator import signals
 from kotaro_bridge.simulator.guardian_stand_in import in_home
+from kotaro_bridge.simulator.server_program import HUB
 from kotaro_bridge.simulator.state import State
 
 NO_CLIENT = b'@fetch {"error": {"kind": "no_client"}}\n'
@@ -131,7 +132,7 @@ def main(arguments: list[str]) -> int:
         sys.stdout.reconfigure(encoding="utf-8", newline="\n")
     os.environ["USERPROFILE"] = home  # where Windows looks for `~`
     _stand_in_for_flock()
-    Client(os.environ.get("HF_ENDPOINT") or hub.start(State.from_environment())).install()
+    Client(os.environ.get("HF_ENDPOINT") or HUB.start(State.from_environment())).install()
     try:
         exec(compile(code, "fetch.py", "exec"), {"__name__": "fetch"})  # noqa: S102 - what the product sends to a target
     except SystemExit as ended:

@@ -26,16 +26,15 @@ from kotaro_bridge.own_program import module_argv
 from kotaro_bridge.simulator import (
     card,
     engine_question,
-    hub,
     loopback,
     models,
-    ollama,
     owners,
     procs,
     vm_client,
     vm_stand_in,
 )
 from kotaro_bridge.simulator.scenario import Scenario, load
+from kotaro_bridge.simulator.server_program import HUB, OLLAMA
 from kotaro_bridge.simulator.state import ENGINES, VLLM_PYTHON, VMSTAT, State, python_environment, read_json, write_json
 
 CLOSE_S = 10.0
@@ -80,7 +79,8 @@ class SimulatedPC:
         for distro in pc.scenario.distros:
             if distro.running and distro.name not in pc.running():
                 pc.boot(distro.name)
-        ollama.start(pc._state)
+        if pc._state.switches()["ollama"]:
+            OLLAMA.start(pc._state)
         return pc
 
     @property
@@ -111,11 +111,11 @@ class SimulatedPC:
     @property
     def ollama_address(self) -> str | None:
         """Base URL of Ollama on the simulated Windows; None where it does not run."""
-        return ollama.address(self._state)
+        return OLLAMA.address(self._state)
 
     def hub_address(self) -> str:
         """Base URL of the stand-in of the Hugging Face hub, started if it does not run; `HF_ENDPOINT` counts first."""
-        return os.environ.get("HF_ENDPOINT") or hub.start(self._state)
+        return os.environ.get("HF_ENDPOINT") or HUB.start(self._state)
 
     @property
     def wslconfig_path(self) -> Path:
@@ -179,7 +179,7 @@ class SimulatedPC:
         owners.detach(self._state)
         if owners.anybody(self._state):
             return
-        ollama.stop(self._state)
+        OLLAMA.stop(self._state)
         vm_client.request(self._state, {"op": "shutdown"})
         deadline = time.monotonic() + CLOSE_S
         holders = (claim["pid"] for claim in card.live_claims(self._state))
