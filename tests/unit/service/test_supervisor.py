@@ -56,7 +56,9 @@ class House:
         self.opened: list[None] = []
         self.vm = FakeVm("Ubuntu")
         self.wslconfig = WslConfigDesk(MemoryStore(), self.vm, self.supervisor, HostFacts)
-        self.desk = OwnerDesk(self.supervisor, self.telemetry, self.wslconfig, lambda: self.opened.append(None), self.supervisor.stop_all)
+        self.desk = OwnerDesk(
+            self.supervisor, self.telemetry, self.wslconfig, lambda: self.opened.append(None), self.supervisor.stop_all
+        )
 
     def serves(self) -> Process:
         self.supervisor.start("llama")
