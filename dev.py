@@ -16,7 +16,7 @@ if sys.version_info < (3, 11):  # noqa: UP036 - this sentence is for those who s
 
 import argparse
 
-from tools import environment, llama_server, routes, verbs
+from tools import build, environment, llama_server, routes, verbs
 from tools.console import Stop, say
 
 VERBS = {
@@ -25,6 +25,7 @@ VERBS = {
     "test": (verbs.test, "set up, then lint, types, all tests and coverage (arguments go to pytest)"),
     "lint": (verbs.lint, "ruff and mypy"),
     "bench": (verbs.bench, "measure speed and size (arguments go to the bench)"),
+    "build": (build.verb, "make wheel, frozen folder, installer and zip, as far as this machine can"),
     "screenshots": (verbs.screenshots, "the tour in every theme, language and scale, as pictures in build/screenshots"),
     "llama-server": (llama_server.verb, "build the real llama-server once, print where it is"),
     "routes": (routes.verb, "write the table of the ways off the GPU into the README files"),

@@ -73,6 +73,8 @@ NEEDED = (
     "kotaro-bridge.exe",
     "_internal/kotaro_bridge/resources/build.json",
     "_internal/kotaro_bridge/resources/i18n/ja.toml",
+    "_internal/kotaro_bridge/resources/icons/kotaro-bridge.png",
+    "licenses/THIRD-PARTY.txt",
     "_internal/PySide6/plugins/platforms/qwindows.dll",
     "_internal/PySide6/plugins/styles/qmodernwindowsstyle.dll",
     "_internal/certifi/cacert.pem",

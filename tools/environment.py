@@ -18,6 +18,7 @@ VENV = ROOT / ".venv"
 SCRIPTS = VENV / ("Scripts" if WINDOWS else "bin")
 LOCK = ROOT / "requirements.lock"
 DEV_LOCK = ROOT / "requirements-dev.lock"
+BUILD_LOCK = ROOT / "requirements-build.lock"
 _STAMP = VENV / "kotaro-bridge.stamp"
 
 
@@ -50,13 +51,14 @@ def setup() -> None:
 
 
 def lock(arguments: Sequence[str]) -> int:
-    """`dev.py lock [--upgrade]`: write both lock files from pyproject.toml, for every platform, naming no index."""
+    """`dev.py lock [--upgrade]`: write the lock files from pyproject.toml, for every platform, naming no index."""
     setup()
     base = [program("uv"), "pip", "compile", "--quiet", "pyproject.toml", "--universal"]
     base += ["--python-version", "3.11", "--fork-strategy", "fewest", "--generate-hashes"]
     base += ["--no-annotate", "--no-header", "--no-emit-index-url", "--no-emit-find-links", *arguments]
     call([*base, "-o", LOCK.name], "Locking the packages of the product")
-    call([*base, "--group", "dev", "-c", LOCK.name, "-o", DEV_LOCK.name], "Locking the packages of development")
+    for group, locked in (("dev", DEV_LOCK), ("build", BUILD_LOCK)):
+        call([*base, "--group", group, "-c", LOCK.name, "-o", locked.name], f"Locking the group {group}")
     return 0
 
 
