@@ -36,6 +36,7 @@ from kotaro_bridge.host.history import SqliteSpeedHistory, SqliteStartHistory
 from kotaro_bridge.host.host_facts import host_facts
 from kotaro_bridge.host.http_engine import HttpEngine
 from kotaro_bridge.host.installer_start import start_installer
+from kotaro_bridge.host.language import system_language
 from kotaro_bridge.host.launcher_local import LocalLauncher
 from kotaro_bridge.host.launcher_wsl import WslLauncher
 from kotaro_bridge.host.local_port import local_port_free
@@ -54,7 +55,8 @@ from kotaro_bridge.host.windows_models import Stores
 from kotaro_bridge.host.winproc import find_wsl
 from kotaro_bridge.host.wsl_vm import WslExeVm
 from kotaro_bridge.host.wslconfig_file import WslConfigFile
-from kotaro_bridge.own_program import gui_argv
+from kotaro_bridge.own_program import gui_argv, is_frozen
+from kotaro_bridge.resources import resource
 from kotaro_bridge.service.app_settings import AppSettings
 from kotaro_bridge.service.bus import Bus
 from kotaro_bridge.service.connect import Connect
@@ -396,9 +398,14 @@ class Product:
         self.close()
 
 
+def _licences() -> Path:
+    """Licence texts: the installer puts a folder beside the program; from source, that of the program alone."""
+    return Path(sys.executable).parent / "licenses" if is_frozen() else resource("..").resolve() / "LICENSE"
+
+
 def desk_of(product: Product) -> Desk:
     """What the windows work with."""
-    from kotaro_bridge.ui.desk import Desk
+    from kotaro_bridge.ui.desk import Desk, Places
 
     return Desk(
         supervisor=product.supervisor,
@@ -409,6 +416,8 @@ def desk_of(product: Product) -> Desk:
         profiles=product.profiles,
         settings=product.settings,
         updates=product.updates,
+        places=Places(product.setting.paths.logs, _licences()),
+        system_language=system_language(),
         bus=product.bus,
         submit=product.supervisor.submit,
         texts=product.texts,

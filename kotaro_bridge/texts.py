@@ -14,10 +14,11 @@ from functools import cache
 from typing import Any
 
 from kotaro_bridge.domain.errors import Param, Problem
-from kotaro_bridge.domain.units import format_mib
+from kotaro_bridge.domain.units import format_mib, wsl_size
 from kotaro_bridge.resources import resource
 
 LANGUAGES = ("en", "ja")
+_OF_WSL = "wslconfig."
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +33,17 @@ class Texts:
     """The sentences of one language; a key that a translation lacks falls back to English."""
 
     def __init__(self, language: str) -> None:
+        self._english = load_catalogue("en")
+        self.use(language)
+
+    def use(self, language: str) -> None:
+        """Speak another language from here on."""
         self.language = language if language in LANGUAGES else "en"
         self._own = load_catalogue(self.language)
-        self._english = load_catalogue("en")
 
     def text(self, key: str, /, **params: Param) -> str:
         """The sentence of `key`, which must exist in English. Raises KeyError for an unknown key."""
-        return self._fill(self._own.get(key) or self._english[key], params)
+        return self._fill(self._own.get(key) or self._english[key], params, of_wsl=key.startswith(_OF_WSL))
 
     def message(self, problem: Problem) -> Message:
         """A problem in words. An unknown code is shown as it is, with its values, rather than hidden."""
@@ -49,19 +54,23 @@ class Texts:
         do = self.text(do_key, **problem.params) if do_key in self._english else ""
         return Message(self.text(what_key, **problem.params), do)
 
-    def _fill(self, template: str, params: Mapping[str, Param]) -> str:
-        shown = {name: self._shown(name, value) for name, value in params.items()}
+    def _fill(self, template: str, params: Mapping[str, Param], *, of_wsl: bool) -> str:
+        shown = {name: self._shown(name, value, of_wsl=of_wsl) for name, value in params.items()}
         if isinstance(error := params.get("error"), str) and f"{error}.what" in self._english:
             # A problem that led to this one: its sentence in the middle of ours.
             inner = {name: value for name, value in params.items() if name != "error"}
             shown["error"] = self.text(f"{error}.what", **inner).rstrip(".。")
         return _Gaps().vformat(template, (), shown)
 
-    def _shown(self, name: str, value: Param) -> Param:
-        """A value as a person reads it: bytes as MiB, and what a log lacks by its name."""
+    def _shown(self, name: str, value: Param, *, of_wsl: bool) -> Param:
+        """A value as a person reads it: bytes as MiB, those of WSL's settings in the units of that file, and what a log
+        lacks by its name.
+        """
         if isinstance(value, str):
             return ", ".join(self._evidence(word) for word in value.split(",")) if name == "missing" else value
-        return format_mib(int(value)) if name.endswith("_bytes") else value
+        if not name.endswith("_bytes"):
+            return value
+        return " ".join(wsl_size(int(value))) if of_wsl else format_mib(int(value))
 
     def _evidence(self, word: str) -> str:
         key = f"evidence.{word}"

@@ -23,6 +23,7 @@ _FACTORS = {
     "MB": 10**6,
     "GB": 10**9,
 }
+_LONGEST_NUMBER = 6
 _SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*\Z")
 
 
@@ -47,6 +48,18 @@ def format_mib(size_bytes: int) -> str:
 def format_size(size_bytes: int) -> str:
     """`10.2 GiB`, and `192 MiB` below one."""
     return format_gib(size_bytes) if size_bytes >= GIB else format_mib(size_bytes)
+
+
+def wsl_size(size_bytes: int) -> tuple[str, str]:
+    """Number and unit as `.wslconfig` counts them, where a GB is 2^30 bytes: exact where that is short, else to a tenth
+    of a GB or, below one, to a MB.
+    """
+    units = {"GB": GIB, "MB": MIB, "KB": KIB, "B": 1}
+    unit = next(unit for unit, factor in units.items() if size_bytes % factor == 0)
+    number = str(size_bytes // units[unit])
+    if len(number) <= _LONGEST_NUMBER:
+        return number, unit
+    return (f"{size_bytes / GIB:.1f}", "GB") if size_bytes >= GIB else (f"{size_bytes / MIB:.0f}", "MB")
 
 
 def format_gib(size_bytes: int) -> str:

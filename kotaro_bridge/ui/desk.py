@@ -300,6 +300,25 @@ class UpdatesPort(Protocol):
         """Compare the checksum once more and start the installer, which ends this program in order."""
 
 
+class DiagnosticsPort(Protocol):
+    """What helps to find out what went wrong."""
+
+    def write(self, path: Path) -> Path:
+        """Write the ZIP file there; where it is. Blocks. Raises ProblemError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Folders and files that a person may want to see.
+
+    Args:
+        licences: of this program and its parts.
+    """
+
+    logs: Path
+    licences: Path
+
+
 @dataclass(frozen=True, slots=True)
 class Desk:
     """Everything the windows work with.
@@ -307,6 +326,7 @@ class Desk:
     Args:
         bus: publishes `PhaseChanged` and `Sample` from any thread.
         submit: runs a blocking call on a worker thread.
+        system_language: what the system's own menus speak, `en` or `ja`.
         simulated: name of the scenario on the simulated PC; None on a real one.
     """
 
@@ -323,3 +343,6 @@ class Desk:
     profiles: ProfilesPort
     settings: SettingsPort
     updates: UpdatesPort
+    places: Places
+    system_language: str
+    diagnostics: DiagnosticsPort | None = None

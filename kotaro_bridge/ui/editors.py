@@ -125,6 +125,15 @@ class Editors(QObject):
         window.close()
         return True
 
+    def renew(self) -> None:
+        """Open anew what holds nothing that would be lost, in the language of now."""
+        for window in tuple(self.windows):
+            if window.stored and not (window.unsaved or window.saving or window.tries.running):
+                profile_id, was_open = window.profile.id, window.isVisible()
+                window.close()
+                if was_open:
+                    self.edit(profile_id)
+
     def close(self) -> None:
         """Hide all; whatever is on its way is dropped."""
         for window in self.windows:

@@ -21,24 +21,28 @@ from kotaro_bridge.ui.pages.dashboard import Dashboard
 from kotaro_bridge.ui.theme import UNIT, Theme, style_sheet
 from kotaro_bridge.ui.view_models.status import leading, simulated_words
 from kotaro_bridge.ui.view_models.transfers import percent, under_way
-from kotaro_bridge.ui.widgets.basics import ElidedButton, button, chip, label, row
+from kotaro_bridge.ui.widgets.basics import ElidedButton, button, chip, label, row, scrolled
 from kotaro_bridge.ui.widgets.model_list import ModelList
 from kotaro_bridge.ui.widgets.notice_bar import Answer, NoticeBar
+from kotaro_bridge.ui.window_size import fit_on_screen
 
 SIDE_WIDTH = 264
+SIDE_NARROW = 232
 USUAL = QSize(1180, 800)
-SMALLEST = QSize(1000, 640)
+SMALLEST = QSize(892, 420)
+"""Fits 1366 x 768 at 150 %, less the task bar and the frame of the window."""
 
 
 class MainWindow(QMainWindow):
     """Emits `closing` when a person closes it, `details` for a reason, `problems` for broken profiles, `settings`
-    for those of WSL, `library` for models and downloads, `restart` where a change of them waits for one, and
-    `profile_asked` with what is wanted of a profile (`ui.editors`) and its id."""
+    for those of WSL, `app_settings`, `library` for models and downloads, `restart` where a change of them waits for
+    one, and `profile_asked` with what is wanted of a profile (`ui.editors`) and its id."""
 
     closing = Signal()
     details = Signal(str)
     problems = Signal()
     settings = Signal()
+    app_settings = Signal()
     library = Signal()
     restart = Signal()
     profile_asked = Signal(str, str)
@@ -66,14 +70,12 @@ class MainWindow(QMainWindow):
         whole = QHBoxLayout(page)
         whole.setContentsMargins(0, 0, 0, 0)
         whole.setSpacing(0)
-        whole.addWidget(self._side())
-        whole.addLayout(self._right, 1)
+        whole.addWidget(self._side(), 1)
+        whole.addLayout(self._right, 1000)
         self.setCentralWidget(page)
         self._fill_right()
         self._restyle()
-        self.setMinimumSize(SMALLEST)
-        room = self.screen().availableSize() - QSize(24, 48)
-        self.resize(USUAL.boundedTo(room).expandedTo(SMALLEST))
+        fit_on_screen(self, USUAL, SMALLEST)
         self.models.chosen.connect(self.choose)
         self.models.toggled.connect(self._on_toggled)
         self.models.menu_wanted.connect(self._on_menu)
@@ -90,7 +92,8 @@ class MainWindow(QMainWindow):
         side = QWidget()
         side.setObjectName("Side")
         side.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
-        side.setFixedWidth(SIDE_WIDTH)
+        side.setMaximumWidth(SIDE_WIDTH)
+        side.setMinimumWidth(SIDE_NARROW)
         picture = QLabel()
         picture.setPixmap(app_icon().pixmap(QSize(24, 24)))
         box = QVBoxLayout(side)
@@ -111,17 +114,19 @@ class MainWindow(QMainWindow):
             self.broken.clicked.connect(self.problems)
             box.addWidget(self.broken)
         self.library_button = ElidedButton(texts.text("ui.library.open"), "quiet")
-        self.library_button.setObjectName("Side")
+        self.library_button.setProperty("align", "left")
         self.library_button.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         self.library_button.clicked.connect(self.library)
         box.addWidget(self.library_button)
         self.settings_button = button(texts.text("ui.wslconfig.open"), "quiet")
-        self.settings_button.setObjectName("Side")
+        self.settings_button.setProperty("align", "left")
         self.settings_button.clicked.connect(self.settings)
         box.addWidget(self.settings_button)
         version = label(texts.text("ui.version", version=self._desk.version), "small")
         version.setContentsMargins(UNIT, 0, 0, 0)
-        box.addWidget(version)
+        self.app_settings_button = button(texts.text("ui.tray.settings"), "quiet")
+        self.app_settings_button.clicked.connect(self.app_settings)
+        box.addLayout(row(version, 1, self.app_settings_button))
         return side
 
     def _profile_button(self, what: str) -> QPushButton:
@@ -146,7 +151,8 @@ class MainWindow(QMainWindow):
     def _make_dashboard(self, profile: Profile) -> None:
         self.dashboard = Dashboard(self._desk, self._theme, self._bridge, profile)
         self.dashboard.details.connect(self.details)
-        self._right.addWidget(self.dashboard, 1)
+        # Scrolls where the window is low: graphs and tables keep a height at which they can be read.
+        self._right.addWidget(scrolled(last=self.dashboard), 1)
 
     def show_profiles(self) -> None:
         """The profiles as they are now: some may be new, others gone."""

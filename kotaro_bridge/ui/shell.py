@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from kotaro_bridge.domain.run.remedy import Remedy
     from kotaro_bridge.ui.dialogs.block import BlockDialog
     from kotaro_bridge.ui.dialogs.models import ModelsWindow
+    from kotaro_bridge.ui.dialogs.settings import AppSettings
     from kotaro_bridge.ui.dialogs.wslconfig import WslConfigDialog
     from kotaro_bridge.ui.main_window import MainWindow
     from kotaro_bridge.ui.view_models.block import BlockReport
@@ -62,6 +63,7 @@ class Shell(QObject):
         self.dialogs: dict[str, BlockDialog] = {}
         self.settings: WslConfigDialog | None = None
         self.models: ModelsWindow | None = None
+        self.app_settings: AppSettings | None = None
         self._transfers: dict[str, DownloadState] = {}
         self.editors = Editors(desk, theme, self.bridge, self)
         self.editors.changed.connect(self._on_profiles)
@@ -69,6 +71,7 @@ class Shell(QObject):
         self.tray.toggled.connect(self.toggle)
         self.tray.opened.connect(self.open_dashboard)
         self.tray.settings_wanted.connect(self.open_settings)
+        self.tray.app_settings_wanted.connect(self.open_app_settings)
         self.tray.models_wanted.connect(self.open_models)
         self.tray.quit_wanted.connect(self.out.ask)
         self.tray.clicked.connect(self.notices.open_clicked)
@@ -88,8 +91,9 @@ class Shell(QObject):
             self.window = MainWindow(self._desk, self._theme, self.bridge)
             self.window.closing.connect(self._on_closing)
             self.window.details.connect(self.explain)
-            self.window.problems.connect(self._on_problems)
+            self.window.problems.connect(self.show_problems)
             self.window.settings.connect(self.open_settings)
+            self.window.app_settings.connect(self.open_app_settings)
             self.window.library.connect(self.open_models)
             self.window.restart.connect(self.offer_restart)
             self.window.profile_asked.connect(self.editors.ask)
@@ -107,7 +111,7 @@ class Shell(QObject):
             try:
                 self.settings = WslConfigDialog(self._desk, self._theme, self.bridge)
             except ProblemError as error:
-                self._tell_problem("wslconfig", "Kotaro Bridge", error.problem, self.open_dashboard)
+                self._pass_on("wslconfig", "Kotaro Bridge", error.problem, self.open_dashboard)
                 self.open_dashboard()
                 return
             self.settings.changed.connect(self._on_settings)
@@ -116,6 +120,24 @@ class Shell(QObject):
         self.settings.showNormal() if self.settings.isMinimized() else self.settings.show()
         self.settings.raise_()
         self.settings.activateWindow()
+
+    @Slot()
+    def open_app_settings(self) -> None:
+        """Show the settings of the application, in front."""
+        if self.app_settings is None:
+            from kotaro_bridge.ui.dialogs.settings import AppSettings
+
+            self.app_settings = AppSettings(self._desk, self._theme, self.bridge)
+            self.app_settings.theme_chosen.connect(lambda scheme: self._theme.force(scheme or None))
+            self.app_settings.language_chosen.connect(self.speak)
+        self.app_settings.present()
+
+    @Slot(str)
+    def speak(self, language: str) -> None:
+        """Another language, at once; "" for the system's."""
+        from kotaro_bridge.ui.language import speak
+
+        speak(self, language)
 
     @Slot()
     def offer_restart(self) -> None:
@@ -173,7 +195,7 @@ class Shell(QObject):
         self.editors.close()
         for dialog in self.dialogs.values():
             dialog.hide()
-        for window in (self.settings, self.window):
+        for window in (self.settings, self.window, self.models, self.app_settings):
             if window is not None:
                 window.hide()
         if self.tray.icon is not None:
@@ -210,9 +232,9 @@ class Shell(QObject):
         if change.old in (*SERVING, Phase.PROVING) and view.phase in ENDING and view.problem is not None:
             title = self._desk.texts.text("ui.notify.ended", model=self._profile(view.profile_id).title)
             opens = partial(self.explain, view.profile_id)
-            self._tell_problem(_STOPPED + view.profile_id, title, view.problem, opens, own_place=True)
+            self._pass_on(_STOPPED + view.profile_id, title, view.problem, opens, own_place=True)
 
-    def _tell_problem(
+    def _pass_on(
         self, about: str, title: str, problem: Problem, opens: Callable[[], None], *, own_place: bool = False
     ) -> None:
         self.notices.tell(Told(about, title, self._desk.texts.message(problem), opens, own_place=own_place))
@@ -275,7 +297,7 @@ class Shell(QObject):
             return
         about = self._profile(notice.profile_id) if notice.profile_id else None
         shown_by_run = about is not None and self._desk.supervisor.view(about.id).warning == notice.problem
-        self._tell_problem(
+        self._pass_on(
             about.id if about else notice.problem.code,
             about.title if about else "Kotaro Bridge",
             notice.problem,
@@ -328,7 +350,8 @@ class Shell(QObject):
         self._desk.supervisor.apply(profile_id, remedy)
 
     @Slot()
-    def _on_problems(self) -> None:
+    def show_problems(self) -> None:
+        """Open the dialog that says what is wrong with profile files."""
         from kotaro_bridge.ui.view_models.block import problem_report
 
         self._open(problem_report(self._desk.texts, self._desk.supervisor.profile_problems()))

@@ -238,7 +238,7 @@ QPushButton[kind="quiet"] {{ background: transparent; border-color: transparent;
 QPushButton[kind="quiet"]:hover {{ background: {t.hover}; }}
 QPushButton[kind="quiet"]:focus {{ border: 1px solid {t.accent}; }}
 QPushButton[kind="quiet"]:disabled {{ color: {t.muted}; }}
-QPushButton#Side, QPushButton[align="left"] {{ text-align: left; }}
+QPushButton[align="left"] {{ text-align: left; }}
 QPushButton[kind="segment"] {{ padding: 2px 10px; font-size: 8.5pt; min-height: 16px; color: {t.muted}; }}
 QPushButton[kind="segment"]:checked {{ background: {t.selected}; color: {t.text}; border-color: {t.accent}; }}
 QLineEdit, QPlainTextEdit {{ background: {t.field}; border: 1px solid {t.line}; border-radius: 5px; padding: 4px 6px;

@@ -38,14 +38,16 @@ WORDS_LENGTH = 255
 
 
 class Tray(QObject):
-    """Emits `toggled` with a profile id, `opened` for the dashboard, `models_wanted`, `settings_wanted`, `quit_wanted`,
-    `clicked` for the newest notification and `notice_wanted` for what is unread."""
+    """Emits `toggled` with a profile id, `opened` for the dashboard, `models_wanted`, `settings_wanted` for those of
+    WSL, `app_settings_wanted`, `quit_wanted`, `clicked` for the newest notification and `notice_wanted` for what is
+    unread."""
 
     toggled = Signal(str)
     opened = Signal()
     quit_wanted = Signal()
     models_wanted = Signal()
     settings_wanted = Signal()
+    app_settings_wanted = Signal()
     clicked = Signal()
     notice_wanted = Signal()
 
@@ -65,34 +67,50 @@ class Tray(QObject):
         self.notice = self._action("")
         self.notice.setVisible(False)
         self.notice.triggered.connect(self.notice_wanted)
-        if desk.simulated is not None:
-            self._note(simulated_words(desk.texts, desk.simulated))
+        self._simulated = self._note("")
+        self._simulated.setVisible(desk.simulated is not None)
         self.starts: dict[str, QAction] = {}
         self._profiles: tuple[Profile, ...] = ()
         self._of_profiles: list[QAction] = []
-        text = desk.texts.text
         self._below = self.menu.addSeparator()
-        self.open_dashboard = self._action(text("ui.tray.dashboard"))
+        self.open_dashboard = self._action("")
         self.open_dashboard.triggered.connect(self.opened)
-        self.copy_address = self._action(text("ui.tray.copy_address"))
+        self.copy_address = self._action("")
         self.copy_address.triggered.connect(self._on_copy)
-        self.models = self._action(text("ui.library.tray"))
+        self.models = self._action("")
         self.models.triggered.connect(self.models_wanted)
-        self.wslconfig = self._action(text("ui.tray.wslconfig"))
+        self.wslconfig = self._action("")
         self.wslconfig.triggered.connect(self.settings_wanted)
+        self.settings = self._action("")
+        self.settings.triggered.connect(self.app_settings_wanted)
         self.menu.addSeparator()
-        self.quit = self._action(text("ui.tray.quit"))
+        self.quit = self._action("")
         self.quit.triggered.connect(self.quit_wanted)
         self.menu.aboutToShow.connect(self._on_menu)
         theme.changed.connect(self._on_theme)
         self.icon: QSystemTrayIcon | None = (take_first_icon() or QSystemTrayIcon(self)) if visible else None
         self.tooltip = ""
-        self.refresh()
+        self.speak()
         if self.icon is not None:
             self.icon.setContextMenu(self.menu)
             self.icon.activated.connect(self._on_activated)
             self.icon.messageClicked.connect(self.clicked)
             self.icon.show()
+
+    def speak(self) -> None:
+        """Show everything in the language of the sentences, which may be another one than before."""
+        text = self._desk.texts.text
+        for action, key in (
+            (self.open_dashboard, "ui.tray.dashboard"),
+            (self.copy_address, "ui.tray.copy_address"),
+            (self.settings, "ui.tray.settings"),
+            (self.quit, "ui.tray.quit"),
+        ):
+            action.setText(text(key))
+        if self._desk.simulated is not None:
+            self._simulated.setText(simulated_words(self._desk.texts, self._desk.simulated))
+        self._profiles = ()  # headings and entries are made anew
+        self.refresh()
 
     def _note(self, text: str) -> QAction:
         action = self._action(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from kotaro_bridge.domain.errors import Problem, ProblemError
 from kotaro_bridge.domain.settings import LoginStart, OpenedSettings, Settings, SettingValue
@@ -37,6 +38,19 @@ class FakeSettings:
     def _fail(self) -> None:
         if self.error is not None:
             raise ProblemError(self.error)
+
+
+class FakeDiagnostics:
+    """Writes one byte, or fails as it is told."""
+
+    def __init__(self) -> None:
+        self.error: Problem | None = None
+
+    def write(self, path: Path) -> Path:
+        if self.error is not None:
+            raise ProblemError(self.error)
+        path.write_bytes(b"z")
+        return path
 
 
 class FakeUpdates:

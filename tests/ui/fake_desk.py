@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from kotaro_bridge.domain.engine.engine_log import DeviceFacts, Engine, LogFacts, LogLine, Stream
 from kotaro_bridge.domain.engine.reasons import Judgement, Reason, ReasonCode, Verdict
@@ -26,9 +27,9 @@ from kotaro_bridge.service.bus import Bus
 from kotaro_bridge.service.log_ring import LogRing
 from kotaro_bridge.service.wslconfig_edit import Editor
 from kotaro_bridge.texts import Texts
-from kotaro_bridge.ui.desk import Desk
+from kotaro_bridge.ui.desk import Desk, Places
 from tests.helpers.memory_store import MemoryStore
-from tests.ui.fake_app import FakeSettings, FakeUpdates
+from tests.ui.fake_app import FakeDiagnostics, FakeSettings, FakeUpdates
 from tests.ui.fake_models import FakeModels
 from tests.ui.fake_profiles import FakeProfiles
 
@@ -426,6 +427,7 @@ class FakeWorld:
         self.models = FakeModels(self.bus)
         self.settings = FakeSettings()
         self.updates = FakeUpdates(self.bus)
+        self.diagnostics = FakeDiagnostics()
         self.threads: list[threading.Thread] = []
         self.desk = Desk(
             self.supervisor,
@@ -441,6 +443,9 @@ class FakeWorld:
             self.profiles,
             self.settings,
             self.updates,
+            Places(Path("logs"), Path("licences")),
+            "en",
+            self.diagnostics,
         )
 
     def submit(self, call: Callable[[], None]) -> None:

@@ -89,7 +89,7 @@ def test_numbers_are_spelt_out_and_unknown_is_a_dash(opened: Opener, qtbot: QtBo
     world.telemetry.fill(2, Q14.id, 10405)
     world.telemetry.tick()
     qtbot.waitUntil(lambda: board.metrics.memory.value.text() == "11.2 of 12.0 GiB")
-    assert board.metrics.memory.note.text() == "model 10.2 · others 1.0 · free 0.6 GiB"
+    assert board.metrics.memory.note.text() == "model 10.2 · others 1.0 · free 0.6"
     assert "11.2 of 12.0 GiB" in board.metrics.bar.accessibleName()
     world.telemetry.fill(1, gap=(0, 1))
     world.telemetry.tick()

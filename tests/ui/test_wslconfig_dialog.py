@@ -139,7 +139,7 @@ def test_a_unit_of_ones_own_is_taken_or_corrected(settings: Settings) -> None:
 def test_the_recommended_value_is_one_click_away_with_its_reason(settings: Settings) -> None:
     row = settings.row("wsl2.memory")
     assert row.recommended.text() == "Recommended: 24 GB"
-    assert "Of 32 GiB, Windows keeps 8" in row.reason.text()
+    assert "Of 32 GB, Windows keeps 8" in row.reason.text()
     settings.click(row.use)
     assert "memory=24GB # enough\r\n" in editor_text(settings)
     assert not row.use.isVisibleTo(settings.dialog)
@@ -204,7 +204,7 @@ def test_findings_stand_beside_the_field_and_in_the_list(settings: Settings) -> 
     assert [each.what for each in swap.findings] == ["WSL does not take '8gb' for wsl2.swap and uses the default."]
     items = [settings.dialog.edit.findings.list.item(n) for n in range(settings.dialog.edit.findings.list.count())]
     texts = [item.text() for item in items]
-    assert texts[0].startswith("Line 3: Qwen2.5 14B Q4_K_M needs about 11,264 MiB")
+    assert texts[0].startswith("Line 3: Qwen2.5 14B Q4_K_M needs about 11 GB")
     assert texts[1].startswith("Line 4: WSL does not take '8gb'")
     assert "WSL itself will say (1):" in texts
     assert all(not item.icon().isNull() for item in items if item.flags())

@@ -23,6 +23,7 @@ from kotaro_bridge.ui.widgets.basics import Card, CopyButton, ElidedButton, butt
 
 WIDTH = 620
 HIGHEST = 720
+LOWEST = 320
 FRAME = 72
 """Height that a small screen keeps for the title bar and some air."""
 
@@ -73,7 +74,7 @@ class BlockDialog(QDialog):
         whole.addWidget(self._scroll, 1)
         whole.addWidget(self.progress)
         whole.addLayout(row(self.copy, 1, self.edit, self.retry, self.close_button))
-        self.setMinimumWidth(WIDTH)
+        self.setMinimumSize(WIDTH, LOWEST)
         # Return presses the button that has the focus, and closes where none has: never a remedy by accident.
         for each in (self.copy, self.edit, self.retry, self.close_button):
             each.setAutoDefault(True)

@@ -16,6 +16,7 @@ from kotaro_bridge.ui.view_models.profile_choices import ChoiceRow, choice_rows,
 from kotaro_bridge.ui.widgets.basics import button, endless, label, put, row
 
 SIZE = QSize(640, 520)
+SMALLEST = QSize(440, 320)
 
 
 class ModelPicker(QDialog):
@@ -53,6 +54,7 @@ class ModelPicker(QDialog):
             box.addWidget(part)
         box.addWidget(self.list, 1)
         box.addLayout(row(1, self.use, self.close_button))
+        self.setMinimumSize(SMALLEST)
         self.resize(SIZE)
         self.use.setEnabled(False)
         self.search.setFocus()

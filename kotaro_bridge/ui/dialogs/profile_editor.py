@@ -34,6 +34,8 @@ from kotaro_bridge.ui.widgets.profile_head import ProfileHead
 from kotaro_bridge.ui.widgets.profile_inputs import LineInput
 
 SIDE_WIDTH = 428
+SIDE_NARROW = 376
+FIELDS_NARROW = 444
 
 
 class ProfileEditor(SettingsWindow):
@@ -81,11 +83,13 @@ class ProfileEditor(SettingsWindow):
 
     def _lay_out(self) -> None:
         self.side = scrolled(self.plans.panel, self.tries.panel, self.plans.command)
-        self.side.setFixedWidth(SIDE_WIDTH)
+        self.side.setMinimumWidth(SIDE_NARROW)
+        self.side.setMaximumWidth(SIDE_WIDTH)
+        self.fields.setMinimumWidth(FIELDS_NARROW)
         middle = QHBoxLayout()
         middle.setSpacing(UNIT + 4)
         middle.addWidget(self.fields, 1)
-        middle.addWidget(self.side)
+        middle.addWidget(self.side, 1000)  # as wide as it may be, once the fields have what they need
         whole = QVBoxLayout(self)
         whole.setContentsMargins(3 * UNIT, 2 * UNIT, 3 * UNIT, 2 * UNIT)
         whole.setSpacing(UNIT)

@@ -8,15 +8,17 @@ from PySide6.QtWidgets import QDialog, QPushButton
 
 from kotaro_bridge.ui.icons import app_icon
 from kotaro_bridge.ui.theme import Theme, style_sheet
+from kotaro_bridge.ui.window_size import fit_on_screen
 
 USUAL = QSize(1080, 780)
-SMALLEST = QSize(1000, 600)
+SMALLEST = QSize(880, 420)
+"""Fits 1366 x 768 at 150 %, less the task bar and the frame of the window."""
 
 
 class SettingsWindow(QDialog):
     """Non-modal, can be made as large as the screen, and fits it at first."""
 
-    def __init__(self, theme: Theme, title: str) -> None:
+    def __init__(self, theme: Theme, title: str, usual: QSize = USUAL, smallest: QSize = SMALLEST) -> None:
         super().__init__()
         self._theme = theme
         self.setWindowTitle(title)
@@ -25,9 +27,7 @@ class SettingsWindow(QDialog):
         self.setModal(False)
         self._restyle()
         theme.changed.connect(self._restyle)
-        self.setMinimumSize(SMALLEST)
-        room = self.screen().availableSize() - QSize(24, 48)
-        self.resize(USUAL.boundedTo(room).expandedTo(SMALLEST))
+        fit_on_screen(self, usual, smallest)
 
     @Slot()
     def _restyle(self) -> None:

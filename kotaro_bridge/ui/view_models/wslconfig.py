@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from kotaro_bridge.domain.errors import ProblemError
-from kotaro_bridge.domain.units import GIB, KIB, MIB
+from kotaro_bridge.domain.units import GIB, KIB, MIB, wsl_size
 from kotaro_bridge.domain.wsl.wslconfig_catalogue import MAIN_KEYS, MILLISECONDS
 from kotaro_bridge.domain.wsl.wslconfig_effect import Effect
 from kotaro_bridge.domain.wsl.wslconfig_findings import Finding, Weight, in_words
@@ -17,7 +17,6 @@ from kotaro_bridge.domain.wsl.wslconfig_values import Value, format_value, typed
 from kotaro_bridge.service.wslconfig_edit import Change, Editor, Field
 from kotaro_bridge.texts import LANGUAGES, Message, Texts, load_catalogue
 
-_LONGEST_NUMBER = 6
 UNITS = {"GB": GIB, "MB": MIB, "KB": KIB, "B": 1}
 """Of a size, as WSL counts them: a GB is 2^30 bytes."""
 FOLDERS = frozenset({"wsl2.crashDumpFolder", "general.distributionInstallPath"})
@@ -98,7 +97,7 @@ def value_words(texts: Texts, key: str, value: Value | None) -> str:
     if isinstance(value, str):
         return value
     if KEY_TYPES[key] is KeyType.SIZE:
-        return " ".join(short_size(value))
+        return " ".join(wsl_size(value))
     return texts.text("ui.wslconfig.ms", count=f"{value:,}") if key in MILLISECONDS and value > 0 else str(value)
 
 
@@ -106,14 +105,6 @@ def split_size(size: int) -> tuple[str, str]:
     """Number and unit of a size in bytes, exact; 0 is in GB, the unit of the next one that is typed."""
     unit = next(unit for unit, factor in UNITS.items() if size % factor == 0)
     return str(size // UNITS[unit]), unit
-
-
-def short_size(size: int) -> tuple[str, str]:
-    """Number and unit for people: exact where that is short, else to a tenth of a GB (a default is a share of this
-    PC's memory).
-    """
-    number, unit = split_size(size)
-    return (number, unit) if len(number) <= _LONGEST_NUMBER else (f"{size / GIB:.1f}", "GB")
 
 
 def setting_unit(texts: Texts, key: str) -> str:

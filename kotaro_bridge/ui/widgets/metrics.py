@@ -72,13 +72,13 @@ class Metrics(QWidget):
         line = QHBoxLayout(self)
         line.setContentsMargins(0, 0, 0, 0)
         line.setSpacing(UNIT)
-        for metric, plot in (
-            (self.memory, self.memory_plot),
-            (self.speed, self.speed_plot),
-            (self.card, self.card_plot),
+        for metric, plot, share in (
+            (self.memory, self.memory_plot, 12),
+            (self.speed, self.speed_plot, 9),
+            (self.card, self.card_plot, 10),
         ):
             metric.body.addWidget(plot, 1)
-            line.addWidget(metric, 1)
+            line.addWidget(metric, share)  # the words of the memory are the longest
         self._shown: tuple[Sequence[Sample], Profile] | None = None
         self._drawn = ("", 0.0, 0.0)
 
@@ -112,7 +112,7 @@ class Metrics(QWidget):
 
     def _shares_words(self, parts: Shares) -> str:
         text = self._texts.text
-        free = text("ui.graph.free", size=format_gib(parts.free))
+        free = text("ui.graph.free", size=f"{parts.free / GIB:.1f}")  # GiB stands in the title
         if parts.ours is None or parts.others is None:
             return free
         ours = text("ui.graph.ours", size=f"{parts.ours / GIB:.1f}")
@@ -168,6 +168,7 @@ class _Metric(Card):
 
     def __init__(self, title: str, under: QWidget | None = None) -> None:
         super().__init__(spacing=5)
+        self.body.setContentsMargins(UNIT + 4, UNIT + 4, UNIT + 4, UNIT + 4)
         self.value = label(UNKNOWN, "big")
         self.note = Elided(role="small")
         self.head = row(label(title, "muted"), 1, spacing=4)

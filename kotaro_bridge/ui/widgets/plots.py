@@ -211,6 +211,10 @@ class _Plot(pg.PlotWidget):  # type: ignore[misc]
         event.ignore()
 
 
+_FIVE_TICKS = 132
+"""Pixels of an axis with five times under it."""
+
+
 def _small_font() -> QFont:
     font = QFont()
     font.setPointSizeF(8)
@@ -227,9 +231,10 @@ class _TimeAxis(pg.AxisItem):  # type: ignore[misc]
         self.setStyle(tickLength=0, tickFont=_small_font(), tickTextOffset=4, hideOverlappingLabels=False)
 
     def tickValues(self, minVal: float, maxVal: float, size: float) -> list[tuple[float, list[float]]]:
-        """Quarters of the window."""
-        step = max(1.0, (maxVal - minVal) / 4)
-        return [(step, [minVal + step * n for n in range(5)])]
+        """Quarters of the window, or halves where there is no room for so many words."""
+        parts = 4 if size >= _FIVE_TICKS else 2
+        step = max(1.0, (maxVal - minVal) / parts)
+        return [(step, [minVal + step * n for n in range(parts + 1)])]
 
     def tickStrings(self, values: list[float], scale: float, spacing: float) -> list[str]:
         """The ends carry no minus and no zero: `now`."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from PySide6.QtCore import QEvent, QObject, Qt, QTimer, Signal, Slot
 from PySide6.QtWidgets import QButtonGroup, QComboBox, QFileDialog, QHBoxLayout, QLineEdit, QPushButton, QWidget
 
+from kotaro_bridge.domain.units import wsl_size
 from kotaro_bridge.domain.wsl.wslconfig_keys import ENUM_WORDS, KEY_TYPES, KeyType
 from kotaro_bridge.domain.wsl.wslconfig_values import Value
 from kotaro_bridge.texts import Texts
@@ -19,7 +20,6 @@ from kotaro_bridge.ui.view_models.wslconfig import (
     UNITS,
     same_value,
     setting_unit,
-    short_size,
     split_size,
     typed_text,
 )
@@ -164,7 +164,7 @@ class SizeInput(SettingInput):
 
     def show_default(self, default: Value | None) -> None:
         """See `SettingInput.show_default`."""
-        number, unit = short_size(default) if isinstance(default, int) and default else ("", "GB")
+        number, unit = wsl_size(default) if isinstance(default, int) and default else ("", "GB")
         if number != self.field.placeholderText():  # a unit that a person chose for what is to be typed stays
             self.field.setPlaceholderText(number)
             if not self.field.text():
