@@ -63,4 +63,4 @@ def simulated_card(windows_lab: Windows, relay: Relay) -> Relay:
 @pytest.fixture
 def product(windows_lab: Windows, simulated_card: Relay, scratch: Path) -> WindowsProduct:
     """The product as a Windows program on that Windows, with folders of its own."""
-    return WindowsProduct(windows_lab, scratch)
+    return WindowsProduct(windows_lab, simulated_card, scratch)

@@ -63,7 +63,7 @@ def processes(texts: list[str]) -> None:
         with contextlib.suppress(psutil.Error):
             line = " ".join(process.cmdline())
             if process.pid != os.getpid() and all(text in line for text in texts):
-                print(process.pid, line)
+                print(process.pid, line.replace("\n", " "))
 
 
 def kill(pids: list[str]) -> None:

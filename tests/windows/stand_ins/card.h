@@ -10,8 +10,8 @@
 
 enum { CARD_ROOM = 1 << 16, CARD_FRESH_MS = 50 };
 
-/* The lines as they are now (one answer serves the calls of one look); 0 where nobody tells. */
-static int card_ask(char *text)
+/* The lines as they are now; 0 where nobody tells. One answer serves the calls of one look, which begins with `fresh`. */
+static int card_ask(char *text, int fresh)
 {
     static char kept[CARD_ROOM];
     static ULONGLONG asked_at;
@@ -19,7 +19,7 @@ static int card_ask(char *text)
     DWORD size = 0;
     int told = 1;
     AcquireSRWLockExclusive(&lock);
-    if (!asked_at || GetTickCount64() - asked_at > CARD_FRESH_MS) {
+    if (fresh || !asked_at || GetTickCount64() - asked_at > CARD_FRESH_MS) {
         SOCKET link = relay_connect();
         told = link != INVALID_SOCKET && relay_send(link, 'N', "", 0) && relay_frame(link, kept, CARD_ROOM - 1, &size);
         closesocket(link);

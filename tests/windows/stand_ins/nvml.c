@@ -2,7 +2,7 @@
    figures. Return values: nvml.h, nvmlReturn_t. */
 #include "card.h"
 
-enum { OK = 0, INVALID_ARGUMENT = 2, INSUFFICIENT_SIZE = 7, DRIVER_NOT_LOADED = 9, GPU_IS_LOST = 15, UNKNOWN = 999 };
+enum { OK = 0, INVALID_ARGUMENT = 2, DRIVER_NOT_LOADED = 9, GPU_IS_LOST = 15, UNKNOWN = 999 };
 enum { IDENTITY, NAME, TOTAL, FREE, USED, RESERVED, MAJOR, MINOR, BUSY, CELSIUS, MILLIWATT, MHZ, BITS };
 enum { MEMORY_CLOCK = 2 };
 
@@ -12,23 +12,25 @@ typedef struct { u64 total, free, used; } Memory;
 typedef struct { unsigned version; u64 total, reserved, free, used; } Memory2;
 typedef struct { unsigned gpu, memory; } Utilization;
 
-static int ask(char *text, int starting)
+enum Moment { STARTING, COUNTING, LOOKING };
+
+static int ask(char *text, enum Moment moment)
 {
     char mode[16] = "";
-    if (!card_ask(text) || !card_word(text, "nvml", 0, 0, mode, sizeof mode))
+    if (!card_ask(text, moment != LOOKING) || !card_word(text, "nvml", 0, 0, mode, sizeof mode))
         return DRIVER_NOT_LOADED;
     if (!strcmp(mode, "missing"))
         return DRIVER_NOT_LOADED;
     if (!strcmp(mode, "failed"))
         return UNKNOWN;
-    return !strcmp(mode, "lost") && !starting ? GPU_IS_LOST : OK;
+    return !strcmp(mode, "lost") && moment != STARTING ? GPU_IS_LOST : OK;
 }
 
 /* A device is its index and one: never a null pointer. */
 static int number(void *device, int word, u64 *value)
 {
     char text[CARD_ROOM];
-    int told = ask(text, 0);
+    int told = ask(text, LOOKING);
     *value = card_number(text, "card", (int)(size_t)device - 1, word);
     return told;
 }
@@ -44,17 +46,17 @@ static int small(void *device, int word, unsigned *value)
 static int string(const char *line, int nth, int word, char *value, unsigned room)
 {
     char text[CARD_ROOM];
-    int told = ask(text, 0);
+    int told = ask(text, LOOKING);
     if (told != OK)
         return told;
-    return card_word(text, line, nth, word, value, room) ? OK : INSUFFICIENT_SIZE;
+    return card_word(text, line, nth, word, value, room) ? OK : INVALID_ARGUMENT;
 }
 
 API int nvmlInitWithFlags(unsigned flags)
 {
     char text[CARD_ROOM];
     (void)flags;
-    return ask(text, 1);
+    return ask(text, STARTING);
 }
 
 API int nvmlInit_v2(void) { return nvmlInitWithFlags(0); }
@@ -75,7 +77,7 @@ API int nvmlSystemGetDriverVersion(char *version, unsigned room) { return string
 API int nvmlDeviceGetCount_v2(unsigned *count)
 {
     char text[CARD_ROOM], word[128];
-    int told = ask(text, 0);
+    int told = ask(text, COUNTING);
     for (*count = 0; card_word(text, "card", (int)*count, IDENTITY, word, sizeof word); ++*count)
         ;
     return told;
@@ -83,10 +85,9 @@ API int nvmlDeviceGetCount_v2(unsigned *count)
 
 API int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **device)
 {
-    unsigned count;
-    int told = nvmlDeviceGetCount_v2(&count);
+    char word[128];
     *device = (void *)(size_t)(index + 1);
-    return told == OK && index >= count ? INVALID_ARGUMENT : told;
+    return string("card", (int)index, IDENTITY, word, sizeof word);
 }
 
 API int nvmlDeviceGetUUID(void *device, char *uuid, unsigned room)

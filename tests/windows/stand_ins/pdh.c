@@ -20,7 +20,7 @@ static const wchar_t *PATHS[] = {
 static int present(char *text)
 {
     char mode[16];
-    return card_ask(text) && card_word(text, "counters", 0, 0, mode, sizeof mode) && !strcmp(mode, "normal");
+    return card_ask(text, 1) && card_word(text, "counters", 0, 0, mode, sizeof mode) && !strcmp(mode, "normal");
 }
 
 API LONG __stdcall PdhOpenQueryW(const wchar_t *source, DWORD_PTR data, Query **query)
