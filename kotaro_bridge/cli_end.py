@@ -10,7 +10,7 @@ import psutil
 import typer
 
 from kotaro_bridge.cli_print import explain
-from kotaro_bridge.cli_session import session
+from kotaro_bridge.cli_session import agree, session
 from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.host.control import OwnerLock, ask
 from kotaro_bridge.host.footprint import Trace, TraceKind, traces
@@ -51,8 +51,8 @@ def forget_user(
     for trace in found:
         typer.echo(f"  {_name(trace)}")
     typer.echo(text("cli.forget.kept"))
-    if not yes and not typer.confirm(text("cli.forget.now")):
-        raise typer.Exit(1)
+    if not yes:
+        agree("cli.forget.now", problem("forget.not_asked"), err=False)
     texts = session.texts  # the settings that name its language are about to go
     failed = False
     for trace in found:

@@ -16,7 +16,7 @@ import typer
 
 from kotaro_bridge.cli_catalogue import models_advise, models_list, models_show
 from kotaro_bridge.cli_print import columns, explain, print_json
-from kotaro_bridge.cli_session import Json, product, session
+from kotaro_bridge.cli_session import Json, agree, has_person, product, session
 from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.model.download import RESTING, DownloadRequest, DownloadState, DownloadView
 from kotaro_bridge.domain.model.model_files import Condition, StoredModel
@@ -47,7 +47,7 @@ def files(
 ) -> None:
     """The model files on the machine: Hugging Face cache and folders of each distro that runs, LM Studio, Ollama."""
     with product() as made:
-        found = made.shelf.files(start=start)
+        found = made.models.stock.shelf.files(start=start)
     if as_json:
         print_json(files_document(found))
     else:
@@ -120,12 +120,12 @@ def download(
 ) -> None:
     """Download a model into the distro. Ctrl-C pauses; the same command goes on. Exit code 130 when paused."""
     with product() as made:
-        request = DownloadRequest(model, target or made.setting.models.default_target, tuple(names or ()), to, revision)
+        request = DownloadRequest(model, target or made.models.default_target, tuple(names or ()), to, revision)
         line = _Line(session.texts.text, silent=as_json)
         made.bus.subscribe(line)
-        name = made.downloads.start(request)
-        with _ctrl_c(lambda: made.downloads.pause(name)):
-            while (view := made.downloads.wait(name, 0.5)).state not in RESTING:
+        name = made.models.stock.downloads.start(request)
+        with _ctrl_c(lambda: made.models.stock.downloads.pause(name)):
+            while (view := made.models.stock.downloads.wait(name, 0.5)).state not in RESTING:
                 pass  # a bare wait would keep Ctrl-C from being seen on Windows
         line.end()
     if as_json:
@@ -228,7 +228,7 @@ def remove(
     """Delete a model from the disk, after a question. What runs, and what belongs to another program, stays."""
     texts = session.texts
     with product() as made:
-        planned = made.shelf.plan_removal(model, revision)
+        planned = made.models.stock.shelf.plan_removal(model, revision)
         freed = planned.removal.freed_bytes
         words = {"name": planned.model.id, "target": planned.model.target, "size": format_size(freed)}
         typer.echo(texts.text("cli.models.would_free", **words), err=True)
@@ -236,21 +236,13 @@ def remove(
             broken = ", ".join(planned.model.used_by)
             typer.echo(texts.text("cli.models.would_break", profiles=broken), err=True)
         if not yes:
-            _agree()
-        made.shelf.remove(planned)
+            agree("cli.models.remove_now", problem("models.not_asked"))
+        made.models.stock.shelf.remove(planned)
     if as_json:
         paths = list(planned.removal.paths)
         print_json({"id": planned.model.id, "target": planned.model.target, "freed": freed, "removed": paths})
     else:
         typer.echo(texts.text("cli.models.removed", **words))
-
-
-def _agree() -> None:
-    """Raises ProblemError where nobody can be asked, Exit for a no."""
-    if not sys.stdin.isatty():
-        raise ProblemError(problem("models.not_asked"))
-    if not typer.confirm(session.texts.text("cli.models.remove_now"), err=True):
-        raise typer.Exit(1)
 
 
 @models_cli.command("import-ollama")
@@ -264,7 +256,7 @@ def import_ollama(
     text = session.texts.text
     with product() as made:
         if name is None:
-            manifests = made.shelf.ollama()
+            manifests = made.models.stock.shelf.ollama()
             sizes = {each.name: sum(blob.size for blob, _ in each.file_names()) for each in manifests}
             if as_json:
                 print_json({"models": [{"name": model, "size": size} for model, size in sizes.items()]})
@@ -280,7 +272,7 @@ def import_ollama(
             line.show(words, (DownloadState.RUNNING, file))
 
         try:
-            copied = made.shelf.import_ollama(name, target or made.setting.models.default_target, to, tell)
+            copied = made.models.stock.shelf.import_ollama(name, target or made.models.default_target, to, tell)
         finally:
             line.end()
     if as_json:
@@ -292,15 +284,15 @@ def import_ollama(
 @token_cli.command("set")
 def token_set() -> None:
     """Keep a token: asked for without showing it, or read from stdin."""
-    if sys.stdin.isatty():
+    if has_person():
         token = typer.prompt(session.texts.text("cli.models.token"), hide_input=True, err=True)
     else:
-        token = sys.stdin.readline()
+        token = sys.stdin.readline() if sys.stdin is not None else ""
     token = token.strip()
     if not token.startswith("hf_") or not token.isascii() or not token.isprintable() or " " in token:
         raise ProblemError(problem("token.no_token"))
     with product() as made:
-        made.setting.models.token.set(token)
+        made.models.stock.ports.token.set(token)
     typer.echo(session.texts.text("cli.models.token_kept"))
 
 
@@ -308,5 +300,5 @@ def token_set() -> None:
 def token_forget() -> None:
     """Take the token out of the keyring."""
     with product() as made:
-        found = made.setting.models.token.forget()
+        found = made.models.stock.ports.token.forget()
     typer.echo(session.texts.text("cli.models.token_forgotten" if found else "cli.models.token_none"))

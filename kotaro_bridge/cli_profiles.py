@@ -13,10 +13,10 @@ from typing import Annotated, Any
 import typer
 
 from kotaro_bridge.cli_print import explain, print_json
-from kotaro_bridge.cli_session import Json, product, raise_if_error, session
+from kotaro_bridge.cli_session import Json, agree, product, raise_if_error, session
 from kotaro_bridge.domain.engine.arguments import checked_extra_args
 from kotaro_bridge.domain.engine.engine_log import Engine
-from kotaro_bridge.domain.errors import Problem, ProblemError, problem
+from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.profile import Profile, decode_profile
 from kotaro_bridge.domain.profile_edit import Value, new_profile, parse_edits
 from kotaro_bridge.host.control import ask
@@ -177,7 +177,7 @@ def profiles_import(
     if found.vllm is not None and found.vllm.trust_remote_code:
         typer.echo(texts.text("cli.profiles.runs_model_code", model=found.model), err=True)
     if not yes:
-        _agree("cli.profiles.import_now")
+        agree("cli.profiles.import_now", problem("profile.not_asked"))
     _save(wanted, content, replace=replace, as_json=as_json, said="cli.profiles.imported")
 
 
@@ -190,7 +190,7 @@ def profiles_remove(profile: Id, yes: Yes = False, as_json: Json = False) -> Non
         folder.remove(profile)  # says why not
     if not yes:
         typer.echo(str(file), err=True)
-        _agree("cli.profiles.remove_now")
+        agree("cli.profiles.remove_now", problem("profile.not_asked"))
     # The owner of a run knows whether it runs; asked first, told after.
     status = ask(session.paths.state, {"verb": "status"}) or {"runs": []}
     resting = ("idle", "refused", "failed", "stopped")
@@ -259,14 +259,6 @@ def _save(profile_id: str, content: str, *, replace: bool, as_json: bool, said: 
 def _tell_owner(verb: str, profile_id: str) -> None:
     """The application that runs, if one does, takes the change over."""
     raise_if_error(ask(session.paths.state, {"verb": verb, "profile": profile_id}) or {})
-
-
-def _agree(question: str) -> None:
-    """Raises ProblemError where nobody can be asked, Exit for a no."""
-    if not sys.stdin.isatty():
-        raise ProblemError(Problem("profile.not_asked", {}, ()))
-    if not typer.confirm(session.texts.text(question), err=True):
-        raise typer.Exit(1)
 
 
 def _plain(profile: Profile) -> dict[str, Any]:

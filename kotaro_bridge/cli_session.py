@@ -2,17 +2,46 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Any
 
 import typer
 
 from kotaro_bridge.cli_print import problem_of
-from kotaro_bridge.domain.errors import ProblemError
+from kotaro_bridge.domain.errors import Problem, ProblemError
 from kotaro_bridge.session import product, session
 
-__all__ = ["Json", "product", "raise_if_error", "session"]
+__all__ = ["Json", "agree", "has_person", "product", "raise_if_error", "session"]
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else there.")]
+
+
+def has_person() -> bool:
+    """Whether a person can answer on stdin. To Windows NUL is a terminal too (`isatty`), but only a console has a mode;
+    without one a question for a password waits for ever (`msvcrt.getwch`, measured).
+    """
+    if sys.stdin is None or not sys.stdin.isatty():
+        return False
+    if sys.platform == "win32":
+        import ctypes
+        import msvcrt
+
+        handle, mode = msvcrt.get_osfhandle(sys.stdin.fileno()), ctypes.c_ulong()
+        return bool(ctypes.windll.kernel32.GetConsoleMode(ctypes.c_void_p(handle), ctypes.byref(mode)))
+    return True
+
+
+def agree(question: str, not_asked: Problem, *, err: bool = True) -> None:
+    """Ask for a yes.
+
+    Raises:
+        ProblemError: `not_asked`, where nobody can be asked.
+        typer.Exit: for a no.
+    """
+    if not has_person():
+        raise ProblemError(not_asked)
+    if not typer.confirm(session.texts.text(question), err=err):
+        raise typer.Exit(1)
 
 
 def raise_if_error(answer: dict[str, Any]) -> None:

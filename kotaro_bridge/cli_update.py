@@ -9,7 +9,7 @@ import typer
 
 from kotaro_bridge import __version__
 from kotaro_bridge.cli_print import print_json
-from kotaro_bridge.cli_session import Json, product, session
+from kotaro_bridge.cli_session import Json, has_person, product, session
 from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.update import UpdateState, UpdateView
 from kotaro_bridge.service.owner_desk import problem_document
@@ -48,7 +48,7 @@ def update(
 
 def _offer(updates: Updates) -> None:
     """Start the installer if a person says so; never without one."""
-    if sys.platform == "win32" and sys.stdin is not None and sys.stdin.isatty():
+    if sys.platform == "win32" and has_person():
         if typer.confirm(session.texts.text("cli.update.install_now")):
             updates.install()
             _done(updates.wait(), False)

@@ -5,13 +5,12 @@ Runs that another process of this user owns, such as the tray application, are s
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated, Any
 
 import typer
 
 from kotaro_bridge.cli_print import print_json, problem_of
-from kotaro_bridge.cli_session import Json, product, raise_if_error, session
+from kotaro_bridge.cli_session import Json, agree, product, raise_if_error, session
 from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.host.control import ask
 from kotaro_bridge.service.owner_desk import affected_document, report_document
@@ -69,10 +68,7 @@ def _confirm(affected: dict[str, Any], yes: bool, as_json: bool) -> None:
         typer.echo(line, err=as_json)
     if yes:
         return
-    if not sys.stdin.isatty():
-        raise ProblemError(problem("wslconfig.restart.not_asked"))
-    if not typer.confirm(text("cli.wslconfig.restart.now"), err=as_json):
-        raise typer.Exit(1)
+    agree("cli.wslconfig.restart.now", problem("wslconfig.restart.not_asked"), err=as_json)
 
 
 def _say_step(step: str) -> None:

@@ -1,0 +1,48 @@
+"""Whether a command has somebody to ask."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+import typer
+
+from kotaro_bridge import cli_session
+from kotaro_bridge.cli_session import agree, has_person
+from kotaro_bridge.domain.errors import ProblemError, problem
+
+
+def test_nobody_answers_on_the_null_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NUL is a terminal to Windows."""
+    with open(os.devnull, encoding="utf-8") as nothing:
+        monkeypatch.setattr(sys, "stdin", nothing)
+        assert nothing.isatty() is (sys.platform == "win32")
+        assert not has_person()
+        with pytest.raises(ProblemError) as refused:
+            agree("cli.models.remove_now", problem("models.not_asked"))
+    assert refused.value.problem.code == "models.not_asked"
+
+
+def test_a_program_without_streams_has_nobody_to_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    assert not has_person()
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_a_person_is_asked(monkeypatch: pytest.MonkeyPatch, answer: bool) -> None:
+    asked: list[str] = []
+
+    def confirm(question: str, *, err: bool) -> bool:
+        asked.append(question)
+        return answer
+
+    monkeypatch.setattr(cli_session, "has_person", lambda: True)
+    monkeypatch.setattr(typer, "confirm", confirm)
+    if answer:
+        agree("cli.models.remove_now", problem("models.not_asked"))
+    else:
+        with pytest.raises(typer.Exit) as ended:
+            agree("cli.models.remove_now", problem("models.not_asked"))
+        assert ended.value.exit_code == 1
+    assert len(asked) == 1
