@@ -46,7 +46,7 @@ def test_a_long_log_is_rotated_by_bytes_and_keeps_the_newest(tmp_path: Path) -> 
     for number in range(100):
         log.write(line(f"{number:03} 虎虎"))
     log.close()
-    parts = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    parts = {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()}
     assert set(parts) == {"run.x.log", "run.x.1.log"}
     whole = parts["run.x.1.log"] + parts["run.x.log"]
     assert whole.endswith("099 虎虎\n")
