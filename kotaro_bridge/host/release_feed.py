@@ -33,7 +33,6 @@ _MAX_FEED_BYTES: Final = 2 << 20
 _MAX_SUMS_BYTES: Final = 64 << 10
 _FEED_S: Final = 30.0
 _RESERVE_BYTES: Final = 64 << 20  # the installer unpacks beside it, and says itself what it needs
-_BLOCK_BYTES: Final = 1 << 16
 _TRIES: Final = 3  # without a byte of progress
 _PAUSE_S: Final = 2.0
 _PART: Final = ".part"
@@ -196,7 +195,7 @@ class ReleaseFeed:
             goes_on = response.status_code == 206 and found is not None and int(found[1]) == have
             with _written(part), part.open("ab" if goes_on else "wb") as file:
                 at = have if goes_on else 0
-                for chunk in response.iter_raw(_BLOCK_BYTES):
+                for chunk in response.iter_raw():  # as it comes: what is cut keeps all that came
                     at += file.write(chunk[: release.size - at])
                     progress(at)
                     if stopped.is_set() or at == release.size:
