@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 from kotaro_bridge import __version__, last_words
 from kotaro_bridge.build_info import build_info
-from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.planning.plan_parts import PlannedModel
 from kotaro_bridge.domain.ports import Launcher
@@ -31,7 +30,6 @@ from kotaro_bridge.domain.wsl.wslconfig_recommend import HostFacts
 from kotaro_bridge.host.app_id import register_app_id
 from kotaro_bridge.host.autostart import Autostart
 from kotaro_bridge.host.control import ControlServer, OwnerLock, ask
-from kotaro_bridge.host.disk import distro_folder, free_beneath
 from kotaro_bridge.host.history import SqliteSpeedHistory, SqliteStartHistory
 from kotaro_bridge.host.host_facts import host_facts
 from kotaro_bridge.host.http_engine import HttpEngine
@@ -41,17 +39,14 @@ from kotaro_bridge.host.launcher_local import LocalLauncher
 from kotaro_bridge.host.launcher_wsl import WslLauncher
 from kotaro_bridge.host.local_port import local_port_free
 from kotaro_bridge.host.log_file import RunLogFile
-from kotaro_bridge.host.model_files import TargetModels
 from kotaro_bridge.host.nvml import NvmlProbe
 from kotaro_bridge.host.ollama import HttpOllama, ollama_address
 from kotaro_bridge.host.paths import Paths
 from kotaro_bridge.host.profile_store import ProfileFolder, load_profiles, new_text
 from kotaro_bridge.host.release_feed import ReleaseFeed
-from kotaro_bridge.host.secrets import HUGGING_FACE, KeyringToken
 from kotaro_bridge.host.settings_store import SettingsStore
 from kotaro_bridge.host.update_memory import UpdateMemoryFile
 from kotaro_bridge.host.win_counters import WindowsCounters
-from kotaro_bridge.host.windows_models import Stores
 from kotaro_bridge.host.winproc import find_wsl
 from kotaro_bridge.host.wsl_vm import WslExeVm
 from kotaro_bridge.host.wslconfig_file import WslConfigFile
@@ -60,12 +55,9 @@ from kotaro_bridge.resources import resource
 from kotaro_bridge.service.app_settings import AppSettings
 from kotaro_bridge.service.bus import Bus
 from kotaro_bridge.service.connect import Connect
-from kotaro_bridge.service.copies import Copies
-from kotaro_bridge.service.downloads import Downloads
 from kotaro_bridge.service.machine import Machine
 from kotaro_bridge.service.model_desk import ModelDesk, ModelSources
-from kotaro_bridge.service.model_ports import LOCAL, ModelPorts
-from kotaro_bridge.service.model_shelf import Shelf
+from kotaro_bridge.service.model_ports import LOCAL
 from kotaro_bridge.service.owner_desk import OwnerDesk
 from kotaro_bridge.service.profile_desk import ProfileDesk
 from kotaro_bridge.service.supervisor import Supervisor
@@ -77,6 +69,8 @@ from kotaro_bridge.texts import Texts
 
 if TYPE_CHECKING:
     from kotaro_bridge.domain.model.catalogue import CatalogueEntry
+    from kotaro_bridge.service.model_ports import ModelPorts
+    from kotaro_bridge.service.model_stock import ModelStock
     from kotaro_bridge.simulator.pc import SimulatedPC
     from kotaro_bridge.ui.desk import Desk
 
@@ -91,7 +85,7 @@ class Setting:
         simulated: name of the scenario; None on the real PC.
         wslconfig: this user's `.wslconfig`, which may not exist; host_facts: what its advice is measured by.
         vm: WSL as a whole.
-        models: model files; hub: address of the Hugging Face hub, "" for the usual one.
+        models: what model files are reached by; hub: address of the Hugging Face hub, "" for the usual one.
         login: what starts when this user logs in; releases: where newer versions are found, None for nowhere.
     """
 
@@ -102,7 +96,7 @@ class Setting:
     wslconfig: Path
     host_facts: Callable[[], HostFacts]
     vm: WslVm
-    models: ModelPorts
+    models: Callable[[], ModelPorts]
     login: StartsAtLogin
     hub: Callable[[], str] = lambda: ""
     releases: ReleaseSource | None = None
@@ -136,22 +130,11 @@ def real_setting() -> Setting:
     )
     vm = WslExeVm(lambda distro: WslLauncher(wsl, distro))
 
-    def files_of(target: str) -> TargetModels:
-        if target != LOCAL:
-            return TargetModels(WslLauncher(wsl, target.removeprefix("wsl:") or None))
-        if sys.platform == "win32":
-            raise ProblemError(problem("models.local_on_windows"))
-        return TargetModels(local)
+    def models() -> ModelPorts:
+        from kotaro_bridge.app_models import real_model_ports
 
-    on_windows = sys.platform == "win32"
-    models = ModelPorts(
-        target=files_of,
-        stores=Stores(Path.home(), os.environ),
-        token=KeyringToken(HUGGING_FACE),
-        drive_free=_drive_free,
-        installed=windows.installed if on_windows else None,
-        running=windows.running if on_windows else None,
-    )
+        return real_model_ports(wsl)
+
     return Setting(
         machine,
         paths,
@@ -172,12 +155,6 @@ def _release_feed(paths: Paths) -> ReleaseFeed | None:
     return ReleaseFeed(build.feed, paths.installers, __version__) if build is not None and build.feed else None
 
 
-def _drive_free(target: str) -> int | None:
-    """Bytes free on the drive of a distro's virtual disk."""
-    folder = distro_folder(target.removeprefix("wsl:") or None) if target != LOCAL else None
-    return free_beneath(folder) if folder is not None else None
-
-
 def simulated_setting(scenario: str) -> Setting:
     """A simulated PC, the same one for all commands of this user that name the scenario.
 
@@ -194,12 +171,16 @@ def simulated_setting(scenario: str) -> Setting:
     windows, paths = WslLauncher(pc.wsl_argv, None, pc.env), Paths(folder)
     # Runs on a simulated PC are not those of this machine: its owner must not end what the real one started.
     environment = {**os.environ, **pc.local_env, "XDG_STATE_HOME": str(folder / "pc" / "local-state")}
+
+    def launcher(target: str) -> LocalLauncher | WslLauncher:
+        if target == LOCAL:
+            return LocalLauncher(environment)
+        return WslLauncher(pc.wsl_argv, target.removeprefix("wsl:") or None, pc.env)
+
     machine = Machine(
         gpu=pc.gpu,
         counters=pc.counters,
-        launcher=lambda profile: (
-            LocalLauncher(environment) if profile.is_local else WslLauncher(pc.wsl_argv, profile.distro, pc.env)
-        ),
+        launcher=lambda profile: launcher(profile.target),
         http=HttpEngine.for_profile,
         port_free=pc.windows_port_free,
         wslconfig=partial(_read_if_there, pc.wslconfig_path),
@@ -211,19 +192,11 @@ def simulated_setting(scenario: str) -> Setting:
     )
     vm = WslExeVm(lambda distro: WslLauncher(pc.wsl_argv, distro, pc.env))
 
-    def files_of(target: str) -> TargetModels:
-        if target == LOCAL:
-            return TargetModels(LocalLauncher(environment))
-        return TargetModels(WslLauncher(pc.wsl_argv, target.removeprefix("wsl:") or None, pc.env))
+    def models() -> ModelPorts:
+        from kotaro_bridge.app_models import simulated_model_ports
 
-    models = ModelPorts(
-        target=files_of,
-        stores=Stores(pc.wslconfig_path.parent, {}),
-        token=KeyringToken(HUGGING_FACE, scenario),
-        drive_free=lambda _: pc.drive_free(),
-        installed=windows.installed,
-        running=windows.running,
-    )
+        return simulated_model_ports(pc, scenario, launcher)
+
     return Setting(
         machine,
         paths,
@@ -299,12 +272,8 @@ class Product:
         self.telemetry = Telemetry(setting.machine, self.bus, self.supervisor.actors)
         self.connect = Connect(setting.machine, self.supervisor)
         self.wslconfig = WslConfigDesk(wslconfig_store(setting), setting.vm, self.supervisor, setting.host_facts)
-        self.downloads = Downloads(setting.models, self.bus.publish, self._client_programs)
-        self.shelf = Shelf(setting.models, self.supervisor.profiles, self._busy_profiles, self.downloads.busy_folders)
-        self.copies = Copies(self.shelf, self.bus.publish)
-        sources = ModelSources(_catalogue, self._resolve)
         self.models = ModelDesk(
-            setting.machine, self.supervisor, setting.models, self.shelf, self.downloads, self.copies, sources
+            setting.machine, self.supervisor, self._model_stock, ModelSources(_catalogue, self._resolve)
         )
         self.profiles = ProfileDesk(
             setting.machine,
@@ -312,8 +281,8 @@ class Product:
             ProfileFolder(paths.profiles),
             new_text,
             _catalogue,
-            lambda: self.shelf.files().models,
-            setting.models.default_target,
+            lambda: self.models.files().models,
+            lambda: self.models.default_target,
         )
         self.settings = AppSettings(SettingsStore(paths.settings_file), setting.login)
         self.updates = Updates(
@@ -371,17 +340,15 @@ class Product:
         own = (actor.profile.id for actor in self.supervisor.actors() if actor.view.phase not in RESTING)
         return frozenset((*own, *(run["profile"] for run in self._others() if run["state"] not in RESTING)))
 
-    def _client_programs(self, target: str) -> tuple[str, ...]:
-        """vLLM brings the official client along: the programs of its profiles there, and where the README puts it."""
-        canonical = self.setting.models.canonical
-        found = (p for p in self.supervisor.profiles() if p.engine is Engine.VLLM and canonical(p.target) == target)
-        return tuple(dict.fromkeys((*(profile.executable for profile in found), "~/vllm/bin/vllm")))
+    def _model_stock(self) -> ModelStock:
+        from kotaro_bridge.app_models import model_stock
+
+        return model_stock(self.setting.models(), self.bus.publish, self.supervisor.profiles, self._busy_profiles)
 
     def close(self) -> bool:
         """Stop every run, end every thread; True if nothing is left."""
         self.updates.close()
-        self.downloads.close()
-        self.copies.close()
+        self.models.close()
         clean = self.supervisor.close()
         self._follows()
         self.telemetry.close()
@@ -450,9 +417,7 @@ def open_windows(
     product.updates.start()
     theme = theme or opened.settings.theme or None
     crashes = last_words.of_process().crashes
-    return run_application(
-        desk_of(product), tour=tour, theme=theme, scale=scale, on_ready=doors.ready, crashes=crashes
-    )
+    return run_application(desk_of(product), tour=tour, theme=theme, scale=scale, on_ready=doors.ready, crashes=crashes)
 
 
 def _tell_of_earlier(product: Product) -> None:

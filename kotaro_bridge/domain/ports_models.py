@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from kotaro_bridge.domain.engine.engine_log import LogLine
-from kotaro_bridge.domain.model.hub import FetchJob, FetchMessage
-from kotaro_bridge.domain.model.model_files import FolderListing, StoredModel
-from kotaro_bridge.domain.model.model_stores import OllamaManifest
-from kotaro_bridge.domain.ports import EngineProcess, ProcessEvent
+if TYPE_CHECKING:
+    from kotaro_bridge.domain.engine.engine_log import LogLine
+    from kotaro_bridge.domain.model.hub import FetchJob, FetchMessage
+    from kotaro_bridge.domain.model.model_files import FolderListing, StoredModel
+    from kotaro_bridge.domain.model.model_stores import OllamaManifest
+    from kotaro_bridge.domain.ports import EngineProcess, ProcessEvent
 
 
 class ModelTarget(Protocol):

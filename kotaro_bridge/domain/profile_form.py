@@ -20,7 +20,6 @@ import msgspec
 from kotaro_bridge.domain.engine.arguments import checked_extra_args
 from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
-from kotaro_bridge.domain.model.hub import folder_for
 from kotaro_bridge.domain.profile import KV_TYPES, KvType, Profile, VllmOptions, decode_profile
 from kotaro_bridge.domain.profile_edit import EXECUTABLES, PORTS, Value, parse_edits
 
@@ -247,6 +246,8 @@ def new_id(title: str, taken: Iterable[str]) -> str:
 
 def keys_of_entry(entry: CatalogueEntry) -> dict[str, Value]:
     """What the catalogue says of a model, as keys of a profile. The files are where `models download` puts them."""
+    from kotaro_bridge.domain.model.hub import folder_for  # loaded with the catalogue, not with the tray
+
     named = (*entry.files, entry.projector) if entry.projector else entry.files
     folder = folder_for(entry.repository, tuple(file.name for file in named))
     keys: dict[str, Value] = {

@@ -13,13 +13,18 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from kotaro_bridge.domain.errors import ProblemError, problem
-from kotaro_bridge.domain.model.download import RESTING, DownloadRequest, DownloadState, DownloadView, Speedometer
+from kotaro_bridge.domain.model.download import (
+    COPY_PREFIX,
+    RESTING,
+    DownloadRequest,
+    DownloadState,
+    DownloadView,
+    Speedometer,
+)
 from kotaro_bridge.service.model_shelf import MODELS, Shelf
 
 log = logging.getLogger(__name__)
 
-PREFIX = "copy-"
-"""How the ids of copies begin; they cannot be paused."""
 _CLOSE_S = 10.0
 _STEP_S = 0.2
 
@@ -54,7 +59,7 @@ class Copies:
             busy = (v.id for v in self._views.values() if v.request == request and v.state not in RESTING)
             if known := next(busy, None):
                 return known
-            copy = PREFIX + secrets.token_hex(6)
+            copy = COPY_PREFIX + secrets.token_hex(6)
             self._views[copy] = DownloadView(copy, request, DownloadState.RUNNING)
             thread = threading.Thread(target=self._work, args=(copy, request), name="copy", daemon=True)
             self._threads[copy] = thread

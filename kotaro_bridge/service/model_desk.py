@@ -7,26 +7,25 @@ says that it does not: it is asked from a worker thread.
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.errors import ProblemError, problem
-from kotaro_bridge.domain.model.download import RESTING, DownloadRequest, DownloadView
-from kotaro_bridge.domain.model.model_files import StoredModel
-from kotaro_bridge.domain.planning.plan_parts import PlannedModel
-from kotaro_bridge.service.copies import PREFIX, Copies
-from kotaro_bridge.service.downloads import Downloads
+from kotaro_bridge.domain.model.download import COPY_PREFIX, RESTING, DownloadRequest, DownloadView
 from kotaro_bridge.service.machine import Machine
-from kotaro_bridge.service.model_ports import ModelPorts
-from kotaro_bridge.service.model_shelf import OnMachine, PlannedRemoval, Shelf
 from kotaro_bridge.service.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from kotaro_bridge.domain.model.catalogue import CatalogueEntry
+    from kotaro_bridge.domain.model.model_files import StoredModel
+    from kotaro_bridge.domain.planning.plan_parts import PlannedModel
     from kotaro_bridge.service.card_sight import CardSight
-    # What the catalogue needs is loaded where it is asked for: a tray without this window stays small.
+    from kotaro_bridge.service.model_shelf import OnMachine, PlannedRemoval
+    from kotaro_bridge.service.model_stock import ModelStock
+    # Catalogue and stock are loaded where they are asked for: a tray without this window stays small.
 
 _TOKEN = re.compile(r"hf_[\x21-\x7e]+\Z")
 _PAUSE_S = 10.0
@@ -45,25 +44,34 @@ class ModelSources:
 
 
 class ModelDesk:
-    """Implements `ui.desk.ModelsPort`."""
+    """Implements `ui.desk.ModelsPort`.
+
+    Args:
+        make_stock: makes what works with model files; called once, when something of it is first asked for.
+    """
 
     def __init__(
-        self,
-        machine: Machine,
-        supervisor: Supervisor,
-        ports: ModelPorts,
-        shelf: Shelf,
-        downloads: Downloads,
-        copies: Copies,
-        sources: ModelSources,
+        self, machine: Machine, supervisor: Supervisor, make_stock: Callable[[], ModelStock], sources: ModelSources
     ) -> None:
         self._machine = machine
         self._supervisor = supervisor
-        self._ports = ports
-        self._shelf = shelf
-        self._downloads = downloads
-        self._copies = copies
+        self._make_stock = make_stock
         self._sources = sources
+        self._making = threading.Lock()
+        self._stock: ModelStock | None = None
+
+    @property
+    def stock(self) -> ModelStock:
+        """What works with model files."""
+        with self._making:
+            if self._stock is None:
+                self._stock = self._make_stock()
+            return self._stock
+
+    def close(self) -> None:
+        """Pause and end what is under way, in bounded time."""
+        if self._stock is not None:
+            self._stock.close()
 
     def entries(self) -> tuple[CatalogueEntry, ...]:
         """The catalogue. Raises ProblemError `catalogue.broken`."""
@@ -81,7 +89,7 @@ class ModelDesk:
         from kotaro_bridge.domain.model.catalogue_files import download_named
 
         try:
-            token = self._ports.token.get()
+            token = self.stock.ports.token.get()
         except ProblemError:
             token = None  # most models want none, and the others say so
         try:
@@ -98,48 +106,48 @@ class ModelDesk:
 
     def files(self, *, start: bool = False) -> OnMachine:
         """What is on the machine; `start`: look into the default distro even if that starts it."""
-        return self._shelf.files(start=start)
+        return self.stock.shelf.files(start=start)
 
     def plan_removal(self, model: StoredModel) -> PlannedRemoval:
         """What deleting it would do. Raises ProblemError as `Shelf.plan_removal`."""
-        return self._shelf.plan_removal(model.id)
+        return self.stock.shelf.plan_removal(model.id)
 
     def remove(self, agreed: PlannedRemoval) -> int:
         """Delete what was agreed to; bytes freed. Raises ProblemError as `Shelf.remove`."""
-        return self._shelf.remove(agreed)
+        return self.stock.shelf.remove(agreed)
 
     def has_token(self) -> bool:
         """True if a token is kept. Raises ProblemError `token.keyring`."""
-        return self._ports.token.get() is not None
+        return self.stock.ports.token.get() is not None
 
     def keep_token(self, token: str) -> None:
         """Keep a token. Raises ProblemError `token.no_token` or `token.keyring`."""
         if not _TOKEN.match(token.strip()):
             raise ProblemError(problem("token.no_token"))
-        self._ports.token.set(token.strip())
+        self.stock.ports.token.set(token.strip())
 
     def forget_token(self) -> bool:
         """Forget it; False if there was none. Raises ProblemError `token.keyring`."""
-        return self._ports.token.forget()
+        return self.stock.ports.token.forget()
 
     # --- what is on its way ---------------------------------------------------------------------------------------
 
     @property
     def default_target(self) -> str:
         """Where a model goes. Does not block."""
-        return self._ports.default_target
+        return self.stock.ports.default_target
 
     def download(self, request: DownloadRequest) -> str:
         """Ask for a download; what comes of it arrives on the bus. Raises ProblemError."""
-        return self._downloads.start(request)
+        return self.stock.downloads.start(request)
 
     def import_ollama(self, name: str) -> str:
         """Copy one of Ollama's models into the default target; what comes of it arrives on the bus."""
-        return self._copies.start(name, self.default_target)
+        return self.stock.copies.start(name, self.default_target)
 
     def transfers(self) -> tuple[DownloadView, ...]:
-        """All downloads and copies. Does not block."""
-        return (*self._downloads.views(), *self._copies.views())
+        """All downloads and copies. Does not block; nothing is on its way before the stock is made."""
+        return self._stock.transfers() if self._stock is not None else ()
 
     def busy(self) -> bool:
         """True if something is on its way. Does not block."""
@@ -147,19 +155,19 @@ class ModelDesk:
 
     def pause(self, name: str) -> None:
         """Pause a download, or end a copy, of which nothing stays."""
-        if name.startswith(PREFIX):
-            self._copies.end(name)
+        if name.startswith(COPY_PREFIX):
+            self.stock.copies.end(name)
         else:
-            self._downloads.pause(name)
+            self.stock.downloads.pause(name)
 
     def resume(self, name: str) -> None:
         """Go on with a download. Does not block."""
-        self._downloads.resume(name)
+        self.stock.downloads.resume(name)
 
     def drop(self, name: str) -> None:
         """Show a transfer that rests no longer. Does not block."""
-        self._downloads.forget(name)
-        self._copies.forget(name)
+        self.stock.downloads.forget(name)
+        self.stock.copies.forget(name)
 
     def cancel(self, name: str) -> int:
         """Pause a download, delete what is there of it, and forget it; bytes freed.
@@ -169,9 +177,9 @@ class ModelDesk:
         """
         from kotaro_bridge.domain.model.catalogue_files import unfinished_of
 
-        self._downloads.pause(name)
-        view = self._downloads.wait(name, _PAUSE_S)
-        left = unfinished_of(view, self._shelf.files(start=True).models)
-        freed = self._shelf.remove(self._shelf.plan_removal(left.id)) if left is not None else 0
-        self._downloads.forget(name)
+        self.stock.downloads.pause(name)
+        view = self.stock.downloads.wait(name, _PAUSE_S)
+        left = unfinished_of(view, self.stock.shelf.files(start=True).models)
+        freed = self.stock.shelf.remove(self.stock.shelf.plan_removal(left.id)) if left is not None else 0
+        self.stock.downloads.forget(name)
         return freed

@@ -17,7 +17,6 @@ from kotaro_bridge.domain.engine.arguments import checked_extra_args
 from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.gpu import GpuSnapshot, cards_at
-from kotaro_bridge.domain.model.model_files import StoredModel
 from kotaro_bridge.domain.planning.learned import Learned
 from kotaro_bridge.domain.planning.plan import PlannedModel, planned_card
 from kotaro_bridge.domain.profile import Profile, decode_profile
@@ -32,6 +31,7 @@ from kotaro_bridge.service.trial import Trial
 
 if TYPE_CHECKING:
     from kotaro_bridge.domain.model.catalogue import CatalogueEntry
+    from kotaro_bridge.domain.model.model_files import StoredModel
     from kotaro_bridge.domain.planning.catalogue_rank import Ranked
     # What the catalogue needs is loaded where it is asked for: a tray without this window stays small.
 
@@ -125,7 +125,7 @@ class ProfileDesk:
         compose: Callable[[Mapping[str, Value]], str],
         catalogue: Callable[[], tuple[CatalogueEntry, ...]],
         models: Callable[[], tuple[StoredModel, ...]],
-        default_target: str,
+        default_target: Callable[[], str],
     ) -> None:
         self._machine = machine
         self._supervisor = supervisor
@@ -151,7 +151,7 @@ class ProfileDesk:
     def blank(self) -> Opened:
         """A profile that is not stored yet, with what is usual."""
         engine = Engine.LLAMA_SERVER
-        made = Profile("", engine, EXECUTABLES[engine], "", "", CONTEXT, PORTS[engine], target=self._default_target)
+        made = Profile("", engine, EXECUTABLES[engine], "", "", CONTEXT, PORTS[engine], target=self._default_target())
         return self._unstored(made)
 
     def copied(self, profile_id: str, title: str) -> Opened:
@@ -230,8 +230,9 @@ class ProfileDesk:
             names = self._machine.installed_distros()
         except ProblemError:
             names = ()
-        local = (LOCAL,) if self._default_target == LOCAL else ()
-        return tuple(dict.fromkeys((self._default_target, "wsl:", *(f"wsl:{name}" for name in names), *local)))
+        usual = self._default_target()
+        local = (LOCAL,) if usual == LOCAL else ()
+        return tuple(dict.fromkeys((usual, "wsl:", *(f"wsl:{name}" for name in names), *local)))
 
     # What becomes of it
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.model.catalogue import CatalogueEntry, entry_of
-from kotaro_bridge.domain.model.download import DownloadRequest, DownloadState, DownloadView
+from kotaro_bridge.domain.model.download import COPY_PREFIX, DownloadRequest, DownloadState, DownloadView
 from kotaro_bridge.domain.model.model_files import Condition, FileEntry, Place, Removal, StoredModel
 from kotaro_bridge.domain.planning.catalogue_rank import CardNow
 from kotaro_bridge.domain.planning.plan_parts import PlanCard
@@ -16,7 +16,6 @@ from kotaro_bridge.domain.units import GIB, MIB
 from kotaro_bridge.host.catalogue_store import load_catalogue
 from kotaro_bridge.service.bus import Bus
 from kotaro_bridge.service.card_sight import CardSight
-from kotaro_bridge.service.copies import PREFIX
 from kotaro_bridge.service.model_shelf import OnMachine, PlannedRemoval
 
 CARD = PlanCard("NVIDIA GeForce RTX 4070", 12048 * MIB, 10998 * MIB, (8, 9))
@@ -127,8 +126,8 @@ class FakeModels:
 
     def import_ollama(self, name: str) -> str:
         self.asked.append(("import", name))
-        self.move(f"{PREFIX}1", DownloadState.RUNNING, request=DownloadRequest(name, "wsl:"))
-        return f"{PREFIX}1"
+        self.move(f"{COPY_PREFIX}1", DownloadState.RUNNING, request=DownloadRequest(name, "wsl:"))
+        return f"{COPY_PREFIX}1"
 
     def transfers(self) -> tuple[DownloadView, ...]:
         return tuple(self.views.values())

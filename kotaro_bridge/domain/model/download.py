@@ -12,6 +12,9 @@ RUN_PREFIX = "download-"
 """How the run ids of downloads begin: who looks for engines that were left behind leaves them alone. A download whose
 owner is gone ends by itself at its next word of progress."""
 
+COPY_PREFIX = "copy-"
+"""How the ids of copies begin; they cannot be paused."""
+
 RESERVE_BYTES = 1 << 30
 """Stays free on either disk: a full Windows drive pauses WSL, a full distro breaks it."""
 

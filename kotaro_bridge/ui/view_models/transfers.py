@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from kotaro_bridge.domain.model.download import RESTING, DownloadState, DownloadView
+from kotaro_bridge.domain.model.download import COPY_PREFIX, RESTING, DownloadState, DownloadView
 from kotaro_bridge.domain.units import format_size
-from kotaro_bridge.service.copies import PREFIX
 from kotaro_bridge.texts import Texts
 
 
@@ -43,7 +42,7 @@ def transfer_name(view: DownloadView) -> str:
 
 def transfer_row(texts: Texts, view: DownloadView) -> TransferRow:
     """A transfer as it is shown."""
-    state, is_copy = view.state, view.id.startswith(PREFIX)
+    state, is_copy = view.state, view.id.startswith(COPY_PREFIX)
     permille = min(1000, view.bytes * 1000 // view.total) if view.total else None
     told = ""
     if view.problem is not None:
@@ -66,7 +65,7 @@ def transfer_row(texts: Texts, view: DownloadView) -> TransferRow:
 def transfer_words(texts: Texts, view: DownloadView) -> str:
     """State, bytes, speed and time left."""
     copy = {DownloadState.RUNNING: "ui.transfer.copying", DownloadState.PAUSED: "ui.transfer.ended"}
-    own = copy.get(view.state) if view.id.startswith(PREFIX) else None
+    own = copy.get(view.state) if view.id.startswith(COPY_PREFIX) else None
     words = [texts.text(own or f"download.state.{view.state.value}")]
     if view.total:
         words.append(f"{percent(view)} %")

@@ -34,7 +34,9 @@ class Desk:
         profiles = load_profiles(folder)
         ports = self.machine.ports
         self.supervisor = Supervisor(ports, self.bus, profiles, lambda *_: LogPart(), lambda _: QUICK, store=self.files)
-        self.desk = ProfileDesk(ports, self.supervisor, self.files, new_text, load_catalogue, lambda: (), "wsl:")
+        self.desk = ProfileDesk(
+            ports, self.supervisor, self.files, new_text, load_catalogue, lambda: (), lambda: "wsl:"
+        )
 
 
 @pytest.fixture
