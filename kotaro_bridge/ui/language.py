@@ -33,7 +33,7 @@ def speak(shell: Shell, language: str) -> None:
         models, shell.models = shell.models, None
         _renew(models, shell.open_models, lambda: shell.models)
     for profile_id, dialog in tuple(shell.dialogs.items()):
-        if not dialog.applying:
+        if dialog.progress.isHidden():  # else it waits for what was chosen in it
             del shell.dialogs[profile_id]
             again = partial(shell.explain, profile_id) if profile_id else shell.show_problems
             _renew(dialog, again, partial(shell.dialogs.get, profile_id))
@@ -49,11 +49,13 @@ def speak(shell: Shell, language: str) -> None:
 
 def _renew(old: QWidget, opens: Callable[[], None], made: Callable[[], QWidget | None]) -> None:
     """Put a window away, and open its like in its place if it was open."""
-    was_open, place = old.isVisible(), old.saveGeometry()
+    was_open, maximized, place = old.isVisible(), old.isMaximized(), old.normalGeometry()
     old.hide()
     QTimer.singleShot(RETIRE_MS, old, old.deleteLater)
     if was_open:
         opens()
         new = made()
         if new is not None:
-            new.restoreGeometry(place)
+            new.setGeometry(place)
+            if maximized:
+                new.showMaximized()

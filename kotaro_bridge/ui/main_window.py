@@ -23,7 +23,7 @@ from kotaro_bridge.ui.view_models.status import leading, simulated_words
 from kotaro_bridge.ui.view_models.transfers import percent, under_way
 from kotaro_bridge.ui.widgets.basics import ElidedButton, button, chip, label, row, scrolled
 from kotaro_bridge.ui.widgets.model_list import ModelList
-from kotaro_bridge.ui.widgets.notice_bar import Answer, NoticeBar
+from kotaro_bridge.ui.widgets.notice_bar import NoticeBar
 from kotaro_bridge.ui.window_size import fit_on_screen
 
 SIDE_WIDTH = 264
@@ -196,10 +196,16 @@ class MainWindow(QMainWindow):
         """As it is now: a remedy may have changed it."""
         return next((profile for profile in self._desk.supervisor.profiles() if profile.id == profile_id), None)
 
-    def show_notice(self, what: str, do: str = "", about: str = "", *answers: Answer) -> None:
-        """A sentence over the page, such as that the program is about to quit; `about`: id of a profile."""
+    def show_notice(self, what: str, do: str = "", about: str = "", *answers: tuple[str, Callable[[], None]]) -> None:
+        """A sentence over the page, such as that the program is about to quit.
+
+        Args:
+            about: id of a profile, or another name of what it is about.
+            answers: captions of buttons, and what they do.
+        """
         dismiss = (self._desk.texts.text("ui.notice.dismiss"), "quiet", lambda: self.drop_notice(self.notice.about))
-        self.notice.say(about or "general", Message(what, do), "warn", *answers, dismiss)
+        made = ((caption, "", act) for caption, act in answers)
+        self.notice.say(about or "general", Message(what, do), "warn", *made, dismiss)
         self._fit_notices()
 
     def drop_notice(self, about: str) -> None:

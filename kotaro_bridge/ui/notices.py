@@ -24,7 +24,8 @@ class Told:
 
     Args:
         about: what it is about; a newer one about the same takes its place.
-        opens: what a click leads to, and what that is called on a button; "" where the main window itself shows it.
+        opens: what a click leads to.
+        answers: what can be done about it, as buttons in the main window: caption and what it does.
         own_place: a window shows it anyway (a run its reason): it is not repeated in the main window.
     """
 
@@ -32,7 +33,7 @@ class Told:
     title: str
     message: Message
     opens: Callable[[], None]
-    button: str = ""
+    answers: tuple[tuple[str, Callable[[], None]], ...] = ()
     own_place: bool = False
 
     @property

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, Slot
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from kotaro_bridge.ui.view_models.block import BlockReport
 
 _TOLD = (DownloadState.DONE, DownloadState.FAILED)
+_IN_SETTINGS = ("update.", "settings.", "autostart.")
 _STOPPED = "ended:"
 """Before a profile's id: its run was stopped, which is told until it is started again."""
 
@@ -163,11 +165,14 @@ class Shell(QObject):
 
     @Slot(str)
     def explain(self, profile_id: str) -> None:
-        """Open the dialog that says why a model does not run."""
+        """Open the dialog that says why a model does not run; where there is nothing to explain yet, its dashboard."""
+        view = self._desk.supervisor.view(profile_id)
+        if not (is_blocked(view.phase) or is_warned(view)):
+            self._show_profile(profile_id)
+            return
         from kotaro_bridge.ui.view_models.block import block_report
 
-        supervisor = self._desk.supervisor
-        self._open(block_report(self._desk.texts, self._profile(profile_id), supervisor.view(profile_id)))
+        self._open(block_report(self._desk.texts, self._profile(profile_id), view))
 
     @Slot()
     def open_models(self) -> None:
@@ -296,14 +301,38 @@ class Shell(QObject):
             dialog.show_failure(self._desk.texts.message(notice.problem))
             return
         about = self._profile(notice.profile_id) if notice.profile_id else None
-        shown_by_run = about is not None and self._desk.supervisor.view(about.id).warning == notice.problem
-        self._pass_on(
-            about.id if about else notice.problem.code,
-            about.title if about else "Kotaro Bridge",
-            notice.problem,
-            partial(self._show_profile, about.id) if about else self.open_dashboard,
-            own_place=shown_by_run,
+        if about is not None:
+            shown_by_run = self._desk.supervisor.view(about.id).warning == notice.problem
+            opens = partial(self._show_profile, about.id)
+            self._pass_on(about.id, about.title, notice.problem, opens, own_place=shown_by_run)
+        else:
+            self._tell_of_program(notice.problem)
+
+    def _tell_of_program(self, what: Problem) -> None:
+        """What belongs to no profile: each leads to where something can be done about it."""
+        text, settings = self._desk.texts.text, what.code.startswith(_IN_SETTINGS)
+        answers = [(text("ui.notice.settings"), self.open_app_settings)] if settings else []
+        if what.code == "app.crashed_before":
+            from kotaro_bridge.ui.widgets.about_card import open_folder
+
+            report = Path(str(what.params["path"]))
+            answers = [
+                (text("ui.notice.report"), partial(open_folder, report)),
+                (text("ui.notice.diagnostics"), self._save_diagnostics),
+            ]
+        told = Told(
+            what.code,
+            "Kotaro Bridge",
+            self._desk.texts.message(what),
+            self.open_app_settings if settings else self.open_dashboard,
+            tuple(answers),
         )
+        self.notices.tell(told)
+
+    def _save_diagnostics(self) -> None:
+        self.open_app_settings()
+        if self.app_settings is not None:
+            self.app_settings.help.ask()
 
     def _show_profile(self, profile_id: str) -> None:
         self.open_dashboard()
@@ -321,7 +350,10 @@ class Shell(QObject):
         """What the window shows, or shows anyway, is read."""
         told = [each for each in self.notices.read() if not each.own_place]
         if self.window is not None and told:
-            self.window.show_notice("\n".join(each.message.what for each in told), told[-1].message.do, told[-1].about)
+            last = told[-1]
+            self.window.show_notice(
+                "\n".join(each.message.what for each in told), last.message.do, last.about, *last.answers
+            )
 
     def _open(self, report: BlockReport) -> None:
         dialog = self.dialogs.get(report.profile_id)

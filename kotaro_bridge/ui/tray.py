@@ -197,8 +197,8 @@ class Tray(QObject):
         self.notice.setVisible(bool(count))
         if count:
             caption = shortened(self._unread[-1], TITLE_LENGTH).replace("&", "&&")
-            more = text("ui.tray.notices_more", count=count - 1) if count > 1 else ""
-            _put(self.notice, text("ui.tray.notice", title=caption) + more)
+            key = "ui.tray.notice" if count == 1 else "ui.tray.notices"
+            _put(self.notice, text(key, title=caption, count=count - 1))
 
     def _show_item(self, profile: Profile, view: RunView) -> None:
         text = self._desk.texts.text

@@ -75,7 +75,7 @@ def opened(theme: Theme, qtbot: QtBot) -> Iterator[Opener]:
         shell.tray.menu.deleteLater()
         for dialog in shell.dialogs.values():
             dialog.deleteLater()
-        for window in (*shell.editors.windows, shell.settings, shell.models, shell.window):
+        for window in (*shell.editors.windows, shell.settings, shell.app_settings, shell.models, shell.window):
             if window is not None:
                 window.deleteLater()
         shell.deleteLater()
