@@ -10,13 +10,17 @@ from typing import Any
 from tools.console import ROOT
 
 
-def shortfalls(report_path: Path) -> tuple[float, list[str]]:
-    """Read a report of `coverage json`; the total in percent, and one sentence for each file below its limit."""
+def shortfalls(report_path: Path, *, everything: bool) -> tuple[float, list[str]]:
+    """Read a report of `coverage json`; the total in percent, and one sentence for each file below its limit.
+
+    Args:
+        everything: all tests ran; the limit of the whole counts only then. On Windows there is no Linux side to test.
+    """
     report = json.loads(report_path.read_text(encoding="utf-8"))
     with (ROOT / "pyproject.toml").open("rb") as file:
         limits: dict[str, float] = tomllib.load(file)["tool"]["kotaro-bridge"]["coverage"]
     total: float = report["totals"]["percent_covered"]
-    found = [] if total >= limits["total"] else [f"total: {total:.1f} % of {limits['total']} %"]
+    found = [] if total >= limits["total"] or not everything else [f"total: {total:.1f} % of {limits['total']} %"]
     files: dict[str, Any] = {name.replace("\\", "/"): data for name, data in report["files"].items()}
     for prefix, limit in limits.items():
         if prefix == "total":

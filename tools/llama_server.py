@@ -154,7 +154,7 @@ def _program(base: Path, name: str) -> Path:
 
 
 def _nicely() -> list[str]:
-    return ["nice", "-n", "10"] if shutil.which("nice") else []
+    return ["nice", "-n", "10"] if not WINDOWS and shutil.which("nice") else []  # Git's own changes arguments
 
 
 def _jobs() -> int:

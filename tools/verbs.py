@@ -18,7 +18,7 @@ TOUR = BUILD / "tour"
 SCREENSHOTS = BUILD / "screenshots"
 COVERAGE = BUILD / "coverage"
 NO_LLAMA_SERVER = "KOTARO_NO_LLAMA_SERVER"
-"""Set to 1 where the real llama-server cannot be built: tests that need it are skipped, with this as the reason."""
+"""Set to 1 where the real llama-server is not built: tests that need it are skipped, with this as the reason."""
 
 _OFFSCREEN = {"QT_QPA_PLATFORM": "offscreen"}
 if WINDOWS:
@@ -48,11 +48,11 @@ def test(arguments: Sequence[str]) -> int:
     if not arguments:
         _lint()
     env = dict(_OFFSCREEN)
-    if llama_server.can_build():
-        llama_server.ensure()
-    else:
-        say("There is no C++ compiler here (Visual Studio Build Tools): tests of the real llama-server are skipped.")
+    if WINDOWS:
+        say("Tests of the real llama-server are skipped: the product starts it on the Linux side alone.")
         env[NO_LLAMA_SERVER] = "1"
+    else:
+        llama_server.ensure()
     system_packages.ensure_ssh_server()
     python = environment.program("python")
     if arguments:
@@ -109,7 +109,7 @@ def _coverage_code() -> int:
     coverage = [environment.program("python"), "-m", "coverage"]
     call([*coverage, "combine", "--quiet"], "Combining the coverage data")
     call([*coverage, "json", "--quiet"], "Writing the coverage report")
-    total, found = coverage_limits.shortfalls(COVERAGE / "coverage.json")
+    total, found = coverage_limits.shortfalls(COVERAGE / "coverage.json", everything=not WINDOWS)
     for sentence in found:
         say(f"coverage too low: {sentence}")
     say(f"coverage: {total:.1f} % of lines and branches{'' if found else ', every limit kept'}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -33,8 +32,6 @@ class Station:
 @pytest.fixture(scope="module")
 def shared_station(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
     """One PC for a file, or for each scenario that the file asks for by indirect parameters."""
-    if sys.platform == "win32":
-        pytest.skip("the Linux side of the simulated PC needs Linux")
     scenario = getattr(request, "param", SCENARIO)
     line = CommandLine(tmp_path_factory.mktemp(scenario), scenario)
     with line.pc() as pc:

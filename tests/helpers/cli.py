@@ -48,9 +48,14 @@ class Done:
 
 
 class Running:
-    """A command that goes on, its streams in files (but for a stdout that the test holds)."""
+    """A command that goes on, its streams in files (but for a stdout that the test holds).
 
-    def __init__(self, argv: list[str], env: dict[str, str], folder: Path, stdout: int | None) -> None:
+    Args:
+        stop: the command that stops a run.
+    """
+
+    def __init__(self, argv: list[str], env: dict[str, str], folder: Path, stdout: int | None, stop: list[str]) -> None:
+        self._stop, self._env = stop, env
         self._files = folder / "out", folder / "err"
         self._begin = time.monotonic()
         with self._files[0].open("wb") as out, self._files[1].open("wb") as err:
@@ -71,10 +76,19 @@ class Running:
         until(lambda: text in self.out or self.process.poll() is not None, what=f"{text!r}", deadline_s=deadline_s)
         assert text in self.out, f"ended with {self.process.returncode}\n{self.out}\n{self.err}"
 
+    def signal(self, number: int) -> None:
+        """Send a signal. Windows has none: there a run is stopped by the command, and nothing else is asked first."""
+        if sys.platform != "win32":
+            self.process.send_signal(number)
+        elif number == signal.SIGINT:
+            subprocess.run(self._stop, env=self._env, capture_output=True, check=False)
+        else:
+            self.process.kill()
+
     def end(self, number: int | None = None, deadline_s: float = COMMAND_S) -> Done:
         """Send a signal, where one is named, and wait for the end."""
         if number is not None:
-            self.process.send_signal(number)
+            self.signal(number)
         code = self.process.wait(deadline_s)
         return Done(code, self.out, self.err, time.monotonic() - self._begin)
 
@@ -103,13 +117,14 @@ class CommandLine:
     @property
     def root(self) -> Path:
         """Where the product keeps this scenario's files."""
-        state = self.folder / "state" / "kotaro-bridge"
+        state = self.folder / ("local" if sys.platform == "win32" else "state") / "kotaro-bridge"
         return state / "simulated" / self.scenario if self.scenario else state
 
     @property
     def profiles(self) -> Path:
         """Where the user's profiles are."""
-        config = self.root / "config" if self.scenario else self.folder / "config" / "kotaro-bridge"
+        own = "local" if sys.platform == "win32" else "config"
+        config = self.root / "config" if self.scenario else self.folder / own / "kotaro-bridge"
         return config / "profiles"
 
     def argv(self, *arguments: str) -> list[str]:
@@ -123,7 +138,7 @@ class CommandLine:
         self._count += 1
         files = self.folder / "calls" / str(self._count)
         files.mkdir(parents=True)
-        return Running(self.argv(*arguments), {**self.env, **(env or {})}, files, stdout)
+        return Running(self.argv(*arguments), {**self.env, **(env or {})}, files, stdout, self.argv("stop"))
 
     def call(self, *arguments: str, env: Mapping[str, str] | None = None, deadline_s: float = COMMAND_S) -> Done:
         """Run a command to its end."""
@@ -132,7 +147,7 @@ class CommandLine:
             return running.end(deadline_s=deadline_s)
         except subprocess.TimeoutExpired:
             beside = "\n".join(processes_of(self.folder))
-            running.process.send_signal(signal.SIGABRT)  # tells where each thread was
+            running.signal(signal.SIGABRT)  # tells where each thread was
             running.process.wait()
             raise AssertionError(f"{arguments} hangs\n{running.out}\n{running.err}\n{beside}") from None
 
@@ -204,7 +219,7 @@ def started(line: CommandLine, *arguments: str, stdout: int | None = None) -> It
         yield running
     finally:
         if running.process.poll() is None:
-            running.process.send_signal(signal.SIGINT)
+            running.signal(signal.SIGINT)
             try:
                 running.process.wait(COMMAND_S)
             except subprocess.TimeoutExpired:

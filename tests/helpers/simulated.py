@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
+
+from kotaro_bridge.simulator import procs
 from kotaro_bridge.simulator.pc import SimulatedPC
 
 TIME_SCALE = 0.02
@@ -79,15 +84,19 @@ def until(condition: Callable[[], Any], *, what: str, deadline_s: float = 10.0) 
 
 def alive(pid: int) -> bool:
     """Whether a process runs (a zombie does not)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    return procs.start_ticks(pid) is not None
 
 
 def processes_of(folder: Path) -> list[str]:
     """Command lines of processes that name the folder in their arguments or their environment."""
     found = []
+    if sys.platform == "win32":
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                line, values = " ".join(process.cmdline()), process.environ().values()
+                if process.pid != os.getpid() and any(str(folder) in text for text in (line, *values)):
+                    found.append(line)
+        return found
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid() or not alive(int(entry.name)):
             continue

@@ -60,7 +60,7 @@ def test_second_holder_of_a_lock_waits(tmp_path: Path) -> None:
 
 
 def test_limits_name_the_file_and_what_was_not_run(tmp_path: Path) -> None:
-    total, found = coverage_limits.shortfalls(_report(tmp_path, percent=99.0, total=84.9))
+    total, found = coverage_limits.shortfalls(_report(tmp_path, percent=99.0, total=84.9), everything=True)
     assert total == 84.9
     assert found == [
         "total: 84.9 % of 85 %",
@@ -69,13 +69,14 @@ def test_limits_name_the_file_and_what_was_not_run(tmp_path: Path) -> None:
 
 
 def test_limits_are_kept(tmp_path: Path) -> None:
-    assert coverage_limits.shortfalls(_report(tmp_path, percent=100.0, total=85.0)) == (85.0, [])
+    assert coverage_limits.shortfalls(_report(tmp_path, percent=100.0, total=85.0), everything=True) == (85.0, [])
+    assert coverage_limits.shortfalls(_report(tmp_path, percent=100.0, total=50.0), everything=False) == (50.0, [])
 
 
 def test_a_limit_that_fits_no_file_is_told(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     report.write_text(json.dumps({"totals": {"percent_covered": 100.0}, "files": {}}), encoding="utf-8")
-    assert "kotaro_bridge/domain/: no such file was measured" in coverage_limits.shortfalls(report)[1]
+    assert "kotaro_bridge/domain/: no such file was measured" in coverage_limits.shortfalls(report, everything=True)[1]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Debian packages")
