@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from kotaro_bridge.domain.errors import ProblemError
+from kotaro_bridge.host import loopback_http
 from kotaro_bridge.host.http_source import HttpSource, http_client, url_problem
 from kotaro_bridge.host.outside_http import SystemRoute, outside_client
 from kotaro_bridge.host.release_feed import ReleaseFeed
@@ -125,5 +126,14 @@ def test_this_machine_meets_no_proxy(proxy: FeedServer, monkeypatch: pytest.Monk
     with FeedServer() as server, outside_client() as client:
         server.routes["/here"] = body(DATA)
         assert client.get(f"{server.url}/here").content == DATA
-        assert client.get(f"http://localhost:{server.port}/here").content == DATA
+    assert proxy.asked == []
+
+
+def test_engines_meet_no_proxy(proxy: FeedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, proxy.url)
+    with FeedServer() as server:
+        server.routes["/health"] = body(b"{}")
+        with loopback_http.request(server.url, "GET", "/health", read_s=5.0, connect_s=5.0) as answer:
+            assert answer.text() == "{}"
     assert proxy.asked == []
