@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -52,6 +51,7 @@ from kotaro_bridge.host.wsl_vm import WslExeVm
 from kotaro_bridge.host.wslconfig_file import WslConfigFile
 from kotaro_bridge.own_program import gui_argv, is_frozen
 from kotaro_bridge.resources import resource
+from kotaro_bridge.second_start import Doors
 from kotaro_bridge.service.app_settings import AppSettings
 from kotaro_bridge.service.bus import Bus
 from kotaro_bridge.service.connect import Connect
@@ -299,11 +299,11 @@ class Product:
         self._control: ControlServer | None = None
         self._follows: Callable[[], None] = lambda: None
 
-    def own(self, on_open: Callable[[], None] = lambda: None, on_quit: Callable[[], None] | None = None) -> None:
+    def own(self, on_open: Callable[[], str] = lambda: "none", on_quit: Callable[[], None] | None = None) -> None:
         """Become the owner of this user's runs.
 
         Args:
-            on_open: called when a second start of the application asks for the window.
+            on_open: called when a second start of the application asks for the window; says what came of it.
             on_quit: called when another process asks this one to end; every run is stopped without it.
 
         Raises:
@@ -313,6 +313,7 @@ class Product:
             raise ProblemError(problem("owner.taken"))
         desk = OwnerDesk(self.supervisor, self.telemetry, self.wslconfig, on_open, on_quit or self.supervisor.stop_all)
         self._control = ControlServer(self.setting.paths.state, desk.handle)
+        self.supervisor.watched_by(self.telemetry.samples)
         self._follows = last_words.of_process().follow(self.bus, self.supervisor, self.setting.simulated)
         self.telemetry.start()
 
@@ -394,11 +395,17 @@ def desk_of(product: Product) -> Desk:
 
 
 def open_windows(
-    product: Product, *, tour: Path | None = None, theme: str | None = None, scale: float | None = None
+    product: Product,
+    *,
+    opened: bool = False,
+    tour: Path | None = None,
+    theme: str | None = None,
+    scale: float | None = None,
 ) -> int:
     """The tray application, as the owner of this user's runs; returns the exit code when it ends.
 
     Args:
+        opened: with the dashboard in front, not in the tray alone.
         tour: walk through it alone and leave numbered pictures there.
         theme: `light` or `dark`; None follows the system.
         scale: 1.5 for 150 %; None follows the system.
@@ -408,20 +415,32 @@ def open_windows(
     """
     from kotaro_bridge.ui.application import run_application
 
-    doors = _Doors()
+    doors = Doors()
     product.own(doors.open, doors.quit)
-    opened = product.settings.read()
+    chosen = product.settings.read()
     # In the background: the tray icon does not wait for wsl.exe.
     product.supervisor.submit(partial(_tell_of_earlier, product))
-    product.supervisor.submit(partial(_settle_in, product, opened.problems))
+    product.supervisor.submit(partial(_settle_in, product, chosen.problems))
     product.updates.start()
-    theme = theme or opened.settings.theme or None
+    theme = theme or chosen.settings.theme or None
     crashes = last_words.of_process().crashes
-    return run_application(desk_of(product), tour=tour, theme=theme, scale=scale, on_ready=doors.ready, crashes=crashes)
+    try:
+        return run_application(
+            desk_of(product),
+            hidden=not opened,
+            tour=tour,
+            theme=theme,
+            scale=scale,
+            on_ready=doors.ready,
+            crashes=crashes,
+        )
+    finally:
+        doors.close()
 
 
 def _tell_of_earlier(product: Product) -> None:
     """End what an earlier owner left behind, and say how that one ended."""
+    last_words.log_beginning()
     found = product.supervisor.announce_leftovers()
     for each in last_words.of_process().earlier(killed=not found):
         product.bus.publish(Notice(each))
@@ -435,32 +454,8 @@ def _settle_in(product: Product, problems: tuple[Problem, ...]) -> None:
         register_app_id()
 
 
-class _Doors:
-    """What other processes ask of the windows. These may not be there yet: an end that is asked for waits for them."""
+def tell_not_started(texts: Texts, what: Problem) -> None:
+    """Say in a window why there is no other; returns when it was read."""
+    from kotaro_bridge.ui.not_started import tell_not_started
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._windows: tuple[Callable[[], None], Callable[[], None]] | None = None
-        self._ended = False
-
-    def ready(self, show: Callable[[], None], end: Callable[[], None]) -> None:
-        """The windows are there."""
-        with self._lock:
-            self._windows = show, end
-        if self._ended:
-            end()
-
-    def open(self) -> None:
-        """Bring the dashboard to the front."""
-        with self._lock:
-            windows = self._windows
-        if windows is not None:
-            windows[0]()
-
-    def quit(self) -> None:
-        """Stop the models in order and end."""
-        with self._lock:
-            self._ended = True
-            windows = self._windows
-        if windows is not None:
-            windows[1]()
+    tell_not_started(texts, what)

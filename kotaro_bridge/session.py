@@ -6,6 +6,7 @@ tray that waits for days does not carry it.
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,16 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kotaro_bridge import last_words
-from kotaro_bridge.app import Product, open_windows, setting_for
+from kotaro_bridge.app import Product, open_windows, setting_for, tell_not_started
 from kotaro_bridge.domain.errors import Problem, ProblemError
 from kotaro_bridge.domain.settings import OpenedSettings
-from kotaro_bridge.host.control import ask
 from kotaro_bridge.host.language import system_language
 from kotaro_bridge.host.paths import Paths
 from kotaro_bridge.host.settings_store import SettingsStore
+from kotaro_bridge.second_start import start_or_show
 from kotaro_bridge.texts import LANGUAGES, Texts
 
+log = logging.getLogger(__name__)
+
 DEFAULT_SCENARIO = "rtx4070-12gb"
+OPEN = "--open"
+"""With the dashboard in front: the entry of the Start menu. A plain start, as at login, shows the tray icon alone."""
 
 
 @dataclass(slots=True)
@@ -59,6 +64,7 @@ def product(*, owner: bool = False) -> Iterator[Product]:
     with Product(setting_for(session.scenario), session.texts) as made:
         if owner:
             made.own()
+            last_words.log_beginning()
             leftovers = made.supervisor.reap_leftovers()
             for each in (*leftovers, *last_words.of_process().earlier(killed=not leftovers)):
                 explain(session.texts, each)
@@ -84,6 +90,7 @@ def in_session(arguments: list[str], work: Callable[[list[str]], int]) -> int:
         session.scenario, session.language, rest = global_options(arguments)
         return work(rest)
     except ProblemError as error:
+        log.info("refused: %s", error.problem)
         explain(session.texts, error.problem)
         return 1
     except UsageError as error:
@@ -119,19 +126,27 @@ def global_options(arguments: list[str]) -> tuple[str | None, str | None, list[s
 
 
 def run_tray(words: list[str]) -> int:
-    """A plain start, `demo` or nothing; see `__main__.opens_windows`."""
+    """A plain start, `demo` or nothing, with `--open` or not; see `__main__.opens_windows`."""
     if "demo" in words:
         session.scenario = session.scenario or DEFAULT_SCENARIO
-    return run_windows()
+    return run_windows(opened=OPEN in words)
 
 
-def run_windows(tour: Path | None = None, theme: str | None = None, scale: float | None = None) -> int:
-    """The tray application on the PC that the options name; the exit code when it ends. Raises ProblemError."""
-    try:
+def run_windows(
+    tour: Path | None = None, theme: str | None = None, scale: float | None = None, *, opened: bool = False
+) -> int:
+    """The tray application on the PC that the options name; the exit code when it ends.
+
+    A second start brings the window of the first to the front. Raises ProblemError.
+    """
+
+    def start() -> int:
         with product() as made:
-            return open_windows(made, tour=tour, theme=theme, scale=scale)
+            return open_windows(made, opened=opened, tour=tour, theme=theme, scale=scale)
+
+    try:
+        return start_or_show(session.paths.state, start)
     except ProblemError as error:
-        # A second start brings the window of the first to the front.
-        if error.problem.code == "owner.taken" and ask(session.paths.state, {"verb": "open"}) is not None:
-            return 0
+        if sys.stderr is None:  # started from a menu: nobody would see why nothing happens
+            tell_not_started(session.texts, error.problem)
         raise

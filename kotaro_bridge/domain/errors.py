@@ -29,6 +29,10 @@ class Problem:
     params: Mapping[str, Param] = field(default_factory=lambda: EMPTY)
     evidence: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        """The code with its values, for a log."""
+        return " ".join([self.code, *(f"{name}={value}" for name, value in self.params.items())])
+
 
 class ProblemError(Exception):
     """An operation failed for a reason that a person can be told; carries the `Problem`."""

@@ -51,7 +51,7 @@ _BEGIN_KEY, _END_KEY = (rf"-----{word} [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----" fo
 SECRETS = (
     # A key that is cut off at either side is one as well: logs are read from somewhere in their middle.
     re.compile(rf"(?P<gone>{_BEGIN_KEY}(?:.*?{_END_KEY}|[A-Za-z0-9+/=\s:,.\\-]*))", re.DOTALL),
-    re.compile(rf"(?P<gone>(?:^[^\n]*[A-Za-z0-9+/=]{{16,}}\s*\n)*{_END_KEY})", re.MULTILINE),
+    re.compile(rf"\A(?P<gone>(?:(?!{_BEGIN_KEY}).)*?{_END_KEY})", re.DOTALL),
     # Whole header lines: a cookie has many parts, and a scheme of authorization any number.
     _named(r"authorization|cookie2?", rf"{_QUOTED}|[^\s\"'][^\r\n\"']*"),
     re.compile(
@@ -81,10 +81,10 @@ SECRETS = (
     _named(rf"(?-i:{_CAPITALS}[A-Z0-9_]*)", rf"{_QUOTED}|[^\s\"',;<][^\s\"',;]*"),
     # Shapes that are known: Hugging Face, OpenAI and its kin, GitHub, GitLab, Slack, AWS, Google, NVIDIA, JSON web
     # tokens.
-    re.compile(r"(?P<gone>hf_(?:(?=[a-z]*[A-Z0-9])[A-Za-z0-9]{8,}|[a-z]{20,})|api_org_[A-Za-z0-9]{16,})"),
+    re.compile(r"(?P<gone>hf_(?:(?=[a-z]{0,40}[A-Z0-9])[A-Za-z0-9]{8,}|[a-z]{20,})|api_org_[A-Za-z0-9]{16,})"),
     re.compile(
         rf"(?=[sgxAneyr]){AFTER_ANYTHING}"
-        r"(?P<gone>sk-(?=[a-z_-]*[A-Z0-9])[A-Za-z0-9_-]{8,}|gh[pousr]_[A-Za-z0-9]{20,}"
+        r"(?P<gone>sk-(?=[a-z_-]{0,40}[A-Z0-9])[A-Za-z0-9_-]{8,}|gh[pousr]_[A-Za-z0-9]{20,}"
         r"|github_pat_\w{20,}|glpat-[\w-]{16,}|xox[abeprs]-[\w-]{10,}|(?:AKIA|ASIA)[A-Z0-9]{16}|AIza[\w-]{30,}"
         r"|nvapi-[\w-]{16,}|gsk_[A-Za-z0-9]{20,}|r8_[A-Za-z0-9]{20,}|ya29\.[\w-]{16,}"
         r"|eyJ[\w-]{8,}\.eyJ[\w-]{8,}(?:\.[\w-]*)?)"

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any, TypeAlias
 
 from kotaro_bridge.domain.errors import ProblemError, problem
+from kotaro_bridge.host.file_lock import lock_now
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ class OwnerLock:
         except OSError as error:
             raise ProblemError(problem("storage.unusable", path=str(self._path), detail=str(error))) from error
         try:
-            _lock(file)
+            lock_now(file)
         except OSError:
             file.close()
             return False
@@ -69,19 +70,6 @@ class OwnerLock:
         if self._file is not None:
             self._file.close()
             self._file = None
-
-
-def _lock(file: IO[str]) -> None:
-    """Take an exclusive lock without waiting. Raises OSError if another process has it."""
-    if sys.platform == "win32":
-        import msvcrt
-
-        file.seek(0)
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 class ControlServer:

@@ -166,14 +166,19 @@ class GuardedProcess:
 
     def _pump(self, stream: Stream, pipe: IO[bytes]) -> None:
         splitter = LineSplitter(stream)
-        with pipe, contextlib.suppress(OSError):
-            while chunk := pipe.read(_CHUNK):
-                for line in splitter.feed(chunk):
-                    self._take(line)
-        for line in splitter.finish():
-            self._take(line)
-        if stream is Stream.STDERR:
-            self._stderr_drained.set()
+        try:
+            with pipe, contextlib.suppress(OSError):
+                while chunk := pipe.read(_CHUNK):
+                    for line in splitter.feed(chunk):
+                        self._take(line)
+            for line in splitter.finish():
+                self._take(line)
+        except BaseException:
+            self.abandon()  # an engine whose log nobody reads is watched by nobody
+            raise
+        finally:
+            if stream is Stream.STDERR:
+                self._stderr_drained.set()
 
     def _take(self, line: LogLine) -> None:
         if line.text.startswith("@kotaro "):
@@ -209,8 +214,10 @@ class GuardedProcess:
             for pump in pumps:
                 pump.join(_DRAIN_S)
         self._close_stdin()
-        self._job.close()
-        self._on_event(ChannelClosed(code, self._cleaned, tuple(self._tail)))
+        try:
+            self._job.close()
+        finally:
+            self._on_event(ChannelClosed(code, self._cleaned, tuple(self._tail)))
 
 
 class LineSplitter:

@@ -15,6 +15,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Set
+from dataclasses import replace
 
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.ports import ChannelClosed, Exited, ProcessEvent, Started
@@ -73,6 +74,11 @@ class RunActor:
         return self._view
 
     @property
+    def alive(self) -> bool:
+        """False once the actor can do nothing any more."""
+        return self._thread.is_alive()
+
+    @property
     def http(self) -> EngineHttp | None:
         """Client of the engine while it serves or proves; None otherwise."""
         return self._session.http if self._view.phase in (*rs.SERVING, Phase.PROVING) else None
@@ -123,18 +129,30 @@ class RunActor:
     # --- the loop -------------------------------------------------------------------------------------------------
 
     def _loop(self) -> None:
-        while not self._closed:
-            try:
-                with contextlib.suppress(queue.Empty):
-                    if event := self._queue.get(timeout=self._until_next_timer()):
-                        self._step(event)
-                self._fire_timers()
-            except Exception as error:
-                # A defect of ours must end the run with a reason, never leave it without anybody who can stop it.
-                log.exception("%s: unexpected failure", self.profile.id)
-                self._queue.put(rs.Disqualified(self._run.generation, problem("run.internal", repr(error))))
-        if self._session.process is not None:
-            self._session.process.abandon()
+        try:
+            while not self._closed:
+                try:
+                    with contextlib.suppress(queue.Empty):
+                        if event := self._queue.get(timeout=self._until_next_timer()):
+                            self._step(event)
+                    self._fire_timers()
+                except Exception as error:  # a defect of ours ends the run, and never leaves it to nobody
+                    log.exception("%s: unexpected failure", self.profile.id)
+                    self._queue.put(rs.Disqualified(self._run.generation, problem("run.internal", repr(error))))
+        finally:
+            if self._session.process is not None:
+                self._session.process.abandon()
+            if not self._closed:
+                self._perish()  # a defect where defects are dealt with
+
+    def _perish(self) -> None:
+        """The thread ends although nobody asked for it. Its guardian ends the engine; no address may be shown for it."""
+        old, self._closed = self._run.phase, True
+        self._run = replace(self._run, phase=Phase.FAILED, problem=problem("run.internal"))
+        self._context.load_slot.release(self.profile.id)
+        log.critical("%s: its thread has ended in %s", self.profile.id, old)
+        self._show(time.time())
+        self._context.bus.publish(PhaseChanged(old, self._view))
 
     def _until_next_timer(self) -> float | None:
         return max(0.0, self._timers[0][0] - self._context.clock()) if self._timers else None
@@ -194,7 +212,7 @@ class RunActor:
                 self._session.judgement = self._session.log.judge(ended=self._session.exited)
         if self._run.phase not in rs.STARTING:
             self._context.load_slot.release(self.profile.id)
-        log.info("%s: %s -> %s %s", self.profile.id, old, self._run.phase, self._run.problem and self._run.problem.code)
+        log.info("%s: %s -> %s %s", self.profile.id, old, self._run.phase, self._run.problem or "")
         self._show(time.time())
         self._context.bus.publish(PhaseChanged(old, self._view))
 
@@ -273,8 +291,7 @@ class RunActor:
                 event = work()
             except ProblemError as error:
                 event = failed(error.problem)
-            except Exception as error:
-                # A defect of ours must end the run with a reason, never leave it half checked.
+            except Exception as error:  # a defect of ours ends the run, and never leaves it half checked
                 log.exception("%s: unexpected failure", self.profile.id)
                 event = failed(problem("run.internal", repr(error)))
             self._queue.put(event)
@@ -343,6 +360,8 @@ class RunActor:
         if http is None or run_log is None:
             return rs.HealthAnswered(session.generation, False)  # ended meanwhile
         run_log.flush()
+        if session.is_unwatched(self._context.samples()):
+            return rs.Disqualified(session.generation, problem("watch.silent"))
         return rs.HealthAnswered(session.generation, http.health(_HEALTH_S) == 200)
 
     def _prove(self, session: Session) -> rs.Event:

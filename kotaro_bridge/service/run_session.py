@@ -24,6 +24,9 @@ from kotaro_bridge.service.prover import Prover
 from kotaro_bridge.service.run_log import LogFile, RunLog
 
 
+UNWATCHED_LOOKS = 12  # one in 5 s while a run serves
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What all actors of a machine share.
@@ -32,6 +35,7 @@ class Context:
         open_log: opens the file of a run's log; None keeps no file.
         end_s: how long the end of an engine that does not answer the proof may take to be told.
         clock: monotonic seconds, of which some systems count a sleep and others do not.
+        samples: how many samples have been judged for the runs; None where nobody is to watch.
         ready_line_s: how long the ready line may come after the first good answer: it travels through a pipe or two.
     """
 
@@ -46,6 +50,7 @@ class Context:
     end_s: float = 1.0
     load_slot: LoadSlot = field(default_factory=LoadSlot)
     clock: Callable[[], float] = time.monotonic
+    samples: Callable[[], int | None] = lambda: None
 
 
 @dataclass(slots=True)
@@ -61,6 +66,8 @@ class Session:
         used_at_end: bytes in use on each card when the end began, empty where not known; moved_at_end: bytes by which
             shared GPU memory had risen by then, which are no longer on the card.
         remedies: what would let a refused or failed start work; need: see `GateResult`.
+        samples_seen: how many samples had been judged at the last look; unwatched: looks in a row at which there were no
+            more of them than before.
         lines_seen, vram_seen: log lines, and the most VRAM in use, when it was last asked whether loading moves.
     """
 
@@ -83,5 +90,18 @@ class Session:
     end_told: threading.Event = field(default_factory=threading.Event)
     remedies: tuple[Remedy, ...] = ()
     need: Callable[[Profile], tuple[int, ...]] = lambda _: ()
+    samples_seen: int | None = None
+    unwatched: int = 0
     lines_seen: int = 0
     vram_seen: int = 0
+
+    def is_unwatched(self, samples: int | None) -> bool:
+        """True if nobody has judged a sample over some looks at a run that serves: telemetry hangs, fails or is gone.
+        Looks are counted, not seconds: a PC that sleeps does not look either.
+
+        Args:
+            samples: how many have been judged by now; None where nobody is to watch.
+        """
+        still = self.proved and samples is not None and samples == self.samples_seen
+        self.samples_seen, self.unwatched = samples, self.unwatched + 1 if still else 0
+        return self.unwatched >= UNWATCHED_LOOKS

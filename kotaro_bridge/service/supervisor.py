@@ -77,12 +77,26 @@ class Supervisor:
         self._profiles, self._problems = profiles
         self._store = store
         self._elsewhere = elsewhere
-        self._context = Context(machine, self._gatekeeper, Prover(machine), self._pool, bus, open_log, limits)
+        self._samples: Callable[[], int | None] = lambda: None
+        self._context = Context(
+            machine,
+            self._gatekeeper,
+            Prover(machine),
+            self._pool,
+            bus,
+            open_log,
+            limits,
+            samples=lambda: self._samples(),
+        )
         self._actors: dict[str, RunActor] = {}
         self._applying: set[str] = set()
         self._closing = False
         self._front: list[threading.Thread] = []
         self._lock = threading.Lock()
+
+    def watched_by(self, samples: Callable[[], int]) -> None:
+        """Runs end where `samples`, the count of samples that were judged, stands still: nobody watches them then."""
+        self._samples = samples
 
     def profiles(self) -> tuple[Profile, ...]:
         """The profiles that can be started, in the order in which they are shown."""
@@ -238,7 +252,7 @@ class Supervisor:
     def _current(self, profile_id: str) -> RunActor:
         """The actor of the profile as it is now: another one if it was changed, and the run of the old one rests."""
         actor, profile = self.actor(profile_id), self.profile(profile_id)
-        if actor.profile == profile or actor.view.phase not in rs.RESTING:
+        if actor.alive and (actor.profile == profile or actor.view.phase not in rs.RESTING):
             return actor
         with self._lock:
             if self._closing or self._actors[profile_id] is not actor:
@@ -305,10 +319,12 @@ class Supervisor:
                 log.info("no look for leftovers in %s: %s", target.target, error.problem.code)
         return tuple(found)
 
-    def announce_leftovers(self) -> None:
-        """End what an earlier owner left behind, and tell the bus. Blocking."""
-        for found in self.reap_leftovers():
-            self._context.bus.publish(Notice(found))
+    def announce_leftovers(self) -> bool:
+        """End what an earlier owner left behind, and tell the bus; True if there was something. Blocking."""
+        found = self.reap_leftovers()
+        for each in found:
+            self._context.bus.publish(Notice(each))
+        return bool(found)
 
     def close(self) -> bool:
         """Stop everything, wait for it in bounded time, end all threads. True if nothing is left."""

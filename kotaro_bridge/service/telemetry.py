@@ -97,6 +97,7 @@ class Telemetry:
         self._told_awake = False
         self._woke_at: float | None = None
         self._pause_s = 0.0
+        self._samples = 0
         self._history: deque[Sample] = deque(maxlen=round(HISTORY_S / WATCHED_S))
         self._watched = False
         self._closed = False
@@ -126,6 +127,10 @@ class Telemetry:
         oldest = self._clock() - HISTORY_S
         return tuple(sample for sample in tuple(self._history) if sample.at >= oldest)
 
+    def samples(self) -> int:
+        """How many samples have been judged: where this stands still, nobody watches."""
+        return self._samples
+
     def set_watched(self, watched: bool) -> None:
         """True while somebody looks at live numbers."""
         self._watched = watched
@@ -149,9 +154,10 @@ class Telemetry:
         while not self._closed:
             try:
                 self.tick()
-            except Exception:  # a defect of ours must not end the watch over the runs
+                self._pause_s = self._pause()
+            except BaseException:  # a defect must not end the watch over the runs; they end where it lasts (`samples`)
                 log.exception("a sample failed")
-            self._pause_s = self._pause()
+                self._pause_s = HIDDEN_RUNNING_S
             self._wake.wait(self._pause_s)
             self._wake.clear()
 
@@ -178,6 +184,7 @@ class Telemetry:
         throughput = tuple(each.throughput for each in serving)
         sample = Sample(self._clock(), self._wall(), reading.gpus, reading.counters, throughput)
         self._history.append(sample)
+        self._samples += 1
         self._bus.publish(sample)
         return sample
 

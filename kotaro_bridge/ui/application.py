@@ -12,13 +12,14 @@ from pathlib import Path
 from PySide6.QtCore import QSocketNotifier, Qt
 from PySide6.QtWidgets import QSystemTrayIcon
 
+from kotaro_bridge.ui.crash import CrashPort, ends_with_a_word
 from kotaro_bridge.ui.desk import Desk
 from kotaro_bridge.ui.first_icon import make_application
 from kotaro_bridge.ui.shell import Shell
 from kotaro_bridge.ui.theme import Theme
 from kotaro_bridge.ui.win_events import listen
 
-OnReady = Callable[[Callable[[], None], Callable[[], None]], None]
+OnReady = Callable[[Callable[[], bool], Callable[[], None]], None]
 
 
 def run_application(
@@ -29,6 +30,7 @@ def run_application(
     theme: str | None = None,
     scale: float | None = None,
     on_ready: OnReady | None = None,
+    crashes: CrashPort | None = None,
 ) -> int:
     """Open the tray icon and serve the windows until a person quits and all models have stopped.
 
@@ -37,7 +39,9 @@ def run_application(
         tour: walk through the windows alone and leave numbered pictures in this folder.
         theme: `light`, `dark`, or None to follow the system.
         scale: size of everything, 1.5 for 150 %; None leaves it to the system.
-        on_ready: called once with two functions that any thread may call: open the dashboard, and quit.
+        on_ready: called once with two functions that any thread may call: open the dashboard (False if the program is
+            about to end), and quit.
+        crashes: the crash handler of the process; None leaves errors to Python.
 
     Returns:
         The exit code of the process.
@@ -55,12 +59,9 @@ def run_application(
     # Queued: a TERM that comes before the loop runs would be lost, and the program would stay for ever.
     shell.ended.connect(app.exit, Qt.ConnectionType.QueuedConnection)
     deaf = listen(desk.telemetry, shell.out, shell)
-    with _signals(shell.quit):
+    with _signals(shell.quit), ends_with_a_word(app, desk, shell.bridge, crashes):
         if on_ready is not None:
-            on_ready(
-                lambda: shell.bridge.post(shell.open_dashboard),
-                lambda: shell.bridge.post(shell.quit),
-            )
+            on_ready(shell.show_from_outside, lambda: shell.bridge.post(shell.quit))
         if not hidden or not has_tray:
             shell.open_dashboard()
         code = app.exec()

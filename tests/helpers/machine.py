@@ -105,7 +105,7 @@ class Scripted:
     def answer(what: T | Problem | Exception) -> T:
         if isinstance(what, Problem):
             raise ProblemError(what)
-        if isinstance(what, Exception):
+        if isinstance(what, BaseException):
             raise what
         return what
 
@@ -496,6 +496,8 @@ class Life:
         self.bus = Bus()
         self.heard = Heard(self.bus)
         self.file = LogPart()
+        self.samples: int | None = None
+        self.look: Callable[[], int | None] = lambda: self.samples
         ports = machine.ports
         self.context = Context(
             ports,
@@ -507,6 +509,7 @@ class Life:
             lambda _: limits,
             ready_line_s=0.0,
             end_s=0.0,
+            samples=lambda: self.look(),
         )
         self.actor = RunActor(profile, self.context)
 

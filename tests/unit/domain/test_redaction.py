@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from urllib.parse import quote
 
 import pytest
@@ -206,6 +207,45 @@ def test_a_real_log_keeps_all_but_the_conversation(path: object) -> None:
     ]
     spoken = re.compile(r"next token: |Parsed message: |\"content\": ")
     assert [line for line in changed if not spoken.search(line)] == []
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "y",
+        "A1",
+        " ",
+        "\\",
+        '"',
+        "%41",
+        "1.2",
+        "a@",
+        "a.",
+        "2001:",
+        "token=",
+        "password=",
+        "-----BEGIN PRIVATE KEY-----\n",
+    ]
+    + [
+        "--",
+        "http://",
+        "?a=",
+        '\\"',
+        '"text": ["a",',
+        "/home/a b c d",
+        "A" * 64 + "\n",
+        "sk-",
+        "hf_",
+        "aa:",
+        '"""',
+        "&a-",
+    ],
+)
+def test_a_hostile_line_takes_no_time_to_speak_of(piece: str) -> None:
+    """Engines print what others sent them: a line that takes minutes would be a way to stop the log."""
+    begun = time.monotonic()
+    redact(piece * (100_000 // len(piece)))
+    assert time.monotonic() - begun < 10
 
 
 # --- properties -------------------------------------------------------------------------------------------------------

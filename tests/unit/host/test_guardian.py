@@ -352,3 +352,18 @@ def test_a_program_under_run_still_has_nothing_on_its_stdin(engine: Engine) -> N
     engine.start("readlink /proc/self/fd/0; ls /proc/self/fd | wc -l")
     engine.hears("/dev/null")
     engine.end()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_engine_whose_log_can_no_longer_be_taken_is_ended(engine: Engine) -> None:
+    """The thread that reads the log is gone with the error: a model that leaves the GPU would not be seen."""
+
+    def broken(line: LogLine) -> None:
+        raise RuntimeError(f"a defect at {line.text}")
+
+    command = EngineCommand(("/bin/sh", "-c", "echo up; exec sleep 300"), {}, (), ())
+    engine.process = engine.launcher.launch(RUN, command, broken, engine.events.put)
+    started = engine.next()
+    assert isinstance(started, Started)
+    assert isinstance(engine.end()[-1], ChannelClosed)
+    assert gone_soon(started.pid)

@@ -17,7 +17,7 @@ from kotaro_bridge.domain.run.metrics import RatesSample
 from kotaro_bridge.domain.run.run_state import Phase
 from kotaro_bridge.domain.run.run_view import Endpoint, RunView
 from kotaro_bridge.domain.units import MIB
-from kotaro_bridge.service.run_session import Session
+from kotaro_bridge.service.run_session import UNWATCHED_LOOKS, Session
 from tests.helpers.captures import llama_lines
 from tests.helpers.machine import CLAIMED, DEADLINE_S, LLAMA, Life, Machine, Process, life
 
@@ -999,3 +999,57 @@ def test_close_abandons_an_engine_that_still_lives() -> None:
 def test_waiting_ends_with_the_time_too() -> None:
     with life() as run:
         assert run.actor.wait(lambda view: view.phase is Phase.READY, 0.0).phase is Phase.IDLE
+
+
+# --- nobody watches ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.allow_log("its thread has ended", reason="the thread is ended on purpose")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("begun", [True, False])
+def test_an_actor_whose_thread_ends_takes_its_engine_along_and_shows_no_address(begun: bool) -> None:
+    """Nothing that is caught ends it: only what goes past `except Exception`, such as a library's `sys.exit`."""
+    with life() as run:
+        engine = run.serves() if begun else None
+
+        def leave(_: object) -> None:
+            raise SystemExit
+
+        deaf = run.bus.subscribe(leave)
+        run.actor.stop() if begun else run.actor.start()
+        view = run.until(lambda view: view.phase is Phase.FAILED)
+        deaf()
+        assert (code(view), view.endpoint) == ("run.internal", None)
+        if engine is not None:
+            engine.was_asked("abandon")
+        deadline = time.monotonic() + DEADLINE_S
+        while run.actor.alive and time.monotonic() < deadline:
+            time.sleep(0.001)
+        assert not run.actor.alive
+
+
+def test_a_run_that_nobody_watches_ends() -> None:
+    """Telemetry that hangs in the driver, that fails at each sample, or whose thread is gone: the count stands still."""
+    with life(ready_probe_s=0.002) as run:
+        run.samples = 7
+        engine = run.serves()
+        engine.was_asked("stop 10")
+        stopping = run.waits_for(Phase.STOPPING)
+        assert code(stopping) == "watch.silent"
+
+
+def test_a_run_that_is_watched_goes_on() -> None:
+    with life(ready_probe_s=0.002) as run:
+        counted = itertools.count()
+        looks = threading.Event()
+
+        def samples() -> int:
+            number = next(counted)
+            if number > 40:
+                looks.set()
+            return number // (UNWATCHED_LOOKS - 1)
+
+        run.look = samples
+        run.serves()
+        assert looks.wait(DEADLINE_S)
+        assert run.actor.view.phase is Phase.READY

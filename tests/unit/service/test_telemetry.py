@@ -443,9 +443,10 @@ def test_the_thread_samples_at_once_when_a_run_changes() -> None:
 
 
 @pytest.mark.allow_log("a sample failed", reason="a defect is put in on purpose")
-def test_a_defect_in_a_sample_does_not_end_the_watch() -> None:
+@pytest.mark.parametrize("defect", [RuntimeError("a defect"), SystemExit(1)], ids=["error", "exit"])
+def test_a_defect_in_a_sample_does_not_end_the_watch(defect: Exception) -> None:
     machine, bus = Machine(), Bus()
-    machine.gpu.failure = RuntimeError("a defect")
+    machine.gpu.failure = defect
     asked = threading.Event()
     snapshot = machine.gpu.snapshot
 
@@ -458,10 +459,12 @@ def test_a_defect_in_a_sample_does_not_end_the_watch() -> None:
     telemetry = Telemetry(machine.ports, bus, lambda: ())
     telemetry.start()
     assert asked.wait(DEADLINE_S)
+    assert telemetry.samples() == 0
     machine.gpu.failure = None
     telemetry.set_watched(True)
     samples.one()
     telemetry.close()
+    assert telemetry.samples() > 0
 
 
 def test_closing_what_was_never_started_is_no_error() -> None:
