@@ -56,7 +56,7 @@ def _download(window: ModelsWindow, shoot: Callable[[QWidget, str], None]) -> It
     begin.click()
     yield Until("a download", lambda: bool(window.panel.lines))
     name, line = next(iter(window.panel.lines.items()))
-    yield Until("its progress", lambda: line.bar.maximum() > 0 and line.bar.value() > 0, 20)
+    yield Until("its progress", lambda: line.bar.maximum() > 0 and line.bar.value() > 0, 30)
     shoot(window, "models-download")
     line.pause.click()
     models = window.models
