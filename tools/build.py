@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tools import build_bundle, environment
-from tools.build_installer import SIGN, Setup, compile_setup, makensis
+from tools.build_installer import NO_COMPILER, SIGN, Setup, compile_setup, makensis
 from tools.console import BUILD, ROOT, WINDOWS, Stop, call, say
 
 FREEZE = BUILD / "freeze"
@@ -118,7 +118,7 @@ def _own_frozen_python() -> str:
 
 
 def _freeze(maker: Maker, feed: str) -> Path:
-    """The frozen folder, checked, licensed, signed and tried."""
+    """The frozen folder, checked, licensed and tried."""
     about = about_build(maker, feed)
     (FREEZE / "build.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     shutil.rmtree(FROZEN.parent, ignore_errors=True)
@@ -131,8 +131,6 @@ def _freeze(maker: Maker, feed: str) -> Path:
     _windows([*maker.command, "-m", "tools.build_licences", sources, bundle], "Collecting the licences")
     if found := build_bundle.faults(FROZEN):
         raise Stop("the frozen folder cannot be shipped: " + "; ".join(found))
-    for program in PROGRAMS:
-        _sign(FROZEN / program)
     _try(maker, about["version"])
     return FROZEN
 
@@ -162,13 +160,15 @@ def _try(maker: Maker, version: object) -> None:
 
 
 def _release_files(frozen: Path) -> list[str]:
-    """Installer and zip of a frozen folder; what could not be made."""
+    """Installer and zip of a frozen folder, its programs signed first; what could not be made."""
     about = json.loads((frozen / "_internal/kotaro_bridge/resources/build.json").read_text(encoding="utf-8"))
     name = f"KotaroBridge-{about['version']}{_mark(about)}"
     comment = "" if about["official"] else f"Test build, not for distribution ({about['made_with']})"
+    for program in PROGRAMS:
+        _sign(frozen / program)
     _zip(frozen, DIST / f"{name}-portable.zip", name)
     if makensis() is None:
-        return ["installer: makensis is missing (NSIS 3.08 or newer)"]
+        return [f"installer: {NO_COMPILER}"]
     compile_setup(Setup(frozen, FREEZE, DIST / f"{name}-setup.exe", about["version"], comment))
     if not os.environ.get(SIGN):
         say(f"not signed: {SIGN} names no signing command.")

@@ -11,6 +11,7 @@ from tools.build_bundle import size_of
 from tools.console import ROOT, Stop, call
 
 SCRIPT = ROOT / "installer" / "kotaro-bridge.nsi"
+NO_COMPILER = "no makensis (NSIS 3.08 or newer) with 64-bit stubs; the package `nsis` of Debian and Ubuntu has them"
 SIGN = "KOTARO_SIGN"
 """Names a command that signs the file that is put behind it; used for the programs, uninstaller and installer."""
 
@@ -34,16 +35,24 @@ class Setup:
 
 
 def makensis() -> str | None:
-    """The compiler; None where there is none. Its Windows setup does not put it on the path."""
+    """The compiler, if it can make a 64-bit installer.
+
+    Debian's and Ubuntu's package `nsis` can. The project's own setup for Windows brings 32-bit stubs alone (seen by
+    others with 3.09), and does not put the compiler on the path.
+    """
     usual = Path(os.environ.get("PROGRAMFILES(X86)", ""), "NSIS", "makensis.exe")
-    return shutil.which("makensis") or (str(usual) if usual.is_file() else None)
+    program = shutil.which("makensis") or (str(usual) if usual.is_file() else None)
+    if program is None:
+        return None
+    places = (Path(program).parent / "Stubs", Path(program).parent.parent / "Stubs", Path("/usr/share/nsis/Stubs"))
+    return program if any((place / "lzma_solid-amd64-unicode").is_file() for place in places) else None
 
 
 def compile_setup(setup: Setup) -> None:
     """Make the installer. Raises Stop."""
     program = makensis()
     if program is None:
-        raise Stop("makensis is missing: install NSIS 3.08 or newer.")
+        raise Stop(NO_COMPILER)
     values = {
         "FROZEN": str(setup.frozen.absolute()),
         "OUTPUT": str(setup.output.absolute()),
