@@ -20,7 +20,7 @@ def _run(arguments: list[str]) -> int:
     if opens_windows(arguments):
         from kotaro_bridge.ui.first_icon import show_first_icon
 
-        show_first_icon()
+        show_first_icon(" ".join(word for word in arguments if word != "--open"))
         last_words.begin_log()
         from kotaro_bridge.session import in_session, run_tray
 

@@ -72,7 +72,7 @@ if TYPE_CHECKING:
     from kotaro_bridge.service.model_ports import ModelPorts
     from kotaro_bridge.service.model_stock import ModelStock
     from kotaro_bridge.simulator.pc import SimulatedPC
-    from kotaro_bridge.ui.desk import Desk
+    from kotaro_bridge.ui.desk import About, Desk
 
 log = logging.getLogger(__name__)
 
@@ -366,14 +366,20 @@ class Product:
         self.close()
 
 
-def _licences() -> Path:
-    """Licence texts: the installer puts a folder beside the program; from source, that of the program alone."""
-    return Path(sys.executable).parent / "licenses" if is_frozen() else resource("..").resolve() / "LICENSE"
+def _about(product: Product) -> About:
+    """Which build this is. Licence texts: the installer puts a folder beside the program."""
+    from kotaro_bridge.ui.desk import About
+
+    licences = Path(sys.executable).parent / "licenses" if is_frozen() else resource("..").resolve() / "LICENSE"
+    build = build_info()
+    if build is None:
+        return About(product.setting.paths.logs, licences)
+    return About(product.setting.paths.logs, licences, build.commit, build.official, build.made_with)
 
 
 def desk_of(product: Product) -> Desk:
     """What the windows work with."""
-    from kotaro_bridge.ui.desk import Desk, Places
+    from kotaro_bridge.ui.desk import Desk
 
     return Desk(
         supervisor=product.supervisor,
@@ -384,7 +390,7 @@ def desk_of(product: Product) -> Desk:
         profiles=product.profiles,
         settings=product.settings,
         updates=product.updates,
-        places=Places(product.setting.paths.logs, _licences()),
+        about=_about(product),
         system_language=system_language(),
         bus=product.bus,
         submit=product.supervisor.submit,

@@ -74,6 +74,7 @@ def _run(arguments: list[str]) -> int:
 def main(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    opened: Annotated[bool, typer.Option("--open", help="The tray application with its dashboard in front.")] = False,
 ) -> None:
     """Kotaro Bridge: the model runs 100 % on the GPU, or it does not run, and you are told why.
 
@@ -83,7 +84,7 @@ def main(
     if version:
         typer.echo(f"kotaro-bridge {__version__}")
     elif context.invoked_subcommand is None:
-        raise typer.Exit(run_windows())
+        raise typer.Exit(run_windows(opened=opened))
 
 
 @cli.command()
@@ -91,10 +92,11 @@ def demo(
     tour: Annotated[Path | None, typer.Option(help="Walk through by itself and leave numbered PNG files here.")] = None,
     theme: Annotated[str | None, typer.Option(help="light or dark; the system's by default.")] = None,
     scale: Annotated[float | None, typer.Option(min=1.0, max=3.0, help="Scale of the windows, 1.5 for 150 %.")] = None,
+    opened: Annotated[bool, typer.Option("--open", help="With the dashboard in front.")] = False,
 ) -> None:
     """The tray application on a simulated PC."""
     session.scenario = session.scenario or DEFAULT_SCENARIO
-    raise typer.Exit(run_windows(tour, theme, scale))
+    raise typer.Exit(run_windows(tour, theme, scale, opened=opened))
 
 
 @cli.command()

@@ -30,7 +30,8 @@ class OwnerDesk:
     """Handles request documents, from any thread.
 
     Args:
-        on_open: brings the window to the front; on_quit: begins the end of this program. Both return at once.
+        on_open: brings the window to the front and says what came of it (`second_start.Window`); on_quit: begins the
+            end of this program. Both return at once.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class OwnerDesk:
         supervisor: Supervisor,
         telemetry: Telemetry,
         wslconfig: WslConfigDesk,
-        on_open: Callable[[], None],
+        on_open: Callable[[], str],
         on_quit: Callable[[], None],
     ) -> None:
         self._supervisor = supervisor
@@ -71,7 +72,7 @@ class OwnerDesk:
                 self._on_quit()
                 return {"pid": os.getpid()}
             if verb == "open":
-                self._on_open()
+                return {"window": self._on_open()}
             return {}
         except ProblemError as error:
             return {"error": problem_document(error.problem)}

@@ -308,15 +308,20 @@ class DiagnosticsPort(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
-    """Folders and files that a person may want to see.
+class About:
+    """What this program is, and what a person may want to see of it.
 
     Args:
-        licences: of this program and its parts.
+        licences: file or folder, of this program and its parts.
+        commit: of the build; "" where it runs from source.
+        official: made by the release workflow; made_with: Python and system that made the build.
     """
 
     logs: Path
     licences: Path
+    commit: str = ""
+    official: bool = False
+    made_with: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,6 +348,6 @@ class Desk:
     profiles: ProfilesPort
     settings: SettingsPort
     updates: UpdatesPort
-    places: Places
+    about: About
     system_language: str
     diagnostics: DiagnosticsPort | None = None

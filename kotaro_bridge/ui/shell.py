@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, Slot
@@ -24,6 +23,7 @@ from kotaro_bridge.ui.desk import Desk
 from kotaro_bridge.ui.editors import Editors
 from kotaro_bridge.ui.leaving import WayOut
 from kotaro_bridge.ui.notices import Notices, Told
+from kotaro_bridge.ui.program_notices import told_of_program
 from kotaro_bridge.ui.theme import Theme
 from kotaro_bridge.ui.tray import Tray
 from kotaro_bridge.ui.view_models.status import can_stop, is_blocked, is_warned
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from kotaro_bridge.ui.view_models.block import BlockReport
 
 _TOLD = (DownloadState.DONE, DownloadState.FAILED)
-_IN_SETTINGS = ("update.", "settings.", "autostart.")
 _STOPPED = "ended:"
 """Before a profile's id: its run was stopped, which is told until it is started again."""
 
@@ -103,6 +102,13 @@ class Shell(QObject):
         self.window.raise_()
         self.window.activateWindow()
         self._show_unread()
+
+    def show_from_outside(self) -> bool:
+        """Ask for the dashboard, from any thread; False if the program is about to end."""
+        if self.out.quitting or self.out.gone:
+            return False
+        self.bridge.post(self.open_dashboard)
+        return True
 
     @Slot()
     def open_settings(self) -> None:
@@ -306,33 +312,7 @@ class Shell(QObject):
             opens = partial(self._show_profile, about.id)
             self._pass_on(about.id, about.title, notice.problem, opens, own_place=shown_by_run)
         else:
-            self._tell_of_program(notice.problem)
-
-    def _tell_of_program(self, what: Problem) -> None:
-        """What belongs to no profile: each leads to where something can be done about it."""
-        text, settings = self._desk.texts.text, what.code.startswith(_IN_SETTINGS)
-        answers = [(text("ui.notice.settings"), self.open_app_settings)] if settings else []
-        if what.code == "app.crashed_before":
-            from kotaro_bridge.ui.widgets.about_card import open_folder
-
-            report = Path(str(what.params["path"]))
-            answers = [
-                (text("ui.notice.report"), partial(open_folder, report)),
-                (text("ui.notice.diagnostics"), self._save_diagnostics),
-            ]
-        told = Told(
-            what.code,
-            "Kotaro Bridge",
-            self._desk.texts.message(what),
-            self.open_app_settings if settings else self.open_dashboard,
-            tuple(answers),
-        )
-        self.notices.tell(told)
-
-    def _save_diagnostics(self) -> None:
-        self.open_app_settings()
-        if self.app_settings is not None:
-            self.app_settings.help.ask()
+            self.notices.tell(told_of_program(self, notice.problem))
 
     def _show_profile(self, profile_id: str) -> None:
         self.open_dashboard()

@@ -27,7 +27,7 @@ from kotaro_bridge.service.bus import Bus
 from kotaro_bridge.service.log_ring import LogRing
 from kotaro_bridge.service.wslconfig_edit import Editor
 from kotaro_bridge.texts import Texts
-from kotaro_bridge.ui.desk import Desk, Places
+from kotaro_bridge.ui.desk import About, Desk
 from tests.helpers.memory_store import MemoryStore
 from tests.ui.fake_app import FakeDiagnostics, FakeSettings, FakeUpdates
 from tests.ui.fake_models import FakeModels
@@ -443,7 +443,7 @@ class FakeWorld:
             self.profiles,
             self.settings,
             self.updates,
-            Places(Path("logs"), Path("licences")),
+            About(Path("logs"), Path("licences")),
             "en",
             self.diagnostics,
         )

@@ -14,9 +14,12 @@ from kotaro_bridge.domain.errors import problem
 from kotaro_bridge.domain.run.run_state import Phase
 from kotaro_bridge.domain.settings import LoginStart, OpenedSettings, Settings
 from kotaro_bridge.domain.update import Release, UpdateState, UpdateView
+from kotaro_bridge.texts import Texts
+from kotaro_bridge.ui.desk import About
 from kotaro_bridge.ui.dialogs.settings import AppSettings
 from kotaro_bridge.ui.shell import Shell
 from kotaro_bridge.ui.theme import DARK, LIGHT
+from kotaro_bridge.ui.widgets.about_card import build_words
 from tests.ui.conftest import Opener
 from tests.ui.fake_desk import A7, Q14, Q32, FakeWorld, gate
 from tests.ui.test_block_dialog import words
@@ -229,6 +232,17 @@ def test_it_says_which_version_it_is(one: Opened) -> None:
     about = words(one.window.about)
     assert "Kotaro Bridge 0.1.0" in about
     assert "Runs from source" in about
+
+
+@pytest.mark.parametrize(
+    ("about", "said"),
+    [
+        (About(Path(), Path(), "a1b2c3d", True, "Python 3.12"), "Official build a1b2c3d"),
+        (About(Path(), Path(), "a1b2c3d", False, "Wine"), "Test build a1b2c3d, not for use: made with Wine"),
+    ],
+)
+def test_a_build_says_what_it_is(about: About, said: str) -> None:
+    assert build_words(Texts("en"), about) == said
 
 
 # --- another language -------------------------------------------------------------------------------------------------

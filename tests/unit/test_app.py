@@ -281,6 +281,11 @@ def test_a_visitor_never_takes_the_lock() -> None:
 def test_a_second_start_opens_the_window_of_the_first() -> None:
     opened = threading.Event()
     with product(simulated_setting(SCENARIO)) as made:
-        made.own(on_open=opened.set)
-        assert ask(made.setting.paths.state, {"verb": "open"}) == {}
+
+        def show() -> str:
+            opened.set()
+            return "shown"
+
+        made.own(on_open=show)
+        assert ask(made.setting.paths.state, {"verb": "open"}) == {"window": "shown"}
         assert opened.is_set()

@@ -8,23 +8,21 @@ from PySide6.QtCore import QStandardPaths, QUrl, Slot
 from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QFileDialog
 
-from kotaro_bridge.build_info import build_info
 from kotaro_bridge.texts import Message, Texts
 from kotaro_bridge.ui.background import in_background
 from kotaro_bridge.ui.bridge import Bridge
-from kotaro_bridge.ui.desk import Desk
-from kotaro_bridge.ui.widgets.basics import Card, button, label, put, row, set_property, value_label
+from kotaro_bridge.ui.desk import About, Desk
+from kotaro_bridge.ui.widgets.basics import Card, button, label, put, row, set_property
 
 ZIP_NAME = "kotaro-bridge-diagnostics.zip"
 
 
-def build_words(texts: Texts) -> str:
+def build_words(texts: Texts, about: About) -> str:
     """Which build this is; a build for tests says so."""
-    build = build_info()
-    if build is None:
+    if not about.commit:
         return texts.text("ui.app.from_source")
-    key = "ui.app.official" if build.official else "ui.app.test_build"
-    return texts.text(key, commit=build.commit, made_with=build.made_with)
+    key = "ui.app.official" if about.official else "ui.app.test_build"
+    return texts.text(key, commit=about.commit, made_with=about.made_with)
 
 
 class HelpCard(Card):
@@ -50,7 +48,7 @@ class HelpCard(Card):
         self.show_saved.hide()
         self.save.setVisible(desk.diagnostics is not None)
         self.save.clicked.connect(self.ask)
-        self.logs.clicked.connect(lambda: open_folder(desk.places.logs))
+        self.logs.clicked.connect(lambda: open_folder(desk.about.logs))
         self.show_saved.clicked.connect(lambda: open_folder(self._saved.parent))
 
     @Slot()
@@ -95,9 +93,9 @@ class AboutCard(Card):
     def __init__(self, desk: Desk) -> None:
         super().__init__(spacing=4)
         text = desk.texts.text
-        self.build = value_label(build_words(desk.texts), "muted")
+        self.build = label(build_words(desk.texts, desk.about), "muted", wrap=True)
         self.licences = button(text("ui.app.licences"), "quiet")
-        self.licences.clicked.connect(lambda: open_folder(desk.places.licences))
+        self.licences.clicked.connect(lambda: open_folder(desk.about.licences))
         self.body.addWidget(label(text("ui.app.about"), "head"))
         self.body.addWidget(label(f"Kotaro Bridge {desk.version}", "strong", selectable=True))
         self.body.addWidget(self.build)
