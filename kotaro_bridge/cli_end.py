@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import psutil
 import typer
 
+from kotaro_bridge import last_words
 from kotaro_bridge.cli_print import explain
 from kotaro_bridge.cli_session import agree, session
 from kotaro_bridge.domain.errors import ProblemError, problem
@@ -54,6 +55,7 @@ def forget_user(
     if not yes:
         agree("cli.forget.now", problem("forget.not_asked"), err=False)
     texts = session.texts  # the settings that name its language are about to go
+    last_words.cease()
     failed = False
     for trace in found:
         try:

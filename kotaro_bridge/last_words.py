@@ -125,6 +125,16 @@ def begin_log() -> None:
         _log.clear()
 
 
+def cease() -> None:
+    """Write nothing more and hold no file open: the folders are about to go."""
+    if _of_process.crashes is not None:
+        _of_process.crashes.close()
+    if _log:
+        import logging
+
+        logging.getLogger().removeHandler(_log.pop())
+
+
 def log_beginning() -> None:
     """One line that says what this process is; the rest of the log is to be read with it."""
     import logging
