@@ -1029,7 +1029,7 @@ def test_an_actor_whose_thread_ends_takes_its_engine_along_and_shows_no_address(
 
 
 def test_a_run_that_nobody_watches_ends() -> None:
-    """Telemetry that hangs in the driver, that fails at each sample, or whose thread is gone: the count stands still."""
+    """Telemetry that hangs in the driver, fails at each sample, or has lost its thread: the count stands still."""
     with life(ready_probe_s=0.002) as run:
         run.samples = 7
         engine = run.serves()
