@@ -1,0 +1,173 @@
+"""What is kept of a user: all of it is listed, all of it goes, and what cannot go is said."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import keyring
+import pytest
+from keyring.backends import fail
+
+from kotaro_bridge.domain.errors import ProblemError
+from kotaro_bridge.host import app_id, autostart
+from kotaro_bridge.host.footprint import TraceKind, traces
+from kotaro_bridge.host.paths import Paths
+from kotaro_bridge.host.secrets import HUGGING_FACE, KeyringToken
+from tests.helpers import registry
+from tests.helpers.file_keyring import FileKeyring
+
+ON_WINDOWS = sys.platform == "win32"
+SCENARIO = "vram-taken"
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    return Paths(tmp_path / "user")
+
+
+@pytest.fixture(autouse=True)
+def no_keyring() -> Iterator[None]:
+    """This user's own keyring is nobody's business here."""
+    before = keyring.get_keyring()
+    keyring.set_keyring(fail.Keyring())  # type: ignore[no-untyped-call]
+    yield
+    keyring.set_keyring(before)
+
+
+@pytest.fixture
+def own_registry() -> Iterator[None]:
+    if not ON_WINDOWS:
+        yield
+        return
+    name = {autostart.VALUE: None}
+    with registry.values(autostart.RUN, **name), registry.values(autostart.APPROVED, **name):
+        app_id.forget_app_id()
+        yield
+        app_id.forget_app_id()
+
+
+def kinds(paths: Paths) -> list[TraceKind]:
+    return [trace.kind for trace in traces(paths)]
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_nothing_is_kept_of_a_stranger(paths: Paths) -> None:
+    assert traces(paths) == ()
+    assert not (paths.root or Path()).exists()
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_all_folders_go(paths: Paths) -> None:
+    for folder in (paths.profiles, paths.wslconfig_backups, paths.logs, paths.cache):
+        (folder / "山田.txt").write_text("x")
+    found = traces(paths)
+    assert {trace.where for trace in found} == {str(paths.place(kind)) for kind in ("config", "state", "log", "cache")}
+    for trace in found:
+        trace.remove()
+    assert traces(paths) == ()
+    assert list((paths.root or Path()).iterdir()) == []
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_a_folder_inside_another_one_is_named_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Windows has them: logs and cache are inside the folder of settings and state."""
+    outer = tmp_path / "kotaro-bridge"
+    places = {"config": outer, "state": outer, "log": outer / "Logs", "cache": outer / "Cache"}
+    monkeypatch.setattr(Paths, "place", lambda _, kind: places[kind])
+    _ = Paths().logs, Paths().cache
+    (trace,) = traces(Paths())
+    assert trace.where == str(outer)
+    trace.remove()
+    assert not outer.exists()
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_tokens_of_this_pc_and_of_simulated_ones(paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KOTARO_TEST_KEYRING", str(tmp_path / "keyring.json"))
+    keyring.set_keyring(FileKeyring())  # type: ignore[no-untyped-call]
+    _ = paths.simulated(SCENARIO)
+    KeyringToken(HUGGING_FACE).set("hf_one")
+    KeyringToken(HUGGING_FACE, SCENARIO).set("hf_two")
+    found = [trace for trace in traces(paths) if trace.kind is TraceKind.KEYRING]
+    assert [trace.where for trace in found] == [
+        "kotaro-bridge, hugging-face",
+        f"kotaro-bridge-{SCENARIO}, hugging-face",
+    ]
+    for trace in found:
+        trace.remove()
+    assert KeyringToken(HUGGING_FACE).get() is None
+    assert KeyringToken(HUGGING_FACE, SCENARIO).get() is None
+    assert TraceKind.KEYRING not in kinds(paths)
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_a_keyring_that_is_locked_is_told(paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "keyring.json").write_text("locked")
+    monkeypatch.setenv("KOTARO_TEST_KEYRING", str(tmp_path / "keyring.json"))
+    keyring.set_keyring(FileKeyring())  # type: ignore[no-untyped-call]
+    (trace,) = traces(paths)
+    with pytest.raises(ProblemError) as caught:
+        trace.remove()
+    assert caught.value.problem.code == "token.keyring"
+
+
+@pytest.mark.usefixtures("own_registry")
+@pytest.mark.skipif(ON_WINDOWS, reason="links need a privilege there")
+def test_what_a_link_leads_to_stays(paths: Paths, tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "mine.gguf").touch()
+    (paths.state / "link").symlink_to(tmp_path / "models")
+    (tmp_path / "user" / "cache").symlink_to(tmp_path / "models")
+    for trace in traces(paths):
+        trace.remove()
+    assert list((tmp_path / "user").iterdir()) == []
+    assert (tmp_path / "models" / "mine.gguf").exists()
+
+
+@pytest.mark.usefixtures("own_registry")
+@pytest.mark.skipif(not ON_WINDOWS, reason="elsewhere an open file can be deleted")
+def test_a_file_that_is_open_stays_and_the_rest_goes(paths: Paths) -> None:
+    with (paths.logs / "open.log").open("wb"):
+        (paths.logs / "other.log").touch()
+        (trace,) = traces(paths)
+        with pytest.raises(ProblemError) as caught:
+            trace.remove()
+        assert caught.value.problem.code == "forget.not_removed"
+        assert "open.log" in str(caught.value.problem.params["detail"])
+        assert [path.name for path in paths.logs.iterdir()] == ["open.log"]
+    trace.remove()
+    assert not Path(trace.where).exists()
+
+
+@pytest.mark.usefixtures("own_registry")
+@pytest.mark.skipif(not ON_WINDOWS, reason="the registry is Windows'")
+def test_the_registry_is_as_it_was(paths: Paths) -> None:
+    autostart.Autostart(("C:\\x.exe",)).set_enabled(True)
+    app_id.register_app_id()
+    app_id.register_app_id()
+    assert registry.read(app_id.KEY, "DisplayName") == "Kotaro Bridge"
+    assert kinds(paths) == [TraceKind.RUN_KEY, TraceKind.APP_ID]
+    for trace in traces(paths):
+        trace.remove()
+    assert traces(paths) == ()
+    assert registry.read(autostart.RUN, autostart.VALUE) is None
+    assert not app_id.app_id_registered()
+
+
+@pytest.mark.usefixtures("own_registry")
+@pytest.mark.skipif(not ON_WINDOWS, reason="the installer is for Windows")
+def test_a_name_that_the_installer_gave_stays() -> None:
+    registry.write(app_id.KEY, "DisplayName", "Kotaro Bridge, installed")
+    app_id.register_app_id()
+    assert registry.read(app_id.KEY, "DisplayName") == "Kotaro Bridge, installed"
+
+
+@pytest.mark.skipif(ON_WINDOWS, reason="there it does something")
+def test_elsewhere_there_is_no_registry() -> None:
+    app_id.register_app_id()
+    app_id.forget_app_id()
+    autostart.forget()
+    assert not app_id.app_id_registered()
+    assert not autostart.is_listed()
