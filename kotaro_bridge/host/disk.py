@@ -1,4 +1,6 @@
-"""Disks: room on the drive on which a distro's virtual disk grows, and names that outlast a power cut."""
+"""Disks: room on the drive on which a distro's virtual disk grows, files that others hold for a moment, and names that
+outlast a power cut.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +8,15 @@ import contextlib
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
+T = TypeVar("T")
 Registered: TypeAlias = tuple[str, Sequence[tuple[str, str, str]]]
 
+_HELD_TRIES, _PAUSE_S = 100, 0.02
 _LXSS = r"Software\Microsoft\Windows\CurrentVersion\Lxss"
 
 
@@ -58,6 +63,17 @@ def _registered() -> Registered | None:
     except OSError:
         return None
     return default, distros
+
+
+def patiently(act: Callable[[], T]) -> T:
+    """Do it again for two seconds while Windows refuses it: a virus scanner, or another instance that reads, may hold
+    a file for a moment. Raises PermissionError after that; elsewhere at once, since waiting changes nothing there."""
+    for _ in range(_HELD_TRIES - 1 if sys.platform == "win32" else 0):
+        try:
+            return act()
+        except PermissionError:
+            time.sleep(_PAUSE_S)
+    return act()
 
 
 def sync_folder(folder: Path) -> None:

@@ -55,10 +55,17 @@ class RunLogFile:
                 self._file.flush()
             if self._written > self._max_bytes:
                 self._file.close()
-                self.path.replace(self.path.with_suffix(".1.log"))
-                self._file, self._written = self._open(), 0
+                self._file, self._written = self._rotated(), 0
         except OSError as error:
             self._give_up(error)
+
+    def _rotated(self) -> BinaryIO:
+        """A new file; the old one again where it cannot be renamed, as while another program has it open (Windows)."""
+        try:
+            self.path.replace(self.path.with_suffix(".1.log"))
+        except OSError:
+            return self.path.open("ab", buffering=_BUFFER)
+        return self._open()
 
     def flush(self) -> None:
         """Write out what is held: an engine that falls silent leaves its last lines here otherwise."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.profile import PROFILE_ID, Profile, decode_profile
 from kotaro_bridge.domain.profile_edit import Changes, Value
+from kotaro_bridge.host.disk import patiently
 from kotaro_bridge.host.text_file import changed_toml, plain, read_whole, replace_file
 from kotaro_bridge.resources import resource
 
@@ -120,7 +121,7 @@ class ProfileFolder:
             code = "profile.builtin_stays" if file.exists() else "profile.unknown"
             raise ProblemError(problem(code, id=profile_id, known=known or "-"))
         try:
-            file.unlink()
+            patiently(file.unlink)
         except OSError as error:
             raise ProblemError(problem("profile.not_removed", file=str(file), detail=str(error))) from error
 

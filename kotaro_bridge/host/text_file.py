@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from kotaro_bridge.host.disk import sync_folder
+from kotaro_bridge.host.disk import patiently, sync_folder
 
 MAX_BYTES = 1 << 20
 MARK = "\ufeff"  # Notepad writes it in front
@@ -30,9 +30,9 @@ def read_whole(file: Path) -> str:
         OSError: it cannot be read, or is larger than any such file.
         UnicodeDecodeError: it is not UTF-8.
     """
-    if file.stat().st_size > MAX_BYTES:
+    if patiently(file.stat).st_size > MAX_BYTES:
         raise OSError(f"> {MAX_BYTES} bytes")
-    return file.read_bytes().decode()
+    return patiently(file.read_bytes).decode()
 
 
 def plain(text: str) -> str:
@@ -87,7 +87,8 @@ def replace_file(target: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         if there:
             shutil.copymode(target, temporary)
-        os.replace(temporary, target)
+        made = temporary
+        patiently(lambda: os.replace(made, target))
     except OSError:
         if temporary is not None:
             with contextlib.suppress(OSError):

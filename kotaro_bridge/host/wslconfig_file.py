@@ -22,23 +22,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
 
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.wsl.wslconfig_store import Backup, Snapshot
-from kotaro_bridge.host.disk import sync_folder
+from kotaro_bridge.host.disk import patiently, sync_folder
 
 KEPT_BACKUPS = 20
 _MAX_BYTES = 16 << 20
 _PATIENCE_S = 5.0
 _PAUSE_S = 0.02
-_HELD_TRIES = 100
 _BACKUP = re.compile(r"\d{8}T\d{12}Z\Z", re.ASCII)
 _STAMP = "%Y%m%dT%H%M%S%fZ"
 _TEMPORARY = ".kotaro-bridge-tmp"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
-_T = TypeVar("_T")
 
 
 class _HeldError(PermissionError):
@@ -79,7 +76,7 @@ class WslConfigFile:
     def read(self) -> Snapshot:
         """See `WslConfigStore.read`."""
         try:
-            data = _patiently(self._bytes)
+            data = patiently(self._bytes)
         except FileNotFoundError:
             return Snapshot(None)
         except OSError as error:
@@ -295,22 +292,11 @@ def _copy_dacl(source: Path, target: Path) -> None:
 def _swap(temporary: Path, path: Path) -> None:
     """Put the new file in the place of the old one. Raises _HeldError where another program does not let go of it."""
     try:
-        _patiently(lambda: temporary.replace(path))
+        patiently(lambda: temporary.replace(path))
     except PermissionError as error:
         if sys.platform == "win32":  # the file and its folder may be written: that was tried before
             raise _HeldError(error.errno, error.strerror, str(path)) from error
         raise
-
-
-def _patiently(act: Callable[[], _T]) -> _T:
-    """Do it again for two seconds while Windows refuses it: a virus scanner, or another instance that reads, may hold
-    a file for a moment. Raises PermissionError after that; elsewhere at once, since waiting changes nothing there."""
-    for _ in range(_HELD_TRIES - 1 if sys.platform == "win32" else 0):
-        try:
-            return act()
-        except PermissionError:
-            time.sleep(_PAUSE_S)
-    return act()
 
 
 def _words(error: OSError) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,14 +18,13 @@ if sys.platform != "win32":
 import ntsecuritycon
 import win32api
 import win32con
-import win32file
 import win32security
+
+from tests.helpers.held_file import FORBIDS_ANYTHING, FORBIDS_TO_REPLACE, held
 
 MOMENT_S = 0.3
 OLD = b"old"
 DACL = win32security.DACL_SECURITY_INFORMATION
-FORBIDS_TO_REPLACE = win32con.FILE_SHARE_READ | win32con.FILE_SHARE_WRITE
-FORBIDS_ANYTHING = 0
 
 
 @pytest.fixture
@@ -42,16 +39,6 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def file(path: Path, tmp_path: Path) -> WslConfigFile:
     return WslConfigFile(path, tmp_path / "backups")
-
-
-@contextmanager
-def held(path: Path, share: int) -> Iterator[Callable[[], None]]:
-    """Another program has the file open; the value lets go of it early."""
-    handle = win32file.CreateFile(str(path), win32con.GENERIC_READ, share, None, win32con.OPEN_EXISTING, 0, None)
-    try:
-        yield handle.Close
-    finally:
-        handle.Close()
 
 
 def access_list(path: Path) -> str:
