@@ -5,7 +5,6 @@ Owns the typed form and what each key takes. Must not read files (`host/settings
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -130,6 +129,8 @@ def _takes(key: str, value: object) -> bool:
 
 
 def _near(key: str, keys: tuple[str, ...]) -> str:
+    import difflib  # after a mistake alone
+
     return next(iter(difflib.get_close_matches(key, keys, 1)), "-")
 
 

@@ -7,8 +7,6 @@ import shutil
 import sys
 import tempfile
 
-import psutil
-
 from kotaro_bridge.domain.wsl.wslconfig_recommend import NOTHING_KNOWN, HostFacts
 
 
@@ -16,6 +14,8 @@ def host_facts() -> HostFacts:
     """Memory, processors and the room for a swap file, which WSL puts into the folder for temporary files."""
     if sys.platform != "win32":
         return NOTHING_KNOWN
+    import psutil  # asked for by advice alone: a tray stays small
+
     free = None
     with contextlib.suppress(OSError):
         free = shutil.disk_usage(tempfile.gettempdir()).free

@@ -13,7 +13,6 @@ from __future__ import annotations
 import ipaddress
 import re
 import sys
-import urllib.request
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final, TypeAlias
@@ -48,6 +47,8 @@ def ways_out(url: str) -> Ways:
     host = (parts.hostname or "").lower()
     if is_loopback(host):
         return STRAIGHT
+    import urllib.request  # 2.2 MiB, for a program that asks once a day at most
+
     environment = urllib.request.getproxies_environment()
     if environment and urllib.request.proxy_bypass_environment(host, environment):
         return STRAIGHT

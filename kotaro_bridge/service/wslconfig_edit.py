@@ -7,7 +7,6 @@ WSL: a restart and the proof after it are other use cases.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -364,6 +363,8 @@ def unified_diff(before: Document, after: Document) -> tuple[str, ...]:
     """The lines of a unified diff, without their ends; a line that lost or won its end is a changed one."""
     old, new = _LINES.findall(before.text), _LINES.findall(after.text)
     shown: list[str] = []
+    import difflib  # with the window that shows it
+
     for line in difflib.unified_diff(old, new, before.file, after.file):
         shown.append(line.rstrip("\r\n"))
         if line[:1] in "+- " and not line.endswith(("\r", "\n")):

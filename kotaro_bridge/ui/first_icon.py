@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import ctypes
+import linecache
 import sys
 import time
 
@@ -86,3 +87,4 @@ def _leave_sources_alone() -> None:
     plain = getattr(builtins, "__orig_import__", None)
     if plain is not None:
         builtins.__import__ = plain
+        linecache.clearcache()

@@ -1,4 +1,4 @@
-"""The tray application as the command line opens it, with a model that is started as soon as telemetry runs.
+"""The tray application as a plain start opens it, with a model that is started as soon as telemetry runs.
 
 `python -m tests.bench.app_with_model PROFILE`: the start is asked for where a click in the tray menu asks for it.
 """
@@ -9,22 +9,33 @@ import sys
 import threading
 import time
 
-from kotaro_bridge import session
-from kotaro_bridge.app import Product, open_windows
-from tests.bench.home import SCENARIO
+from kotaro_bridge import last_words
+from kotaro_bridge.ui.first_icon import show_first_icon
 
-
-def _start_when_open(product: Product, profile_id: str) -> None:
-    while product.telemetry.latest() is None:
-        time.sleep(0.05)
-    product.supervisor.start(profile_id)
+SCENARIO = "rtx4070-12gb"
 
 
 def main() -> int:
     """The exit code of the application."""
+    return last_words.begin().guard(_run)
+
+
+def _run() -> int:
+    """As `__main__` does it: the icon before the rest is loaded."""
+    show_first_icon(SCENARIO)
+    last_words.begin_log()
+    from kotaro_bridge import session
+    from kotaro_bridge.app import open_windows
+
     session.session.scenario = SCENARIO
     with session.product() as product:
-        threading.Thread(target=_start_when_open, args=(product, sys.argv[1]), daemon=True).start()
+
+        def start_when_open() -> None:
+            while product.telemetry.latest() is None:
+                time.sleep(0.05)
+            product.supervisor.start(sys.argv[1])
+
+        threading.Thread(target=start_when_open, daemon=True).start()
         return open_windows(product)
 
 

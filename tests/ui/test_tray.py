@@ -109,7 +109,7 @@ def test_a_left_click_opens_the_dashboard_and_a_right_click_does_not(opened: Ope
 
 def test_the_first_icon_becomes_the_tray(opened: Opener, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(QSystemTrayIcon, "isSystemTrayAvailable", lambda: True)
-    show_first_icon()
+    show_first_icon("here")
     (first,) = first_icon._shown
     assert first.isVisible()
     _, shell = opened(tray=True)
@@ -120,5 +120,5 @@ def test_the_first_icon_becomes_the_tray(opened: Opener, qtbot: QtBot, monkeypat
 
 def test_without_a_tray_there_is_no_first_icon(qapp: QApplication, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(QSystemTrayIcon, "isSystemTrayAvailable", lambda: False)
-    show_first_icon()
+    show_first_icon("here")
     assert take_first_icon() is None
