@@ -70,7 +70,8 @@ class FakeProfiles(ProfileDesk):
         self.folder = Path(tempfile.mkdtemp(prefix="kotaro-profiles-"))
         weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
         files = ProfileFolder(self.folder)
-        super().__init__(cast(Any, None), cast(Any, supervisor), files, new_text, load_catalogue, lambda: (), "wsl:")
+        machine, runs = cast(Any, None), cast(Any, supervisor)
+        super().__init__(machine, runs, files, new_text, load_catalogue, lambda: (), lambda: "wsl:")
         self.files = files
         self.fake = supervisor
         supervisor.read = files.read
