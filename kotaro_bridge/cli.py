@@ -6,7 +6,6 @@ Owns arguments, exit codes (0 done, 1 refused or failed with the reason on stder
 
 from __future__ import annotations
 
-import signal
 import threading
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +13,7 @@ from typing import Annotated
 import typer
 
 from kotaro_bridge import __version__
+from kotaro_bridge.cli_diagnostics import write_diagnostics
 from kotaro_bridge.cli_end import forget_user, quit_program
 from kotaro_bridge.cli_models import models_cli
 from kotaro_bridge.cli_plan import plan_command
@@ -28,7 +28,7 @@ from kotaro_bridge.cli_print import (
 )
 from kotaro_bridge.cli_profiles import profiles_cli
 from kotaro_bridge.cli_remedy import remedy
-from kotaro_bridge.cli_session import Json, product, raise_if_error, session
+from kotaro_bridge.cli_session import Json, interrupted, product, raise_if_error, session
 from kotaro_bridge.cli_settings import settings_cli
 from kotaro_bridge.cli_update import update
 from kotaro_bridge.cli_verdict import verdict
@@ -51,6 +51,7 @@ cli.command()(verdict)
 cli.command("plan")(plan_command)
 cli.command()(update)
 cli.command("quit")(quit_program)
+cli.command("diagnostics")(write_diagnostics)
 cli.command("forget-user")(forget_user)
 
 
@@ -139,16 +140,10 @@ def run(profile: Annotated[str, typer.Argument(help="Id of a profile.")]) -> Non
         ended = threading.Event()
         printer = RunPrinter(texts, actor.profile, ended)
         made.bus.subscribe(printer)
-        previous = {
-            number: signal.signal(number, lambda *_: actor.stop()) for number in (signal.SIGINT, signal.SIGTERM)
-        }
-        try:
+        with interrupted(actor.stop):
             actor.start()
             while not ended.wait(0.5):
                 pass  # a bare wait would keep Ctrl-C from being seen on Windows
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
         view = actor.view
     if view.phase is not Phase.STOPPED:
         if view.gate is not None and view.phase is Phase.REFUSED:

@@ -5,18 +5,15 @@ A download belongs to the command that runs it: Ctrl-C pauses it, and the same c
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
 from kotaro_bridge.cli_catalogue import models_advise, models_list, models_show
 from kotaro_bridge.cli_print import columns, explain, print_json
-from kotaro_bridge.cli_session import Json, agree, has_person, product, session
+from kotaro_bridge.cli_session import Json, agree, has_person, interrupted, product, session
 from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.model.download import RESTING, DownloadRequest, DownloadState, DownloadView
 from kotaro_bridge.domain.model.model_files import Condition, StoredModel
@@ -124,7 +121,7 @@ def download(
         line = _Line(session.texts.text, silent=as_json)
         made.bus.subscribe(line)
         name = made.models.stock.downloads.start(request)
-        with _ctrl_c(lambda: made.models.stock.downloads.pause(name)):
+        with interrupted(lambda: made.models.stock.downloads.pause(name)):
             while (view := made.models.stock.downloads.wait(name, 0.5)).state not in RESTING:
                 pass  # a bare wait would keep Ctrl-C from being seen on Windows
         line.end()
@@ -200,22 +197,6 @@ def download_line(text: Callable[..., str], view: DownloadView) -> str:
     if view.waits_s is not None:
         words.append(text("download.again", seconds=round(view.waits_s)))
     return "  ".join([*words, view.file] if view.file else words)
-
-
-@contextmanager
-def _ctrl_c(act: Callable[[], object]) -> Iterator[None]:
-    """Ctrl-C and TERM call `act` meanwhile."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    # On a thread of its own: a handler that waits for a lock which the interrupted code holds waits for ever.
-    previous = {
-        number: signal.signal(number, lambda *_: threading.Thread(target=act, daemon=True).start())
-        for number in numbers
-    }
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 @models_cli.command("remove")

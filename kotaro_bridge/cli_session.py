@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -11,7 +15,7 @@ from kotaro_bridge.cli_print import problem_of
 from kotaro_bridge.domain.errors import Problem, ProblemError
 from kotaro_bridge.session import product, session
 
-__all__ = ["Json", "agree", "has_person", "product", "raise_if_error", "session"]
+__all__ = ["Json", "agree", "has_person", "interrupted", "product", "raise_if_error", "session"]
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else there.")]
 
@@ -42,6 +46,26 @@ def agree(question: str, not_asked: Problem, *, err: bool = True) -> None:
         raise ProblemError(not_asked)
     if not typer.confirm(session.texts.text(question), err=err):
         raise typer.Exit(1)
+
+
+@contextmanager
+def interrupted(act: Callable[[], object]) -> Iterator[None]:
+    """Ctrl-C and TERM call `act` meanwhile, on Windows Ctrl-Break too. Closing the console's window ends the process at
+    once; the guardian sees that.
+    """
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if sys.platform == "win32":
+        numbers.append(signal.SIGBREAK)
+    # On a thread of its own: a handler that waits for a lock which the interrupted code holds waits for ever.
+    previous = {
+        number: signal.signal(number, lambda *_: threading.Thread(target=act, daemon=True).start())
+        for number in numbers
+    }
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def raise_if_error(answer: dict[str, Any]) -> None:
