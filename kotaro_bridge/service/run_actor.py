@@ -144,6 +144,10 @@ class RunActor:
                 self._session.process.abandon()
             if not self._closed:
                 self._perish()  # a defect where defects are dealt with
+            elif (
+                self._run.phase in rs.STARTING
+            ):  # closed with a start that had just come: nobody else gives the slot back
+                self._context.load_slot.release(self.profile.id)
 
     def _perish(self) -> None:
         """The thread ends although nobody asked for it. Its guardian ends the engine; no address may be shown for it."""

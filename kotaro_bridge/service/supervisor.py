@@ -93,6 +93,7 @@ class Supervisor:
         self._closing = False
         self._front: list[threading.Thread] = []
         self._lock = threading.Lock()
+        self._starting = threading.Lock()  # a start goes to an actor that is not replaced meanwhile
 
     def watched_by(self, samples: Callable[[], int]) -> None:
         """Runs end where `samples`, the count of samples that were judged, stands still: nobody watches them then."""
@@ -166,7 +167,8 @@ class Supervisor:
 
     def start(self, profile_id: str) -> None:
         """Ask for a start; what comes of it arrives on the bus."""
-        self._current(profile_id).start()
+        with self._starting:
+            self._current(profile_id).start()
 
     def stop(self, profile_id: str) -> None:
         """Ask for a stop; accepted in every state."""
@@ -201,9 +203,10 @@ class Supervisor:
                 self._stop_and_wait(remedy.value)
             if self._closing:
                 return
-            actor = self._current(profile_id)
-            before = actor.view.generation
-            actor.start()
+            with self._starting:
+                actor = self._current(profile_id)
+                before = actor.view.generation
+                actor.start()
             # A second click on the same button finds the run under way.
             actor.wait(lambda view: view.generation != before, _START_SEEN_S)
         except ProblemError as error:

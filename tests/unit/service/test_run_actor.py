@@ -19,7 +19,7 @@ from kotaro_bridge.domain.run.run_view import Endpoint, RunView
 from kotaro_bridge.domain.units import MIB
 from kotaro_bridge.service.run_session import UNWATCHED_LOOKS, Session
 from tests.helpers.captures import llama_lines
-from tests.helpers.machine import CLAIMED, DEADLINE_S, LLAMA, Life, Machine, Process, life
+from tests.helpers.machine import CLAIMED, DEADLINE_S, LLAMA, VLLM, Life, Machine, Process, life
 
 START = [Phase.CHECKING, Phase.LAUNCHING]
 LOADED = [*START, Phase.LOADING]
@@ -1053,3 +1053,14 @@ def test_a_run_that_is_watched_goes_on() -> None:
         run.serves()
         assert looks.wait(DEADLINE_S)
         assert run.actor.view.phase is Phase.READY
+
+
+def test_an_actor_that_is_closed_while_it_starts_keeps_no_slot() -> None:
+    machine = Machine()
+    machine.target.open.clear()
+    with life(machine=machine) as run:
+        run.actor.start()
+        run.waits_for(Phase.CHECKING)
+        assert run.context.load_slot.take(VLLM) == LLAMA.title
+        assert run.actor.close(DEADLINE_S)
+        assert run.context.load_slot.take(VLLM) is None

@@ -20,6 +20,7 @@ from kotaro_bridge.domain.wsl.wslconfig_recommend import HostFacts
 from kotaro_bridge.service.bus import Bus
 from kotaro_bridge.service.connect import Connect
 from kotaro_bridge.service.owner_desk import OwnerDesk
+from kotaro_bridge.service.run_actor import RunActor
 from kotaro_bridge.service.supervisor import Supervisor, default_limits
 from kotaro_bridge.service.telemetry import Telemetry
 from kotaro_bridge.service.wslconfig_restart import WslConfigDesk
@@ -484,6 +485,43 @@ def test_a_new_profile_can_be_started_at_once() -> None:
         assert all_runs.desk.handle({"verb": "reload", "profile": "made"}) == {}
         assert all_runs.supervisor.profile("made") == made
         assert [profile.id for profile in all_runs.supervisor.profiles()][:-1] == [profile.id for profile in PROFILES]
+
+
+def test_a_start_waits_while_the_actor_of_a_changed_profile_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would run beside the old actor's last start, which would keep the slot for loading."""
+    closing, go_on = threading.Event(), threading.Event()
+    close = RunActor.close
+
+    def slowly(actor: RunActor, timeout_s: float) -> bool:
+        closing.set()
+        assert go_on.wait(DEADLINE_S)
+        return close(actor, timeout_s)
+
+    with house() as all_runs:
+        supervisor = all_runs.supervisor
+        old = supervisor.actor("llama")
+        all_runs.store.profiles["llama"] = msgspec.structs.replace(LLAMA, title="Changed")
+        supervisor.reload("llama")
+        with monkeypatch.context() as patched:
+            patched.setattr(RunActor, "close", slowly)
+            starts = [threading.Thread(target=supervisor.start, args=("llama",)) for _ in range(2)]
+            starts[0].start()
+            assert closing.wait(DEADLINE_S)
+            starts[1].start()
+            starts[1].join(0.2)
+            assert all_runs.heard.phases == []
+            old.start()  # the click that came just before: the old actor may still take it
+            go_on.set()
+            for each in starts:
+                each.join(DEADLINE_S)
+        engine = all_runs.machine.target.engine()
+        assert not old.alive
+        engine.starts()
+        all_runs.heard.phase(Phase.LOADING)
+        supervisor.stop("llama")
+        all_runs.heard.phase(Phase.STOPPED)
+        supervisor.start("vllm")
+        assert all_runs.heard.phase(Phase.LAUNCHING, Phase.REFUSED).phase is Phase.LAUNCHING
 
 
 def test_a_file_that_was_repaired_is_no_problem_any_more() -> None:
