@@ -509,7 +509,7 @@ def test_a_start_waits_while_the_actor_of_a_changed_profile_is_replaced(monkeypa
             assert closing.wait(DEADLINE_S)
             starts[1].start()
             starts[1].join(0.2)
-            assert all_runs.heard.phases == []
+            assert starts[1].is_alive()
             old.start()  # the click that came just before: the old actor may still take it
             go_on.set()
             for each in starts:
