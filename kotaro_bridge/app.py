@@ -69,6 +69,7 @@ from kotaro_bridge.texts import Texts
 
 if TYPE_CHECKING:
     from kotaro_bridge.domain.model.catalogue import CatalogueEntry
+    from kotaro_bridge.service.diagnostics import Diagnostics
     from kotaro_bridge.service.model_ports import ModelPorts
     from kotaro_bridge.service.model_stock import ModelStock
     from kotaro_bridge.simulator.pc import SimulatedPC
@@ -86,6 +87,7 @@ class Setting:
         wslconfig: this user's `.wslconfig`, which may not exist; host_facts: what its advice is measured by.
         vm: WSL as a whole.
         models: what model files are reached by; hub: address of the Hugging Face hub, "" for the usual one.
+        windows: the way to wsl.exe itself.
         login: what starts when this user logs in; releases: where newer versions are found, None for nowhere.
     """
 
@@ -98,6 +100,7 @@ class Setting:
     vm: WslVm
     models: Callable[[], ModelPorts]
     login: StartsAtLogin
+    windows: WslLauncher
     hub: Callable[[], str] = lambda: ""
     releases: ReleaseSource | None = None
 
@@ -145,6 +148,7 @@ def real_setting() -> Setting:
         vm,
         models,
         login=Autostart(gui_argv()),
+        windows=windows,
         releases=_release_feed(paths),
     )
 
@@ -207,6 +211,7 @@ def simulated_setting(scenario: str) -> Setting:
         vm,
         models,
         login=SimulatedLogin(folder / "starts-at-login"),
+        windows=windows,
         hub=pc.hub_address,
     )
 
@@ -317,6 +322,11 @@ class Product:
         self._follows = last_words.of_process().follow(self.bus, self.supervisor, self.setting.simulated)
         self.telemetry.start()
 
+    @property
+    def is_owner(self) -> bool:
+        """True if this process owns the runs of this user."""
+        return self._control is not None
+
     def _resolve(self, name: str, token: str | None) -> PlannedModel:
         from kotaro_bridge.host.model_source import Hub, resolve_model
 
@@ -377,6 +387,27 @@ def _about(product: Product) -> About:
     return About(product.setting.paths.logs, licences, build.commit, build.official, build.made_with)
 
 
+class _DiagnosticsOf:
+    """Implements the windows' `DiagnosticsPort`; what it takes to collect them is loaded when it is asked for."""
+
+    def __init__(self, product: Product) -> None:
+        self._product = product
+
+    def contents(self) -> tuple[str, ...]:
+        """Names of what the file will hold."""
+        return self._made().contents()
+
+    def write(self, path: Path) -> Path:
+        """Write the ZIP file there, over one that is there. Blocks. Raises ProblemError."""
+        return self._made().write(path)
+
+    def _made(self) -> Diagnostics:
+        from kotaro_bridge.app_diagnostics import diagnostics
+
+        product = self._product
+        return diagnostics(lambda: product.setting.paths, lambda: product, product.texts)
+
+
 def desk_of(product: Product) -> Desk:
     """What the windows work with."""
     from kotaro_bridge.ui.desk import Desk
@@ -390,6 +421,7 @@ def desk_of(product: Product) -> Desk:
         profiles=product.profiles,
         settings=product.settings,
         updates=product.updates,
+        diagnostics=_DiagnosticsOf(product),
         about=_about(product),
         system_language=system_language(),
         bus=product.bus,

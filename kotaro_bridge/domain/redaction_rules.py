@@ -28,8 +28,8 @@ _NO_FIGURE = r"""(?![0-9]{1,8}(?:[.,][0-9]+)?(?![A-Za-z0-9_-]))(?!None\b|null\b|
 
 _CAPITALS = r"(?:KEYS?|TOKEN|SECRETS?|PASSWORDS?|PASSWD|PASSPHRASE|CREDENTIALS?|COOKIES?)(?![A-Za-z])"
 
-SECRET_NAME = re.compile(rf"{_CAPITALS}|(?:^|_)(?:PWD|PASS|AUTH)(?:_|$)")
-"""Names of environment variables that hold secrets, in capitals."""
+SECRET_NAME = re.compile(rf"{_CAPITALS}|(?:_PWD|(?:^|_)(?:PASS|AUTH))$")
+"""Names of environment variables that hold secrets, in capitals. PWD is the current folder."""
 
 _KEY = (
     r"(?:api|access|secret|private|auth|master|signing|encryption|licen[cs]e|subscription|account)[-_. ]?keys?"
@@ -113,7 +113,7 @@ CONVERSATION = (
     re.compile(r"data:[a-z]+/[\w.+-]+;base64,(?P<gone>[A-Za-z0-9+/=%_-]+)"),
 )
 
-EMAIL = re.compile(r"(?P<gone>[\w.%+-]{1,64}(?:@|%40)(?:[\w-]{1,63}\.){1,4}[A-Za-z]{2,24})(?![\w-])")
+EMAIL = re.compile(r"(?<![\w.%+-])(?P<gone>[\w.%+-]{1,64}(?:@|%40)(?:[\w-]{1,63}\.){1,4}[A-Za-z]{2,24})(?![\w-])")
 
 _SLASH = r"(?:\\(?!u[0-9A-Fa-f]{4})|/|%5[Cc]|%2[Ff]|\\u005[Cc])"
 _FOLDER_LETTER = r"(?:\\u(?!005[Cc])[0-9A-Fa-f]{4}|(?!%5[Cc]|%2[Ff])[^\s\\/\"'<>|:*?,;)\]}&])"

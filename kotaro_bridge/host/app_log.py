@@ -20,6 +20,7 @@ from pathlib import Path
 from kotaro_bridge.host.file_lock import lock_now
 
 NAME = "kotaro-bridge.log"
+PATTERN = "kotaro-bridge*.log"
 _MAX_BYTES = 1 << 20
 _KEPT_LINES = 100
 _LONGEST = 1 << 16  # letters of a record

@@ -192,8 +192,9 @@ def test_names_are_learned_from_paths() -> None:
 
 
 def test_secrets_of_the_environment() -> None:
-    environment = {"HF_TOKEN": "a", "openai_api_key": "b", "MY_PWD": "c", "PWD": "d", "PATH": "e", "MAX_TOKENS": "f"}
-    assert secret_values(environment) == ("a", "b", "c", "d")
+    environment = {"HF_TOKEN": "a", "openai_api_key": "b", "MY_PWD": "c", "BASIC_AUTH": "d"}
+    plain = {"PWD": "/w", "OLDPWD": "/v", "PATH": "e", "MAX_TOKENS": "f", "SSH_AUTH_SOCK": "/s"}
+    assert secret_values(environment | plain) == ("a", "b", "c", "d")
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("llama-server/*.log")), ids=lambda path: path.stem)
