@@ -106,7 +106,7 @@ def _end_of(folder: Path, deadline: float, wait_s: float) -> bool:
         if answer is None and (answer := _asked(folder)) is not None:
             process = _process(answer.get("pid"))
         # The lock goes first; an installer wants the program's files too.
-        if _is_free(folder) and (process is None or not process.is_running()):
+        if _is_free(folder) and not _lives(process):
             return True
         if time.monotonic() > deadline:
             raise ProblemError(problem("quit.not_in_time", seconds=round(wait_s)))
@@ -126,3 +126,11 @@ def _process(pid: object) -> psutil.Process | None:
         return psutil.Process(pid) if isinstance(pid, int) else None
     except psutil.Error:
         return None
+
+
+def _lives(process: psutil.Process | None) -> bool:
+    """False for one that has ended and is only not buried yet by who started it."""
+    try:
+        return process is not None and process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False

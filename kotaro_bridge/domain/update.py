@@ -85,6 +85,7 @@ class Published:
     Args:
         version: without a leading v; sha256: of the installer as the feed itself states it, "" if it does not.
         sums_url: of the file `SHA256SUMS` beside it, "" if there is none; name: of the installer in that file.
+        url: of the installer; "" where there is none that could be installed.
     """
 
     version: str
@@ -104,6 +105,9 @@ class _Asset(msgspec.Struct, frozen=True):
     digest: str | None = None  # "sha256:…", since 2025
 
 
+_NO_ASSET: Final = _Asset("", "", 0)
+
+
 class _Document(msgspec.Struct, frozen=True):
     tag_name: str
     html_url: str
@@ -116,7 +120,7 @@ def decode_feed(data: bytes) -> Published:
     """What the feed says.
 
     Raises:
-        ProblemError: `update.feed_broken`, or `update.no_installer` (`version`).
+        ProblemError: `update.feed_broken`.
     """
     try:
         found = msgspec.json.decode(data, type=_Document)
@@ -128,21 +132,16 @@ def decode_feed(data: bytes) -> Published:
     version = found.tag_name.strip().removeprefix("v")
     page = found.html_url if found.html_url.startswith("https://") else ""
     installers = [asset for asset in found.assets if asset.name.lower().endswith(_INSTALLER)]
-    prerelease = found.draft or found.prerelease or bool(parts[4])
-    if prerelease:  # its files are nobody's business
-        return Published(version, page, True, "", "", 0, "", "")
-    if len(installers) != 1 or not 0 < installers[0].size <= MAX_INSTALLER_BYTES:
-        raise ProblemError(problem("update.no_installer", version=version))
-    installer = installers[0]
+    one = installers[0] if len(installers) == 1 and 0 < installers[0].size <= MAX_INSTALLER_BYTES else _NO_ASSET
     sums = next((asset.browser_download_url for asset in found.assets if asset.name == SUMS), "")
-    digest = (installer.digest or "").lower().removeprefix("sha256:")
+    digest = (one.digest or "").lower().removeprefix("sha256:")
     return Published(
         version,
         page,
-        False,
-        installer.name,
-        installer.browser_download_url,
-        installer.size,
+        found.draft or found.prerelease or bool(parts[4]),
+        one.name,
+        one.browser_download_url,
+        one.size,
         digest if _SHA256.fullmatch(digest) else "",
         sums,
     )
@@ -155,8 +154,10 @@ def release_of(published: Published, sums: str | None) -> Release:
         sums: content of `SHA256SUMS`, None where there is none.
 
     Raises:
-        ProblemError: `update.no_checksum`, or `update.checksums_differ`, with `version`.
+        ProblemError: `update.no_installer`, `update.no_checksum`, or `update.checksums_differ`, with `version`.
     """
+    if not published.url:
+        raise ProblemError(problem("update.no_installer", version=published.version))
     listed = _listed(sums, published.name) if sums is not None else ""
     if listed and published.sha256 and listed != published.sha256:
         raise ProblemError(problem("update.checksums_differ", version=published.version))

@@ -37,7 +37,7 @@ def document(**changes: Any) -> bytes:
 
 def code_of(data: bytes) -> str:
     with pytest.raises(ProblemError) as caught:
-        decode_feed(data)
+        release_of(decode_feed(data), None)
     return caught.value.problem.code
 
 
@@ -93,9 +93,9 @@ def test_a_page_that_is_no_page_is_not_opened() -> None:
 
 
 @pytest.mark.parametrize("changes", [{"prerelease": True}, {"draft": True}, {"tag_name": "v0.2.0-rc.1"}])
-def test_a_prerelease_is_marked_and_its_files_are_not_looked_at(changes: dict[str, Any]) -> None:
-    published = decode_feed(document(assets=[], **changes))
-    assert published.prerelease
+def test_a_prerelease_is_marked(changes: dict[str, Any]) -> None:
+    assert decode_feed(document(**changes)).prerelease
+    assert not decode_feed(document()).prerelease
 
 
 def test_the_checksum_may_come_from_either_place() -> None:
