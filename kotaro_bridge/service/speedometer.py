@@ -20,7 +20,7 @@ from kotaro_bridge.domain.model.gguf import GgufModel
 from kotaro_bridge.domain.ports import SpeedKey
 from kotaro_bridge.domain.ports_http import EngineHttp
 from kotaro_bridge.domain.profile import Profile
-from kotaro_bridge.domain.run.metrics import Work, rates_of, work_of
+from kotaro_bridge.domain.run.metrics import Work, work_of
 from kotaro_bridge.domain.run.run_view import Speed
 from kotaro_bridge.domain.run.speed import Yardstick, has_dropped, rated, speed_key, yardstick_of
 from kotaro_bridge.service.machine import Machine
@@ -169,9 +169,8 @@ class Speedometer:
 
     def _idle(self, profile: Profile, http: EngineHttp) -> bool:
         """True as soon as the engine serves nobody; our own request, which we left, may last another token."""
-        rates = rates_of(profile.engine)
         for _ in range(_IDLE_POLLS):
-            requests = rates.feed(http.rates_sample()).requests
+            requests = work_of(profile.engine, http.rates_sample()).requests
             if not requests:
                 return requests == 0
             self._sleep(_IDLE_POLL_S)

@@ -478,8 +478,8 @@ def test_a_speed_that_cannot_be_told_is_left_out() -> None:
 
 FACTS = judged().facts
 IDLE, BUSY = (
-    RatesSample(0.0, "", "[]"),
-    RatesSample(0.0, "", '[{"id":0,"id_task":7,"next_token":[{"n_decoded":1}],"is_processing":true}]'),
+    RatesSample(0.0, "llamacpp:requests_processing 0\n"),
+    RatesSample(0.0, "llamacpp:requests_processing 1\n"),
 )
 
 

@@ -110,7 +110,7 @@ def test_a_run_slower_than_usual_can_be_measured_anew() -> None:
     machine = Machine()
     with life(machine=machine) as alive:
         machine.speeds.baseline = lambda key: 1000.0  # type: ignore[method-assign]
-        machine.http.rates = RatesSample(0.0, "", "[]")
+        machine.http.rates = RatesSample(0.0, "llamacpp:requests_processing 0\n")
         alive.answers()
         view = alive.waits_for(Phase.FAILED)
         assert view.problem is not None
