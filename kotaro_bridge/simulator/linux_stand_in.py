@@ -27,7 +27,7 @@ from kotaro_bridge.simulator import (
     nvidia_smi,
     probe_stand_in,
     procs,
-    vm_config,
+    vm_shown,
     vm_stand_in,
     wslinfo,
 )
@@ -101,8 +101,8 @@ def _missing(program: str) -> int:
 
 def vm_facts(state: State, models: list[str], environment: dict[str, str]) -> list[str]:
     """What `vm_facts.sh` prints."""
-    proc = vm_config.shown(state)
-    sizes = vm_config.sizes(proc)
+    proc = vm_shown.shown(state)
+    sizes = vm_shown.sizes(proc)
     told = [
         f"boot {proc['sys/kernel/random/boot_id'].strip()}",
         f"began {re.findall('^btime (.*)$', proc['stat'], re.MULTILINE)[0]}",

@@ -7,7 +7,6 @@ NOT the product's script: it keeps the script's lines and exit codes for the sim
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 import shutil
@@ -159,6 +158,8 @@ def _taken_over(part: str, path: str, size: int, sha256: str) -> str:
 
 
 def _sha256(path: str) -> str:
+    import hashlib  # not for a list
+
     made = hashlib.sha256()
     with open(path, "rb") as file:
         while data := file.read(CHUNK):

@@ -13,7 +13,7 @@ import subprocess
 import sys
 
 from kotaro_bridge.own_program import module_argv
-from kotaro_bridge.simulator import engine_question, loopback, vm_config
+from kotaro_bridge.simulator import engine_question, loopback, vm_shown
 from kotaro_bridge.simulator.behaviour import Behaviour
 from kotaro_bridge.simulator.guardian_stand_in import in_home, scrubbed
 from kotaro_bridge.simulator.state import State, python_environment
@@ -59,7 +59,7 @@ def lines(state: State, arguments: list[str], environment: dict[str, str]) -> li
 def _memory(state: State) -> list[str]:
     """On Windows the VM's: psutil asks there for the swap in performance counters, which may be switched off."""
     if sys.platform == "win32":
-        sizes = vm_config.sizes(vm_config.shown(state))
+        sizes = vm_shown.sizes(vm_shown.shown(state))
         return [f"memory {sizes['MemTotal']}", f"swap {sizes['SwapTotal']}"]
     import psutil
 

@@ -17,7 +17,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from kotaro_bridge.simulator import owners, vm_config, vm_distro, vm_socket
+from kotaro_bridge.simulator import owners, vm_config, vm_distro, vm_shown, vm_socket
 from kotaro_bridge.simulator.state import State, write_json
 
 if TYPE_CHECKING and sys.platform == "win32":
@@ -161,7 +161,7 @@ def main() -> int:
     listener.listen(64)
     machine = VirtualMachine(state, listener, config)
     write_json(state.path("vm.json"), {"pid": os.getpid(), "inits": []})
-    vm_config.show(state, config)
+    vm_shown.show(state, config.proc)
     _report({"warnings": config.warnings})
     machine.serve()
     return 0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 import time
 import uuid
 from typing import Any
@@ -73,31 +71,6 @@ def read(state: State) -> VmConfig:
         warnings.append(["MessageMirroredNetworkingNotSupportedReason", reason])
         mode = "nat"
     return VmConfig(values, warnings, _failure(config, shown), mode, _proc(state, values))
-
-
-def show(state: State, config: VmConfig) -> None:
-    """Let the Linux side see the VM that has just started."""
-    for name, content in config.proc.items():
-        path = os.path.join(state.proc_path, name)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "w", encoding="utf-8", newline="\n") as file:
-            file.write(content)
-
-
-def shown(state: State) -> dict[str, str]:
-    """What the Linux side sees of the VM that runs, by file name."""
-    found = {}
-    for folder, _, names in os.walk(state.proc_path):
-        for name in names:
-            path = os.path.join(folder, name)
-            with open(path, encoding="utf-8") as file:
-                found[os.path.relpath(path, state.proc_path).replace(os.sep, "/")] = file.read()
-    return found
-
-
-def sizes(proc: dict[str, str]) -> dict[str, str]:
-    """KiB of memory and swap, by their names in `meminfo`, of what `shown` gives."""
-    return dict(re.findall(r"^(\w+): *(\d+) kB$", proc["meminfo"], re.MULTILINE))
 
 
 def _proc(state: State, values: dict[str, Any]) -> dict[str, str]:

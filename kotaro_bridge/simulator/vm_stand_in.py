@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from kotaro_bridge.simulator import procs, vm_config
+from kotaro_bridge.simulator import procs, vm_shown
 from kotaro_bridge.simulator.state import State, read_json, write_json
 
 FOLDER = "vm-stand-in"
@@ -41,13 +41,15 @@ def start(state: State) -> tuple[StandInLink | None, dict[str, Any]]:
     """A way into the VM, started if needed, and what its start reported; see `vm_client.start`."""
     if _vm(state) is not None:
         return StandInLink(state), {}
+    from kotaro_bridge.simulator import vm_config  # not for calls into a VM that runs: it knows all of .wslconfig
+
     config = vm_config.read(state)
     report = {"warnings": config.warnings}
     time.sleep(state.scaled(state.scenario["vm_boot_s"]))
     if config.failure is not None:
         return None, {**report, "failure": config.failure}
     os.makedirs(state.path(FOLDER), exist_ok=True)
-    vm_config.show(state, config)
+    vm_shown.show(state, config.proc)
     settings = {name: getattr(config, name) for name in ("networking", "gpu", "distro_idle_s", "vm_idle_s")}
     write_json(state.path(FOLDER, "vm.json"), {**settings, "idle_since": state.now()})
     return StandInLink(state), report
