@@ -18,7 +18,7 @@ def start_installer(installer: Path) -> None:
     if sys.platform != "win32":
         raise ProblemError(problem("update.not_windows", file=str(installer)))
     try:
-        subprocess.Popen(
+        installing = subprocess.Popen(
             [str(installer)],
             cwd=installer.parent,
             stdin=subprocess.DEVNULL,
@@ -28,3 +28,4 @@ def start_installer(installer: Path) -> None:
         )
     except OSError as error:
         raise ProblemError(problem("update.not_started", file=str(installer), detail=str(error))) from error
+    installing.returncode = 0  # nobody waits for it: Python need not warn that it still runs

@@ -28,7 +28,8 @@ try() {
 code=$1
 shift
 # A person asks for a download: what keeps engines from the network does not count here. Xet and hf_transfer keep no
-# partial files.
+# partial files. The client takes a proxy from https_proxy and its kin: WSL writes them from Windows' settings into all that
+# it starts (autoProxy, on by default), for a fixed proxy. Of a PAC script it tells the address alone, which no client reads.
 unset HF_HUB_OFFLINE TRANSFORMERS_OFFLINE HF_HUB_ENABLE_HF_TRANSFER
 export HF_HUB_DISABLE_XET=1 HF_HUB_DISABLE_PROGRESS_BARS=1 HF_HUB_DISABLE_TELEMETRY=1 HF_HUB_DISABLE_UPDATE_CHECK=1
 export PYTHONUNBUFFERED=1 PYTHONIOENCODING=utf-8

@@ -20,6 +20,7 @@ from kotaro_bridge.host.guardian import target_script
 from kotaro_bridge.host.launcher_local import LocalLauncher
 from kotaro_bridge.host.model_files import TargetModels, fetch_argv
 from kotaro_bridge.simulator.hub import COMMIT, MIB, TOKEN, Hub, HubModel
+from tests.helpers.feed_server import FeedServer
 from tests.helpers.hubs import GATED, GGUF, MODELS, SAFETENSORS, SIZE, target, user
 from tests.helpers.simulated import processes_of, until
 
@@ -105,6 +106,14 @@ def test_a_model_arrives_with_its_folders_and_right_checksums(client: Client) ->
     told = [message.bytes for message in client.said if message.bytes is not None]
     assert told == sorted(told)
     assert told[-1] == SIZE + 703
+
+
+def test_the_client_takes_the_proxy_that_wsl_writes_into_the_environment(tmp_path: Path, hub: Hub) -> None:
+    with FeedServer() as proxy:
+        far = Client(tmp_path, hub, HF_ENDPOINT="http://hub.example", http_proxy=proxy.url, no_proxy="localhost")
+        assert far.models.ask(FetchJob("list", SAFETENSORS.id)).error is not None
+    assert proxy.paths
+    assert all(path.startswith(f"http://hub.example/api/models/{SAFETENSORS.id}") for path in proxy.paths)
 
 
 def test_a_second_time_nothing_is_transferred(client: Client) -> None:
