@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pty
 import subprocess
 import sys
 from contextlib import suppress
@@ -24,6 +23,9 @@ SECOND_S = 10.0
 STATUSES = {"passed", "failed", "unknown", "skipped"}
 GPU_KEYS = ["index", "uuid", "name", "total", "free", "used", "driver", "compute_cap"]
 CAPTURES = Path(__file__).parents[1] / "data" / "captures"
+FOLDERS = ["WIN_PD_OVERRIDE_LOCAL_APPDATA"] if sys.platform == "win32" else ["XDG_CONFIG_HOME", "XDG_STATE_HOME"]
+needs_sh = pytest.mark.skipif(sys.platform == "win32", reason="the stood-in Linux side has no sh")
+terminal = pytest.mark.skipif(sys.platform == "win32", reason="terminals as files are POSIX")
 
 
 def assert_gpus(gpus: list[dict[str, Any]]) -> None:
@@ -89,15 +91,25 @@ def test_check_without_a_profile(station: Station) -> None:
         assert_gpus(document["gpus"])
 
 
-def test_the_script_for_start_scripts_of_ones_own(station: Station, tmp_path: Path) -> None:
-    """What is printed is a program: in the distro it tells of the card, and ends as its reason says."""
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    """What `verify-script > FILE` writes."""
     kept = tmp_path / "verify_gpu.sh"
     with kept.open("wb") as file:
         subprocess.run([sys.executable, "-m", "kotaro_bridge", "verify-script"], stdout=file, check=True)
-    assert kept.read_bytes().startswith(b"#!/bin/sh\n")
-    assert b"\r" not in kept.read_bytes()
+    return kept
+
+
+def test_the_script_for_start_scripts_of_ones_own_is_for_sh(script: Path) -> None:
+    assert script.read_bytes().startswith(b"#!/bin/sh\n")
+    assert b"\r" not in script.read_bytes()
+
+
+@needs_sh
+def test_the_script_for_start_scripts_of_ones_own(station: Station, script: Path) -> None:
+    """In the distro it tells of the card, and ends as its reason says."""
     for need, code in ((9000, 0), (12000, 1)):
-        done = wsl(station.pc, "--exec", "/bin/sh", str(kept), "--need-mib", str(need))
+        done = wsl(station.pc, "--exec", "/bin/sh", str(script), "--need-mib", str(need))
         assert done.returncode == code
         assert b"card 0: NVIDIA GeForce RTX 4070, driver 580.88\n" in done.stdout
         assert (b"MiB free, 12000 MiB are needed" in done.stderr) is (code == 1)
@@ -205,12 +217,14 @@ def test_japanese_into_a_pipe_is_utf_8_whatever_the_console_speaks(station: Stat
     assert sentence("gate.wsl.skipped", "ja").what in done.out
 
 
+@terminal
 def test_a_cp932_console_gets_cp932(alone: CommandLine) -> None:
     code, said = _in_terminal(alone, "check", "--lang", "ja", env={"PYTHONIOENCODING": "cp932"})
     assert code == 1
     assert sentence("gpu.no_driver", "ja").what in said.decode("cp932")
 
 
+@terminal
 def test_a_console_that_cannot_say_it_gets_question_marks(alone: CommandLine) -> None:
     code, said = _in_terminal(alone, "check", "--lang", "ja", env={"PYTHONIOENCODING": "latin-1"})
     assert code == 1
@@ -220,6 +234,8 @@ def test_a_console_that_cannot_say_it_gets_question_marks(alone: CommandLine) ->
 
 def _in_terminal(line: CommandLine, *words: str, env: dict[str, str]) -> tuple[int, bytes]:
     """Exit code, and what a terminal was given."""
+    import pty
+
     master, slave = pty.openpty()
     try:
         process = subprocess.Popen(
@@ -234,8 +250,8 @@ def _in_terminal(line: CommandLine, *words: str, env: dict[str, str]) -> tuple[i
     return process.wait(SECOND_S), said
 
 
-@pytest.mark.parametrize("variable", ["XDG_CONFIG_HOME", "XDG_STATE_HOME"])
-@pytest.mark.parametrize("place", ["file", "/proc"])
+@pytest.mark.parametrize("variable", FOLDERS)
+@pytest.mark.parametrize("place", ["file", *([] if sys.platform == "win32" else ["/proc"])])
 def test_a_folder_that_cannot_be_made(alone: CommandLine, variable: str, place: str) -> None:
     (alone.folder / "file").write_text("no folder")
     env = {variable: str(alone.folder / place)}  # even root makes no folder in /proc

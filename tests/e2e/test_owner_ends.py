@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,9 @@ from tests.e2e.conftest import Station
 from tests.helpers.cli import Running, listens, started
 from tests.helpers.simulated import TIME_SCALE, until
 from tests.helpers.words import phase, sentence
+
+if sys.platform == "win32":
+    pytest.skip("it ends processes by signals; `tests/windows` ends them as Windows does", allow_module_level=True)
 
 pytestmark = pytest.mark.e2e
 

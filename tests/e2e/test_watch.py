@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +19,6 @@ from tests.helpers.cli import CommandLine, listens
 from tests.helpers.machine import Heard
 from tests.helpers.own_folders import own_folders
 from tests.helpers.simulated import TIME_SCALE, processes_of, until
-
-if sys.platform == "win32":
-    pytest.skip("the Linux side of the simulated PC needs Linux", allow_module_level=True)
 
 pytestmark = pytest.mark.e2e
 

@@ -201,7 +201,6 @@ def test_show(alone: CommandLine, file: Path) -> None:
     assert of_this_pc == [sys.platform == "win32"] * 3
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="the Linux side of the simulated PC needs Linux")
 def test_the_file_of_a_simulated_pc(station: Station) -> None:
     """A Windows with 32 GiB and 16 processors, whose file says 20 GB."""
     path = station.pc.wslconfig_path

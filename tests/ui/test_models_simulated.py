@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,10 +23,7 @@ from tests.helpers.own_folders import own_folders
 from tests.helpers.simulated import processes_of, until
 from tests.ui.models_window import Library
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.skipif(sys.platform == "win32", reason="the Linux side of the simulated PC needs Linux"),
-]
+pytestmark = pytest.mark.e2e
 CODER = "qwen2.5-coder-7b-instruct-q4_k_m"
 SIZE = 12 * MIB
 CONFIG = json.dumps(
