@@ -56,7 +56,7 @@ class Shell(QObject):
         self._followed: set[str] = set()  # starts that were asked for in a dialog: the window shows them
         self.bridge = Bridge(desk.bus, self)
         self.tray = Tray(desk, theme, visible=tray_visible, parent=self)
-        self.notices = Notices(self.tray.say, self)
+        self.notices = Notices(lambda title, words: self.tray.say(title, words), self)
         self.out = WayOut(self)
         self.ended = self.out.ended
         self.quit = self.out.quit

@@ -221,7 +221,7 @@ QLabel[tone="good"] {{ color: {t.good}; }}
 QLabel[tone="warn"] {{ color: {t.warn}; }}
 QLabel[tone="bad"] {{ color: {t.bad}; }}
 QLabel[tone="accent"] {{ color: {t.accent}; }}
-QLabel#Chip {{ background: {t.warn_back}; color: {t.warn}; border: 1px solid {t.warn}; border-radius: 9px;
+QLabel#Chip {{ background: {t.warn_back}; color: {t.warn}; border: 1px solid {t.warn}; border-radius: 7px;
   padding: 1px 9px; font-size: 8.5pt; font-weight: 600; }}
 QPushButton {{ background: {t.card}; border: 1px solid {t.line}; border-radius: 5px; padding: 5px 14px;
   min-height: 18px; }}

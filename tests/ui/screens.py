@@ -17,7 +17,9 @@ from PySide6.QtWidgets import QAbstractButton, QApplication, QLabel, QLineEdit, 
 
 from kotaro_bridge.domain.errors import problem
 from kotaro_bridge.domain.run.run_state import Phase
-from kotaro_bridge.domain.run.run_view import Speed
+from kotaro_bridge.domain.run.run_view import Notice, Speed
+from kotaro_bridge.domain.settings import LoginStart
+from kotaro_bridge.domain.update import Release, UpdateState, UpdateView
 from kotaro_bridge.domain.wsl.wslconfig_effect import Effect, EffectReport
 from kotaro_bridge.service.trial import TrialEnd, TrialResult
 from kotaro_bridge.texts import LANGUAGES
@@ -97,7 +99,7 @@ def cut_off(widget: QWidget) -> Iterator[str]:
                 yield f"button: {part.text()}"
         elif isinstance(part, QLineEdit) and part.echoMode() is QLineEdit.EchoMode.Normal:
             shown = part.displayText() or part.placeholderText()
-            if part.fontMetrics().horizontalAdvance(shown) > part.width() - 8:
+            if shown != part.toolTip() and part.fontMetrics().horizontalAdvance(shown) > part.width() - 8:
                 yield f"field: {shown}"
         elif isinstance(part, QTabBar) and part.tabRect(part.count() - 1).right() > part.width():
             yield f"tabs: {[part.tabText(n) for n in range(part.count())]}"
@@ -151,6 +153,7 @@ class Studio:
         self.shoot(window, "images-small")
         self._refusals()
         self._settings()
+        self._program()
         self._editor()
         shoot_models(world, shell, self.shoot, self._opened)
         window.models.select(Q32.id)
@@ -202,20 +205,20 @@ class Studio:
         assert dialog is not None
         dialog.resize(dialog.minimumSize())
         self.shoot(dialog, "settings-small")
+        form = dialog.edit.form
+        form.fold.click()
+        settle()
+        need, room = form.content.minimumSizeHint().width(), form.viewport().width()
+        if need > room:
+            self.faults.append(f"settings {self._suffix}: the form needs {need} of {room} pixels")
+        form.fold.click()
         dialog.resize(SETTINGS_SIZE)
         self.shoot(dialog, "settings")
-        form = dialog.edit.form
         form.fold.click()
         for key in ("wsl2.vmIdleTimeout", "wsl2.kernelModules", "wsl2.dnsProxy", "experimental.ignoredPorts"):
             form.show_key(key)
             self.shoot(dialog, f"settings-{key.partition('.')[2]}")
         dialog.edit.tabs.setCurrentIndex(1)
-        need, room = (
-            form.content.minimumSizeHint().width(),
-            dialog.minimumWidth() - (dialog.width() - form.viewport().width()),
-        )
-        if need > room:
-            self.faults.append(f"settings {self._suffix}: the form needs {need} of {room} pixels")
         self.shoot(dialog, "settings-text")
         form.rows["wsl2.memory"].use.click()
         dialog.close()
@@ -251,6 +254,35 @@ class Studio:
         wsl.running_with = None
         assert self.shell.window is not None
         self.shell.window.show_pending()
+
+    def _program(self) -> None:
+        """The application's own settings, and what it tells of itself."""
+        world, shell = self.world, self.shell
+        world.settings.login = LoginStart(True, elsewhere=f'"{LONG_VALUES["wsl2.swapFile"]}" --open')
+        shell.open_app_settings()
+        self._opened()
+        window = shell.app_settings
+        assert window is not None
+        self.shoot(window, "program")
+        window.resize(window.minimumSize())
+        release = Release("0.2.0", "", "", 60 << 20, "0" * 64)
+        for state in UpdateState:
+            why = problem("update.no_feed") if state is UpdateState.FAILED else None
+            world.updates.show(UpdateView(state, "0.1.0", True, release, 20 << 20, 0.0, why))
+            settle()
+            self.shoot(window, f"program-{state}")
+        window.help.write(self._folder / f"diagnostics-{self._suffix}.zip")
+        self._opened()
+        self.shoot(window, "program-saved")
+        window.close()
+        board = shell.window
+        assert board is not None
+        for what in ("app.crashed_before", "update.available"):
+            world.bus.publish(Notice(problem(what, path="C:\\crash.txt", at="11:30", version="0.2.0", current="0.1.0")))
+            settle()
+            board.resize(SMALLEST)
+            self.shoot(board, what.replace(".", "-"))
+            board.drop_notice(what)
 
     def _bad_day(self, dialog: WslConfigDialog) -> None:
         """Everything at once in the smallest window: damage, many changes, long values, a long proof."""

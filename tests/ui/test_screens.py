@@ -28,4 +28,4 @@ def test_no_text_is_cut_off(tmp_path: Path, scale: str) -> None:
     )
     assert ran.stdout.strip() == ""
     assert ran.returncode == 0, ran.stderr
-    assert len(list(tmp_path.glob("*.png"))) == 4 * (50 + PICTURES)
+    assert len(list(tmp_path.glob("*.png"))) == 4 * (62 + PICTURES)

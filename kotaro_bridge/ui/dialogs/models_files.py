@@ -27,7 +27,7 @@ from kotaro_bridge.ui.view_models.model_files import (
     key_of,
     removal_words,
 )
-from kotaro_bridge.ui.widgets.basics import Card, button, label, put, row, set_property, value_label
+from kotaro_bridge.ui.widgets.basics import Card, button, in_scroll, label, put, row, set_property, value_label
 from kotaro_bridge.ui.widgets.entry_list import EntryList, Row
 from kotaro_bridge.ui.widgets.notice_bar import NoticeBar
 
@@ -63,7 +63,9 @@ class FilesPage(QWidget):
         self.copy_button = button(text("ui.files.copy"))
         self.remove = button(text("ui.files.remove.button"))
         self.start_here = button(text("ui.files.what_fits"), "primary")
-        self._pane = QVBoxLayout()
+        pane = QWidget()
+        self._pane = QVBoxLayout(pane)
+        self._pane.setContentsMargins(0, 0, 0, 0)
         self._pane.setSpacing(UNIT + 2)
         box = QVBoxLayout(self)
         box.setContentsMargins(0, UNIT, 0, 0)
@@ -74,7 +76,7 @@ class FilesPage(QWidget):
         split = QHBoxLayout()
         split.setSpacing(2 * UNIT)
         split.addWidget(self.list)
-        split.addLayout(self._pane, 1)
+        split.addWidget(in_scroll(pane), 1)
         box.addLayout(split, 1)
         self._pane.addLayout(row(self.start_here, self.profile, self.copy_button, self.remove, 1))
         self._pane.addStretch(1)

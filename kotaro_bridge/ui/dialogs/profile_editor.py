@@ -34,8 +34,8 @@ from kotaro_bridge.ui.widgets.profile_head import ProfileHead
 from kotaro_bridge.ui.widgets.profile_inputs import LineInput
 
 SIDE_WIDTH = 428
-SIDE_NARROW = 376
-FIELDS_NARROW = 444
+SIDE_NARROW = 372
+FIELDS_NARROW = 448
 
 
 class ProfileEditor(SettingsWindow):

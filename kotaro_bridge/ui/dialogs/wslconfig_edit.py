@@ -21,6 +21,8 @@ from kotaro_bridge.ui.widgets.setting_inputs import TYPING_MS
 from kotaro_bridge.ui.widgets.settings_form import SettingsForm
 
 SIDE = 264
+SIDE_NARROW = 192
+FORM_NARROW = 616
 
 
 class EditPage(QWidget):
@@ -65,7 +67,9 @@ class EditPage(QWidget):
         self.findings = FindingList(theme, texts)
         self.findings.chosen.connect(self._on_finding)
         side = Card()
-        side.setFixedWidth(SIDE)
+        side.setMinimumWidth(SIDE_NARROW)
+        side.setMaximumWidth(SIDE)
+        self.form.setMinimumWidth(FORM_NARROW)
         side.body.addWidget(self.findings)
         left = QVBoxLayout()
         left.setSpacing(UNIT)
@@ -73,6 +77,7 @@ class EditPage(QWidget):
         left.addWidget(self._stack, 1)
         line = row(left, side, spacing=2 * UNIT)
         line.setStretch(0, 1)
+        line.setStretch(1, 1000)  # as wide as it may be, once the form has what it needs
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
         whole.addLayout(line)

@@ -153,6 +153,11 @@ def scrolled(*parts: QWidget | QLayout, last: QWidget | None = None) -> QScrollA
     for part in parts:
         box.addLayout(part) if isinstance(part, QLayout) else box.addWidget(part)
     box.addWidget(last, 1) if last is not None else box.addStretch(1)
+    return in_scroll(content)
+
+
+def in_scroll(content: QWidget) -> QScrollArea:
+    """A widget that is scrolled where it is too high for its place."""
     made = QScrollArea()
     made.setWidgetResizable(True)
     made.setFrameShape(QFrame.Shape.NoFrame)

@@ -32,7 +32,7 @@ USUAL = ("title", "engine", "model", "projector", "context", "parallel", "kv_typ
 MORE = tuple(key for key in KEYS if key not in USUAL)
 _NUMBERS = frozenset({"parallel", "port", "vllm.max_num_seqs", "vllm.max_num_batched_tokens"})
 _SWITCHES = frozenset({"vllm.images", "vllm.trust_remote_code"})
-NAME_WIDTH = 142
+NAME_WIDTH = 124
 
 
 class FieldRow(QWidget):

@@ -21,7 +21,7 @@ from kotaro_bridge.domain.engine.arguments import forbidden_reason
 from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.theme import UNIT, Theme, mono_font
-from kotaro_bridge.ui.widgets.basics import LONG, button, label
+from kotaro_bridge.ui.widgets.basics import button, label
 from kotaro_bridge.ui.widgets.setting_inputs import calm
 
 NUMBER_WIDTH = 104
@@ -68,7 +68,7 @@ class LineInput(FieldInput):
             self.field.setFixedWidth(NUMBER_WIDTH)
             self.field.setAlignment(Qt.AlignmentFlag.AlignRight)
         self.field.textEdited.connect(lambda _text: self.edited.emit())
-        self.field.textChanged.connect(lambda text: self.field.setToolTip(text if len(text) > LONG else ""))
+        self.field.textChanged.connect(self.field.setToolTip)  # a path may be longer than any field
         self.setFocusProxy(self.field)
         self.line.addWidget(self.field)
         if number:

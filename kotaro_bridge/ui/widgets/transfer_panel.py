@@ -12,6 +12,8 @@ from kotaro_bridge.ui.widgets.basics import Elided, button, label, put, row, set
 
 HIGHEST = 132
 """Pixels of the panel; the rest is scrolled."""
+SHARE = 6
+"""And of the window's height a sixth at most."""
 
 
 class TransferLine(QWidget):
@@ -136,4 +138,5 @@ class TransferPanel(QFrame):
         """As high as its lines, up to a part of the window."""
         width = max(200, self._scroll.viewport().width())
         height = self._box.heightForWidth(width) if self._box.hasHeightForWidth() else self._box.sizeHint().height()
-        self._scroll.setFixedHeight(min(HIGHEST, max(height, self._box.minimumSize().height(), 30)))
+        most = min(HIGHEST, self.window().height() // SHARE)
+        self._scroll.setFixedHeight(min(most, max(height, self._box.minimumSize().height(), 30)))
