@@ -18,7 +18,8 @@ from kotaro_bridge.domain.engine.arguments import checked_extra_args
 from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.profile import Profile, decode_profile
-from kotaro_bridge.domain.profile_edit import Value, new_profile, parse_edits
+from kotaro_bridge.domain.profile_edit import Changes, Value, new_profile, parse_edits, with_engine
+from kotaro_bridge.domain.run.run_state import RESTING, Phase
 from kotaro_bridge.host.control import ask
 from kotaro_bridge.host.profile_store import ProfileFolder, load_profiles, new_text
 
@@ -79,7 +80,7 @@ def profiles_new(
         raise typer.BadParameter(f"{source} is a model for {given['engine']}.")
     given |= {"model": model} if model else {}
     given |= {"context": context} if context is not None else {}
-    given |= {key: value for key, value in parse_edits(edits or []).items() if value is not None}
+    given |= {key: value for key, value in _parsed(edits or []).items() if value is not None}
     if not {"engine", "model", "context"} <= given.keys():
         raise typer.BadParameter("--engine, --model and --context are needed, or --from.")
     target = "wsl:" if sys.platform == "win32" or session.scenario else "local"
@@ -106,17 +107,25 @@ def profiles_edit(
     as_json: Json = False,
 ) -> None:
     """Change keys of a profile; comments and everything else in its file stay. Of a built-in one a copy is made."""
-    changes = parse_edits(edits)
+    changes = _parsed(edits)
     folder = _folder_with(profile)
-    before = _as_it_was(folder, profile)
+    before, own = _as_it_was(folder, profile), folder.is_own(profile)
+    if before is not None:
+        changes = with_engine(before, changes)
     _checked(folder.changed_text(profile, changes), profile, file=str(folder.file(profile)))
     after = _plain(folder.change(profile, changes))
     _tell_owner("reload", profile)
     if as_json:
-        changed = {key: [before.get(key), value] for key, value in after.items() if before.get(key) != value}
+        old = {} if before is None else _plain(before) | {"builtin": False}
+        changed = {key: [old.get(key), value] for key, value in after.items() if old.get(key) != value}
         print_json({"profile": profile, "file": str(folder.file(profile)), "changed": changed})
-    else:
-        typer.echo(session.texts.text("cli.profiles.changed", id=profile, file=str(folder.file(profile))))
+        return
+    text = session.texts.text
+    typer.echo(text("cli.profiles.changed", id=profile, file=str(folder.file(profile))))
+    if not own:
+        typer.echo(text("cli.profiles.copied_first", id=profile))
+    if _runs(profile):
+        typer.echo(text("cli.profiles.runs_on", id=profile))
 
 
 @profiles_cli.command("copy")
@@ -191,10 +200,7 @@ def profiles_remove(profile: Id, yes: Yes = False, as_json: Json = False) -> Non
     if not yes:
         typer.echo(str(file), err=True)
         agree("cli.profiles.remove_now", problem("profile.not_asked"))
-    # The owner of a run knows whether it runs; asked first, told after.
-    status = ask(session.paths.state, {"verb": "status"}) or {"runs": []}
-    resting = ("idle", "refused", "failed", "stopped")
-    if any(run["profile"] == profile and run["state"] not in resting for run in status["runs"]):
+    if _runs(profile):  # asked first, told after
         raise ProblemError(problem("profile.running", id=profile))
     folder.remove(profile)
     _tell_owner("forget", profile)
@@ -213,12 +219,29 @@ def _folder_with(profile_id: str) -> ProfileFolder:
     return folder
 
 
-def _as_it_was(folder: ProfileFolder, profile_id: str) -> dict[str, Any]:
-    """The keys of a profile; none of a broken file, which an edit may repair."""
+def _runs(profile_id: str) -> bool:
+    """True if its run does not rest; the owner of the runs knows."""
+    status = ask(session.paths.state, {"verb": "status"}) or {"runs": []}
+    return any(run["profile"] == profile_id and Phase(run["state"]) not in RESTING for run in status["runs"])
+
+
+def _parsed(edits: list[str]) -> Changes:
+    """KEY=VALUE words. Raises BadParameter for other words, ProblemError for a key or value that is none."""
     try:
-        return _plain(folder.read(profile_id)) | {"builtin": False}
+        return parse_edits(edits)
+    except ProblemError as error:
+        if error.problem.code != "profile.edit_form":
+            raise
+        message = session.texts.message(error.problem)
+        raise typer.BadParameter(f"{message.what} {message.do}") from None
+
+
+def _as_it_was(folder: ProfileFolder, profile_id: str) -> Profile | None:
+    """The profile; None for a broken file, which an edit may repair."""
+    try:
+        return folder.read(profile_id)
     except ProblemError:
-        return {}
+        return None
 
 
 def _read(file: Path) -> str:

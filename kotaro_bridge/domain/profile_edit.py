@@ -60,6 +60,19 @@ def parse_edits(words: list[str]) -> Changes:
     return changes
 
 
+def with_engine(before: Profile, changes: Changes) -> Changes:
+    """The changes with what another engine brings along: what was the old one's default becomes the new one's, unless
+    it is given.
+    """
+    found: dict[str, Value | None] = {}
+    for engine in Engine:
+        if changes.get("engine") == engine and before.executable == EXECUTABLES[before.engine]:
+            found["executable"] = EXECUTABLES[engine]
+        if changes.get("engine") == engine and before.port == PORTS[before.engine]:
+            found["port"] = PORTS[engine]
+    return found | dict(changes)
+
+
 def _value(key: str, text: str) -> Value:
     table, _, field = key.rpartition(".")
     if field in _LISTS_OF_NUMBERS:

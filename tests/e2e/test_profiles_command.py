@@ -72,7 +72,6 @@ def test_edits_keep_everything_else_and_are_whole_or_not_at_all(station: Station
     for word, code in (
         ("context=5", "profile.value"),
         ("contxt=5", "profile.edit_key"),
-        ("context", "profile.edit_form"),
         ("gpus=x", "profile.edit_value"),
         ("gpus=1,1", "profile.card_twice"),
         ("extra_args=-nkvo", "command.forbidden.kv_in_ram"),
@@ -84,12 +83,32 @@ def test_edits_keep_everything_else_and_are_whole_or_not_at_all(station: Station
         assert refused.code == 1, word
         assert sentence(code).do.split("?")[0] in refused.err, word
         assert path.read_bytes() == before, word
+    wrong = line.call("profiles", "edit", LLAMA, "port=8090", "context")
+    assert (wrong.code, path.read_bytes()) == (2, before)
+    assert "KEY=VALUE" in wrong.err
     assert_refused(line.call("profiles", "edit", "nope", "context=512"), "profile.unknown", id="nope")
+
+
+def test_another_engine_brings_its_own_program_and_port(station: Station) -> None:
+    line = station.line
+    new = ("--engine", "llama-server", "--model", "~/m", "--context", "4096")
+    assert line.call("profiles", "new", "mine", *new).code == 0
+    assert line.call("profiles", "edit", "mine", "engine=vllm").code == 0
+    shown = line.call("profiles", "show", "mine", "--json").json
+    assert (shown["engine"], shown["executable"], shown["port"]) == ("vllm", "~/vllm/bin/vllm", 8000)
+    changed = line.call("profiles", "edit", "mine", "engine=llama-server", "executable=~/own", "port=9000", "--json")
+    assert changed.json["changed"].keys() == {"engine", "executable", "port"}
+    assert line.call("profiles", "edit", "mine", "engine=vllm").code == 0
+    shown = line.call("profiles", "show", "mine", "--json").json
+    assert (shown["executable"], shown["port"]) == ("~/own", 9000), "what a person chose stays"
 
 
 def test_an_edit_of_a_built_in_profile_makes_it_ones_own(station: Station) -> None:
     line = station.line
-    assert line.call("profiles", "edit", VLLM, "context=4096").code == 0
+    done = line.call("profiles", "edit", VLLM, "context=4096")
+    assert done.code == 0
+    assert f"profiles remove {VLLM}" in done.out
+    assert f"profiles remove {VLLM}" not in line.call("profiles", "edit", VLLM, "context=4096").out
     shown = line.call("profiles", "show", VLLM, "--json").json
     assert (shown["context"], shown["builtin"]) == (4096, False)
     assert line.call("profiles", "remove", VLLM, "--yes").code == 0
@@ -188,7 +207,8 @@ def test_a_profile_that_runs_stays(station: Station) -> None:
         running.wait_for(phase("ready"))
         assert_refused(line.call("profiles", "remove", LLAMA, "--yes"), "profile.running", id=LLAMA)
         assert (line.profiles / f"{LLAMA}.toml").exists()
-        assert line.call("profiles", "edit", LLAMA, "context=4096").code == 0, "from the next start on"
+        done = line.call("profiles", "edit", LLAMA, "context=4096")
+        assert (done.code, "next start" in done.out) == (0, True)
         assert line.call("stop", LLAMA).code == 0
     done = line.call("profiles", "remove", LLAMA, "--yes", "--json")
     assert done.code == 0, done.err

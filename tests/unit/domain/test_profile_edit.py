@@ -7,7 +7,19 @@ import pytest
 from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.errors import ProblemError
 from kotaro_bridge.domain.profile import Profile
-from kotaro_bridge.domain.profile_edit import Value, known_keys, new_profile, parse_edits
+from kotaro_bridge.domain.profile_edit import (
+    EXECUTABLES,
+    PORTS,
+    Value,
+    known_keys,
+    new_profile,
+    parse_edits,
+    with_engine,
+)
+
+LLAMA = Engine.LLAMA_SERVER
+USUAL = Profile("t", LLAMA, EXECUTABLES[LLAMA], "m", "s", 4096, PORTS[LLAMA])
+OWN = Profile("t", LLAMA, "~/own", "m", "s", 4096, 9000)
 
 
 @pytest.mark.parametrize(
@@ -76,3 +88,21 @@ def test_a_new_profile_has_what_it_needs() -> None:
     assert keys["title"] == keys["served_name"] == "mine"
     assert (keys["engine"], keys["target"], keys["port"]) == ("vllm", "local", 8000)
     assert (keys["model"], keys["context"]) == ("org/name", 4096)
+
+
+@pytest.mark.parametrize(
+    ("before", "edits", "more"),
+    [
+        (USUAL, ["engine=vllm"], {"executable": EXECUTABLES[Engine.VLLM], "port": 8000}),
+        (USUAL, ["engine=vllm", "port=1234"], {"executable": EXECUTABLES[Engine.VLLM], "port": 1234}),
+        (USUAL, ["engine=llama-server"], {"executable": EXECUTABLES[LLAMA], "port": 8080}),
+        (USUAL, ["engine=other"], {}),
+        (USUAL, ["context=512"], {"context": 512}),
+        (OWN, ["engine=vllm"], {}),
+    ],
+)
+def test_another_engine_brings_its_defaults_and_nothing_that_was_chosen_goes(
+    before: Profile, edits: list[str], more: dict[str, Value]
+) -> None:
+    changes = parse_edits(edits)
+    assert with_engine(before, changes) == {**changes, **more}
