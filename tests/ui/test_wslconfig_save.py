@@ -165,7 +165,7 @@ def test_a_close_while_it_saves_comes_after_the_save(make: Make) -> None:
         begin_save(settings)
         settings.dialog.close()
         assert settings.dialog.isVisible()
-        settings.shell.ask_quit()
+        settings.shell.out.ask()
         assert settings.dialog.saving
     settings.qtbot.waitUntil(lambda: not settings.dialog.isVisible())
     assert settings.data == USUAL.replace(b"8GB", b"24GB", 1)
