@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,13 @@ WINDOWS = {"QT_QPA_PLATFORM": "offscreen"}
 
 @pytest.fixture
 def person(tmp_path: Path) -> CommandLine:
-    """Somebody on this PC, who has never used the program."""
-    return CommandLine(tmp_path / "home")
+    """Somebody on this PC, who has never used the program, with a keyring that nobody else has."""
+    line = CommandLine(tmp_path / "home")
+    line.env |= {
+        "PYTHON_KEYRING_BACKEND": "tests.helpers.file_keyring.FileKeyring",
+        "KOTARO_TEST_KEYRING": str(tmp_path / "keyring.json"),
+    }
+    return line
 
 
 def without_naming_the_pc(line: CommandLine) -> CommandLine:
@@ -155,8 +161,10 @@ def test_forget_user_is_refused_while_a_model_runs(station: Station) -> None:
         running.end(deadline_s=QUIT_S)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="the registry of whoever runs the tests is not ours to clear")
 def test_forget_user_removes_what_is_ours_and_nothing_else(person: CommandLine) -> None:
     person.call("settings", "set", "language=en")
+    Path(person.env["KOTARO_TEST_KEYRING"]).write_text('{"kotaro-bridge/hugging-face": "hf_x", "theirs/a": "b"}')
     person.builtin(LLAMA)
     theirs = [person.folder / ".wslconfig", person.folder / "models" / "mine.gguf"]
     for file in theirs:
@@ -171,4 +179,5 @@ def test_forget_user_removes_what_is_ours_and_nothing_else(person: CommandLine) 
     left = [path for path in person.folder.rglob("kotaro-bridge*")]
     assert left == []
     assert all(file.read_text() == "[wsl2]\n" for file in theirs)
+    assert json.loads(Path(person.env["KOTARO_TEST_KEYRING"]).read_text()) == {"theirs/a": "b"}
     assert json.loads(person.call("settings", "list", "--json").out)["language"] == ""

@@ -42,10 +42,14 @@ def own_registry() -> Iterator[None]:
         yield
         return
     name = {autostart.VALUE: None}
+    kept = {value: registry.read(app_id.KEY, value) for value in ("DisplayName", "IconUri")}
     with registry.values(autostart.RUN, **name), registry.values(autostart.APPROVED, **name):
         app_id.forget_app_id()
         yield
         app_id.forget_app_id()
+    for value, found in kept.items():
+        if found is not None:
+            registry.write(app_id.KEY, value, found)
 
 
 def kinds(paths: Paths) -> list[TraceKind]:
