@@ -132,6 +132,7 @@ class TargetFacts:
         devices: the engine's answer to the question for its devices.
         configs: files that the engine would read by itself.
         memory, swap: bytes of RAM and swap that the target has in all.
+        missing_parts: files that the index of a model folder names and that are not there.
     """
 
     engine: bool | None
@@ -143,6 +144,7 @@ class TargetFacts:
     configs: tuple[ConfigFile, ...] | None = None
     memory: int | None = None
     swap: int | None = None
+    missing_parts: tuple[str, ...] = ()
 
 
 class EngineProcess(Protocol):

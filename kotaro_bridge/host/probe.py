@@ -39,6 +39,7 @@ def parse_probe(stdout: str) -> TargetFacts:
         configs=tuple(_configs(lines)) if "configs" in said else None,
         memory=_kib(said.get("memory")),
         swap=_kib(said.get("swap")),
+        missing_parts=_all(lines, "model.missing"),
     )
 
 

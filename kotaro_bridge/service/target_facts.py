@@ -10,6 +10,8 @@ from kotaro_bridge.domain.ports import ConfigFile, TargetFacts
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.run.gate import UNASKED
 
+_NAMED = 3
+
 
 def fetched_by_vllm(profile: Profile) -> bool:
     """True for hub ids such as `Qwen/Qwen2.5-7B-Instruct-AWQ`, which vLLM fetches itself; False for a path."""
@@ -60,6 +62,9 @@ def model(probed: TargetFacts | Problem, profile: Profile) -> int | Problem | No
     for size, path in ((probed.model, profile.model), (probed.projector, profile.projector)):
         if size is not None and size < 0:
             return problem("model.missing", path=path)
+    if probed.missing_parts:
+        names = ", ".join(probed.missing_parts[:_NAMED])
+        return problem("model.parts_missing", path=profile.model, names=names, count=len(probed.missing_parts))
     return probed.model
 
 

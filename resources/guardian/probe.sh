@@ -10,6 +10,7 @@
 #   memory, swap      KiB of this Linux
 #   engine            ok, missing, unusable
 #   model, projector  bytes, 0 for a folder, missing
+#   model.missing     a file that the index of a model folder names and that is not there, or empty
 #   port              free, taken: listening sockets of both address families, state 0A in /proc/net/tcp
 #   configs looked    llama-server only; then "config system PATH" and "config user PATH" where there is one, each with
 #                     its lines as "config.line TEXT"
@@ -22,6 +23,14 @@ real() { case $1 in "~/"*) printf %s "$HOME/${1#"~/"}" ;; *) printf %s "$1" ;; e
 
 size() {
     if [ -f "$1" ] && [ -r "$1" ]; then wc -c <"$1"; elif [ -d "$1" ]; then echo 0; else echo missing; fi
+}
+
+# parts FOLDER: what its index names and is not there.
+parts() {
+    index=$1/model.safetensors.index.json
+    [ -f "$index" ] || return 0
+    tr ',{}' '\n\n\n' <"$index" | sed -n 's/.*:[[:space:]]*"\([A-Za-z0-9_.=-]*\)"[[:space:]]*$/\1/p' |
+        grep '\.safetensors$' | sort -u | while IFS= read -r name; do [ -s "$1/$name" ] || echo "model.missing $name"; done
 }
 
 config() {
@@ -66,6 +75,7 @@ while read -r name value unit; do
     case $name in MemTotal:) echo "memory $value" ;; SwapTotal:) echo "swap $value" ;; esac
 done </proc/meminfo
 [ -z "$model" ] || echo "model $(size "$(real "$model")")"
+[ "$kind" = llama-server ] || [ -z "$model" ] || parts "$(real "$model")"
 [ -z "$projector" ] || echo "projector $(size "$(real "$projector")")"
 if cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -q ":$port [0-9A-F]*:0000 0A"; then
     echo "port taken"

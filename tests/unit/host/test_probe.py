@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import queue
 import shutil
@@ -104,6 +105,28 @@ def test_engine_model_and_port(tmp_path: Path) -> None:
     assert (facts.engine, facts.model, facts.projector, facts.port_free) == (True, 0, None, True)
     assert ask(tmp_path, EngineCommand(("~/nowhere",), {}, (), ())).engine is False
     assert ask(tmp_path, EngineCommand(("sh", "-c", "exit 0"), {}, (), ())).engine is True
+
+
+@pytest.mark.parametrize("spaces", [None, 2])
+def test_a_model_in_parts_that_are_not_all_there(tmp_path: Path, spaces: int | None) -> None:
+    names = [f"model-0000{part}-of-00003.safetensors" for part in (1, 2, 3)]
+    folder = tmp_path / "a model"
+    folder.mkdir()
+    (folder / names[0]).write_bytes(b"there")
+    (folder / names[1]).write_bytes(b"")
+    tensors = {f"layer.{number}.{{weight}},": names[number % 3] for number in range(9)}
+    index = json.dumps({"metadata": {"total_size": 5}, "weight_map": tensors}, indent=spaces)
+    (folder / "model.safetensors.index.json").write_text(index)
+
+    def missing() -> tuple[str, ...]:
+        return launcher(tmp_path).probe(Engine.VLLM, device_question(VLLM), "~/a model", "", 1).missing_parts
+
+    assert missing() == tuple(names[1:])
+    for name in names[1:]:
+        (folder / name).write_bytes(b"there")
+    assert missing() == ()
+    (folder / "model.safetensors.index.json").unlink()
+    assert missing() == ()
 
 
 def test_memory_of_this_linux(tmp_path: Path) -> None:

@@ -155,6 +155,7 @@ def broken(**facts: object) -> TargetFacts:
         (broken(engine=None), CheckId.ENGINE, Status.UNKNOWN, "gate.target.unknown"),
         (broken(model=-1), CheckId.MODEL, Status.FAILED, "model.missing"),
         (broken(projector=-1), CheckId.MODEL, Status.FAILED, "model.missing"),
+        (broken(model=0, missing_parts=("a", "b")), CheckId.MODEL, Status.FAILED, "model.parts_missing"),
         (broken(model=None), CheckId.MODEL, Status.UNKNOWN, "gate.target.unknown"),
         (broken(port_free=False), CheckId.PORT_TARGET, Status.FAILED, "gate.port_target.failed"),
         (broken(port_free=None), CheckId.PORT_TARGET, Status.UNKNOWN, "gate.target.unknown"),
