@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.helpers.simulated import simulated_pc
-from tests.windows import lab
+from tests.windows import desktop, lab
+from tests.windows.desktop import Desktop
 from tests.windows.lab import Windows
 from tests.windows.product import WindowsProduct
 from tests.windows.relay import Relay
@@ -64,3 +66,25 @@ def simulated_card(windows_lab: Windows, relay: Relay) -> Relay:
 def product(windows_lab: Windows, simulated_card: Relay, scratch: Path) -> WindowsProduct:
     """The product as a Windows program on that Windows, with folders of its own."""
     return WindowsProduct(windows_lab, simulated_card, scratch)
+
+
+@pytest.fixture
+def desk(product: WindowsProduct) -> Desktop:
+    """The desktop of that Windows, for a program in the tray."""
+    if (reason := desktop.missing_reason()) is not None:
+        pytest.skip(reason)
+    return Desktop(product, os.environ[desktop.VARIABLE])
+
+
+@pytest.fixture
+def measured(
+    record_property: Callable[[str, object], None], capsys: pytest.CaptureFixture[str]
+) -> Callable[[float], None]:
+    """Puts the seconds until the card was free into the test's report, and on the screen."""
+
+    def note(seconds: float) -> None:
+        record_property("seconds_until_the_card_is_free", round(seconds, 2))
+        with capsys.disabled():
+            print(f" {seconds:.2f} s", end="")
+
+    return note

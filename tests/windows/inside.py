@@ -3,21 +3,30 @@
 install FILE… / remove NAME…   stand-ins into System32, and what was there before back
 processes TEXT                 one line `pid command` for each process with TEXT in its command line
 kill PID…                      TerminateProcess
+end-session PID                tells its windows that the session ends, as a log-off does; prints each answer
+sleep PID                      tells its windows that the PC went to sleep and woke up
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import shutil
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 SYSTEM = Path(os.environ.get("WINDIR", "")) / "System32"
 BEFORE = ".before-tests"
 OVERRIDES = r"Software\Wine\DllOverrides"
 """Where Wine is told to take a DLL from a file instead of its own; Windows itself does not look there."""
+WM_QUERYENDSESSION, WM_ENDSESSION, WM_POWERBROADCAST = 0x11, 0x16, 0x218
+PBT_APMSUSPEND, PBT_APMRESUMEAUTOMATIC = 4, 18
+ENDSESSION_LOGOFF = 1 << 31
+GENERIC_ALL = 1 << 28
+PATIENCE_MS = 20_000
 
 
 def install(files: list[str]) -> None:
@@ -76,5 +85,66 @@ def kill(pids: list[str]) -> None:
     print(time.time())
 
 
+def end_session(pids: list[str]) -> None:
+    """WM_QUERYENDSESSION to all top-level windows of a process, then WM_ENDSESSION; prints the moment of the second."""
+    windows = _windows_of(int(pids[0]))
+    for window in windows:
+        print("query", _send(window, WM_QUERYENDSESSION, 0))
+    print("end", time.time(), flush=True)
+    for window in windows:
+        _send(window, WM_ENDSESSION, 1)
+
+
+def sleep(pids: list[str]) -> None:
+    """WM_POWERBROADCAST to all top-level windows of a process: suspended, resumed."""
+    windows = _windows_of(int(pids[0]))
+    for event in (PBT_APMSUSPEND, PBT_APMRESUMEAUTOMATIC):
+        for window in windows:
+            _send(window, WM_POWERBROADCAST, event, 0)
+
+
+def _windows_of(pid: int) -> list[int]:
+    """Its top-level windows, hidden ones too. Programs of a Wine desktop have a desktop of Windows of their own."""
+    user32 = _user32()
+    if desktop := user32.OpenDesktopW("shell", 0, False, GENERIC_ALL):
+        user32.SetThreadDesktop(ctypes.c_void_p(desktop))
+    found: list[int] = []
+
+    def take(window: int, _: int) -> bool:
+        owner = ctypes.c_ulong()
+        user32.GetWindowThreadProcessId(ctypes.c_void_p(window), ctypes.byref(owner))
+        if owner.value == pid:
+            found.append(window)
+        return True
+
+    kind: Any = getattr(ctypes, "WINFUNCTYPE", None)
+    user32.EnumWindows(kind(ctypes.c_bool, ctypes.c_void_p, ctypes.c_void_p)(take), None)
+    return found
+
+
+def _send(window: int, message: int, wparam: int, lparam: int = ENDSESSION_LOGOFF) -> int:
+    """The window's answer; -1 where none comes in time."""
+    answer, first, second = ctypes.c_size_t(), ctypes.c_size_t(wparam), ctypes.c_ssize_t(lparam)
+    done = _user32().SendMessageTimeoutW(
+        ctypes.c_void_p(window), message, first, second, 0, PATIENCE_MS, ctypes.byref(answer)
+    )
+    return int(answer.value) if done else -1
+
+
+def _user32() -> Any:
+    library: Any = getattr(ctypes, "WinDLL", None)
+    user32 = library("user32")
+    user32.OpenDesktopW.restype = ctypes.c_void_p
+    return user32
+
+
 if __name__ == "__main__":
-    {"install": install, "remove": remove, "processes": processes, "kill": kill}[sys.argv[1]](sys.argv[2:])
+    verbs = {
+        "install": install,
+        "remove": remove,
+        "processes": processes,
+        "kill": kill,
+        "end-session": end_session,
+        "sleep": sleep,
+    }
+    verbs[sys.argv[1]](sys.argv[2:])

@@ -95,6 +95,10 @@ class Windows:
         assert ended.code == 0, ended.err.decode("utf-8", "replace")
         return ended.text
 
+    def windowed_python(self) -> str:
+        """Path of the windowed Python there, for programs that start programs."""
+        return self.python("import sys; print(sys.executable)").strip().replace("python.exe", "pythonw.exe")
+
     def inside(self, verb: str, *arguments: str) -> str:
         """A verb of `inside.py`."""
         ended = self.run("py", self.path(HERE / "inside.py"), verb, *arguments)

@@ -6,19 +6,36 @@ from __future__ import annotations
 
 import os
 import shlex
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from kotaro_bridge.simulator import card
 from kotaro_bridge.simulator.state import State
-from tests.helpers.cli import CommandLine, Running
-from tests.helpers.simulated import processes_of
+from tests.helpers.cli import CommandLine, Running, listens
+from tests.helpers.simulated import processes_of, until
 from tests.windows.lab import Windows
 from tests.windows.relay import Relay
 
 PROGRAM = "KOTARO_WINLAB_PROGRAM"
 LLAMA, VLLM = "qwen2.5-14b-q4_k_m", "qwen2.5-7b-awq"
 """Built-in profiles whose models the simulated PC has."""
+END_S = 15.0
+"""However a run ends, nothing of it may be left after that: the guardian's grace (10 s) and a little."""
+ACCESS_VIOLATION = 0xC0000005
+CRASH = """
+import ctypes, pathlib, sys, threading, time
+trigger = pathlib.Path(sys.argv[1])
+def crash():
+    while not trigger.exists():
+        time.sleep(0.05)
+    ctypes.windll.kernel32.CreateThread(None, 0, ctypes.c_void_p(16), None, 0, None)  # runs at an address without code
+threading.Thread(target=crash, daemon=True).start()
+sys.argv = ["kotaro-bridge", *sys.argv[2:]]
+from kotaro_bridge.__main__ import main
+sys.exit(main())
+"""
+"""The product with an access violation in a thread that Python knows nothing of, once a file is there."""
 
 
 class WindowsProduct(CommandLine):
@@ -33,6 +50,7 @@ class WindowsProduct(CommandLine):
         super().__init__(folder)
         self.windows = windows
         self.relay = relay
+        del self.env["PYTHONFAULTHANDLER"]  # a windowed Python has no stderr, and does not start with it
         self.env["WIN_PD_OVERRIDE_LOCAL_APPDATA"] = windows.path(folder / "local")
 
     @property
@@ -57,6 +75,17 @@ class WindowsProduct(CommandLine):
     def vram_used(self) -> int:
         """Bytes of the simulated card that are in use."""
         return self.relay.pc.gpu.snapshot()[0].used or 0
+
+    def reports(self) -> list[str]:
+        """What the crash handler wrote."""
+        return [path.read_text(encoding="utf-8") for path in self.root.glob("Logs/crashes/crash-*")]
+
+    def gone(self, profile: str, since: float) -> float:
+        """Seconds from a moment until nothing of a run is left: no process, no VRAM, no run file, no listener."""
+        until(lambda: not self.left(), what="the engine ends", deadline_s=END_S)
+        seconds = time.time() - since
+        assert not listens(self.port_of(profile))
+        return seconds
 
     def left(self) -> list[str]:
         """Programs, claims of VRAM and run files that are there on the Linux side."""

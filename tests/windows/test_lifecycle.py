@@ -15,26 +15,9 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.cli import Running, listens, started
-from tests.helpers.simulated import until
 from tests.helpers.words import pattern, phase, sentence
-from tests.windows.product import LLAMA, VLLM, WindowsProduct
+from tests.windows.product import ACCESS_VIOLATION, CRASH, END_S, LLAMA, VLLM, WindowsProduct
 from tests.windows.relay import Call, Relay
-
-END_S = 15.0
-ACCESS_VIOLATION = 0xC0000005
-CRASH = """
-import ctypes, pathlib, sys, threading, time
-trigger = pathlib.Path(sys.argv[1])
-def crash():
-    while not trigger.exists():
-        time.sleep(0.05)
-    ctypes.windll.kernel32.CreateThread(None, 0, ctypes.c_void_p(16), None, 0, None)  # runs at an address without code
-threading.Thread(target=crash, daemon=True).start()
-sys.argv = ["kotaro-bridge", *sys.argv[2:]]
-from kotaro_bridge.__main__ import main
-sys.exit(main())
-"""
-"""The product with an access violation in a thread that Python knows nothing of, once a file is there."""
 
 
 def own_pids(product: WindowsProduct) -> list[int]:
@@ -59,28 +42,6 @@ def engine_call(relay: Relay) -> Call:
     return next(call for call in reversed(relay.calls) if " kotaro-guardian run " in call.line)
 
 
-def gone(product: WindowsProduct, profile: str, since: float) -> float:
-    """Seconds from a moment until nothing of the run is left: no process, no VRAM, no run file, no listener."""
-    until(lambda: not product.left(), what=f"the engine ends: {product.left()}", deadline_s=END_S)
-    seconds = time.time() - since
-    assert not listens(product.port_of(profile))
-    return seconds
-
-
-@pytest.fixture
-def measured(
-    record_property: Callable[[str, object], None], capsys: pytest.CaptureFixture[str]
-) -> Callable[[float], None]:
-    """Puts the seconds until the card was free into the test's report, and on the screen."""
-
-    def note(seconds: float) -> None:
-        record_property("seconds_until_the_card_is_free", round(seconds, 2))
-        with capsys.disabled():
-            print(f" {seconds:.2f} s", end="")
-
-    return note
-
-
 @pytest.mark.parametrize("profile", [LLAMA, VLLM])
 def test_a_terminated_process_takes_the_engine_along(
     product: WindowsProduct, relay: Relay, measured: Callable[[float], None], profile: str
@@ -92,9 +53,13 @@ def test_a_terminated_process_takes_the_engine_along(
         assert product.vram_used() > idle + (7 << 30)
         killed_at = product.windows.kill(*own_pids(product))
         running.process.wait(END_S)
-        measured(gone(product, profile, killed_at))
+        measured(product.gone(profile, killed_at))
     assert product.vram_used() == idle
     assert engine_call(relay).killed, "the job object ends wsl.exe with its owner"
+    said = product.call("stop").err
+    assert pattern("app.killed_before").search(said)
+    assert f"{profile}: ready" in said
+    assert product.call("stop").err == "", "it is told once"
 
 
 def test_terminated_while_it_loads(product: WindowsProduct, relay: Relay, measured: Callable[[float], None]) -> None:
@@ -103,7 +68,7 @@ def test_terminated_while_it_loads(product: WindowsProduct, relay: Relay, measur
     idle = product.vram_used()
     with started(product, "run", LLAMA) as running:
         running.wait_for(phase("loading"))
-        measured(gone(product, LLAMA, product.windows.kill(*own_pids(product))))
+        measured(product.gone(LLAMA, product.windows.kill(*own_pids(product))))
         assert phase("proving") not in running.out
     assert product.vram_used() == idle
 
@@ -112,15 +77,19 @@ def test_a_crash_in_our_process(product: WindowsProduct, relay: Relay, measured:
     product.builtin(LLAMA)
     idle, trigger = product.vram_used(), product.folder / "crash-now"
     argv = ["-c", CRASH, product.windows.path(trigger), "run", LLAMA]
-    running = Running(product.windows.argv("py", *argv), {**product.env, **relay.env}, product.folder, None)
+    env = {**product.env, **relay.env}
+    running = Running(product.windows.argv("py", *argv), env, product.folder, None, product.argv("stop"))
     with running.process:
         running.wait_for("/v1")
         trigger.touch()
         crashed_at = time.time()
         code = running.process.wait(END_S)
-    measured(gone(product, LLAMA, crashed_at))
+    measured(product.gone(LLAMA, crashed_at))
     assert code == ACCESS_VIOLATION & 0xFF
     assert product.vram_used() == idle
+    assert pattern("app.crashed_before").search(product.call("stop").err)
+    (report,) = product.reports()
+    assert "access violation" in report
 
 
 def test_a_killed_wsl_exe_ends_the_run_with_the_reason(
@@ -130,7 +99,7 @@ def test_a_killed_wsl_exe_ends_the_run_with_the_reason(
     idle = product.vram_used()
     with started(product, "run", LLAMA) as running:
         running.wait_for("/v1")
-        measured(gone(product, LLAMA, product.windows.kill(engine_call(relay).manners["pid"])))
+        measured(product.gone(LLAMA, product.windows.kill(engine_call(relay).manners["pid"])))
         ended = running.end()
     assert (ended.code, ended.out.splitlines()[-1]) == (1, phase("failed"))
     assert pattern("launch.channel_lost").match(ended.err)
