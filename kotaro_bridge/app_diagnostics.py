@@ -35,7 +35,8 @@ from kotaro_bridge.service.owner_desk import view_document
 from kotaro_bridge.texts import Texts
 
 if TYPE_CHECKING:
-    from kotaro_bridge.app import Product, Setting
+    from kotaro_bridge.app import Product
+    from kotaro_bridge.this_pc import Setting
 
 _GATE_S = 60.0
 _ENGINE_LOGS = 8
@@ -180,28 +181,32 @@ def _gate(product: Product, texts: Texts) -> str:
     busy = [run["profile"] for run in _status(product)["runs"] if run["state"] not in RESTING]
     if busy:
         return f"not asked while this runs: {', '.join(busy)}"
-    return "\n\n".join(_of_profile(product, profile, texts, until) for profile in product.supervisor.profiles())
+    machine, profiles = product.setting.machine, product.supervisor.profiles()
+    running: frozenset[str] = frozenset()
+    said = []
+    try:
+        installed = machine.installed_distros()
+        on = {name.lower() for name in machine.running_distros()}
+        running = frozenset(on | ({""} if installed and installed[0].lower() in on else set()))
+    except ProblemError as error:
+        said = [_said(texts, error.problem)]
+    return "\n\n".join([*said, *(_of_profile(product, profile, texts, running, until) for profile in profiles)])
 
 
-def _of_profile(product: Product, profile: Profile, texts: Texts, until: float) -> str:
+def _of_profile(product: Product, profile: Profile, texts: Texts, running: frozenset[str], until: float) -> str:
+    """Args: running: distros that run, in small letters; "" if the default one does."""
     head = f"# {profile.id}"
     if time.monotonic() > until:
         return f"{head}\nnot asked: the others took too long"
+    if not profile.is_local and (profile.distro or "").lower() not in running:
+        return f"{head}\nnot asked: its distro does not run, and asking would start it"
     try:
-        if not profile.is_local and not _runs_now(product, profile):
-            return f"{head}\nnot asked: its distro does not run, and asking would start it"
         report = product.supervisor.check(profile.id).report
     except ProblemError as error:
         return f"{head}\n{_said(texts, error.problem)}"
     lines = [f"{check.status.value:8} {check.id.value}: {_said(texts, check.message)}" for check in report.checks]
     holders = [f"holds {holder.kind.value} {holder.name}: {format_mib(holder.bytes or 0)}" for holder in report.holders]
     return "\n".join([head, *lines, *holders])
-
-
-def _runs_now(product: Product, profile: Profile) -> bool:
-    machine = product.setting.machine
-    name = profile.distro or next(iter(machine.installed_distros()), "")
-    return name.lower() in (each.lower() for each in machine.running_distros())
 
 
 class Lazily:

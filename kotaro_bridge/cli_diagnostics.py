@@ -12,11 +12,13 @@ from typing import Annotated, Any
 import typer
 
 from kotaro_bridge import last_words
-from kotaro_bridge.app import Product, setting_for
+from kotaro_bridge.app import Product
+from kotaro_bridge.this_pc import setting_for
 from kotaro_bridge.app_diagnostics import Lazily, default_path, diagnostics
 from kotaro_bridge.cli_print import explain, print_json
 from kotaro_bridge.cli_session import Json, agree, session
 from kotaro_bridge.domain.errors import ProblemError, problem
+from kotaro_bridge.host.launcher import end_short_commands
 from kotaro_bridge.service.diagnostics import Written
 
 _CLOSE_S = 5.0
@@ -87,6 +89,7 @@ def _print(made: Written, *, as_json: bool) -> None:
 
 def _leave(product: Lazily, code: int) -> None:
     """End now, also where a part still waits for a program or a driver that will never answer."""
+    end_short_commands()  # whoever still waits has been given up
     closing = threading.Thread(target=product.close, name="closing", daemon=True)
     closing.start()
     closing.join(_CLOSE_S)

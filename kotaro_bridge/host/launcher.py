@@ -33,6 +33,24 @@ tail -c +"$2" "$1" | head -c "$3"
 _NOT_READABLE = 44
 
 
+_under_way: set[subprocess.Popen[bytes]] = set()
+
+
+def end_short_commands() -> None:
+    """End what other threads of this process still wait for: the process is about to go, and they with it."""
+    for popen in tuple(_under_way):
+        popen.kill()
+
+
+@contextmanager
+def _noted(popen: subprocess.Popen[bytes]) -> Iterator[None]:
+    _under_way.add(popen)
+    try:
+        yield
+    finally:
+        _under_way.discard(popen)
+
+
 class TargetLauncher(ABC):
     """Implements `domain.ports.Launcher` over a prefix command that reaches the Linux side.
 
@@ -89,7 +107,7 @@ class TargetLauncher(ABC):
             )
         except OSError as error:
             raise ProblemError(self.not_started(command[0], error)) from error
-        with popen:
+        with popen, _noted(popen):
             try:
                 out, err = popen.communicate(stdin, timeout=timeout_s)
                 return popen.returncode, out, err, False
