@@ -16,7 +16,7 @@ from kotaro_bridge.domain.errors import Problem
 from kotaro_bridge.domain.gpu import cards_at, together
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.run import run_state as rs
-from kotaro_bridge.domain.run.gate import GateReport, Status
+from kotaro_bridge.domain.run.gate import GateReport
 from kotaro_bridge.domain.run.remedy import Remedy
 from kotaro_bridge.domain.run.run_state import Phase
 from kotaro_bridge.domain.run.run_view import Notice, PhaseChanged, RunView, Sample
@@ -26,6 +26,8 @@ from kotaro_bridge.service.bus import Message
 from kotaro_bridge.service.owner_desk import gpu_document, remedy_document
 from kotaro_bridge.session import explain as explain
 from kotaro_bridge.texts import Texts
+
+_MARK_COLUMNS = 8
 
 
 def print_json(document: dict[str, Any]) -> None:
@@ -61,16 +63,19 @@ def report_document(texts: Texts, report: GateReport, remedies: Sequence[Remedy]
 
 
 def print_report(texts: Texts, report: GateReport) -> None:
-    """The gate's answer as lines; what blocks goes to stderr."""
-    marks = {Status.PASSED: "ok", Status.FAILED: "FAILED", Status.UNKNOWN: "UNKNOWN", Status.SKIPPED: "-"}
+    """The gate's answer as lines; what blocks goes to stderr. One cause that blocks several checks is told once."""
     for one in report.checks:
+        same = [each for each in report.checks if one.blocks and each.message == one.message] or [one]
+        if same[0] is not one:
+            continue
         message = texts.message(one.message)
-        name = texts.text(f"ui.check.{one.id.value}")
-        typer.echo(f"{marks[one.status]:8} {name}: {message.what}", err=one.blocks)
+        names = ", ".join(texts.text(f"ui.check.{each.id.value}") for each in same)
+        mark = padded(texts.text(f"cli.check.{one.status.value}"), _MARK_COLUMNS)
+        typer.echo(f"{mark} {names}: {message.what}", err=one.blocks)
         if one.blocks:
             for line in (*(f"  {line}" for line in one.message.evidence), message.do):
                 if line.strip():
-                    typer.echo(f"{'':9}{line}", err=True)
+                    typer.echo(f"{'':{_MARK_COLUMNS}} {line}", err=True)
 
 
 def print_remedies(texts: Texts, profile_id: str, remedies: Sequence[Remedy], scenario: str | None) -> None:

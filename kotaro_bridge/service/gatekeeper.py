@@ -218,6 +218,13 @@ class Gatekeeper:
         needed: Callable[[Profile], tuple[int, ...]],
     ) -> GateResult:
         """Who is in the way, and what would help. Asked only now: a start that passes does not wait for it."""
+        if self._holders.serves(profile):
+            # Its own engine has the ports, and the memory that a second one would lack: nothing is to be freed.
+            runs = problem("gate.runs_already", title=profile.title)
+            here, there = (
+                runs if free is False else free for free in (facts.port_windows_free, facts.port_target_free)
+            )
+            return GateResult(judge(replace(facts, port_windows_free=here, port_target_free=there)), None)
         others = self._holders.others(profile)
         if _lacks_vram(report):
             holders = self._holders.find(profile, others, counters, wsl=facts.wsl is True)

@@ -54,6 +54,10 @@ class Holders:
         """Runs of ours on the same card, but for the profile's own."""
         return tuple(s for s in self._serving() if s.profile.id != profile.id and profile.shares_card(s.profile))
 
+    def serves(self, profile: Profile) -> bool:
+        """True if the profile's own run serves now."""
+        return any(each.profile.id == profile.id for each in self._serving())
+
     def find(
         self, profile: Profile | None, others: tuple[Serving, ...], counters: GpuCounters | None, *, wsl: bool
     ) -> tuple[Holder, ...]:

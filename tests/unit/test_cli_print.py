@@ -7,9 +7,10 @@ import threading
 import msgspec
 import pytest
 
-from kotaro_bridge.cli_print import RunPrinter, explain, print_run
+from kotaro_bridge.cli_print import RunPrinter, explain, print_report, print_run
 from kotaro_bridge.domain.errors import problem
 from kotaro_bridge.domain.gpu import GpuSnapshot
+from kotaro_bridge.domain.run.gate import UNASKED, Check, CheckId, GateReport, Status
 from kotaro_bridge.domain.run.run_state import Phase
 from kotaro_bridge.domain.run.run_view import Endpoint, Notice, PhaseChanged, RunView, Sample, Speed, Throughput
 from kotaro_bridge.domain.units import GIB
@@ -101,3 +102,28 @@ def test_status_says_what_is_not_proved(view: RunView, lines: list[str], capsys:
     shown = capsys.readouterr().out.replace(ADDRESS.base_url, "ADDRESS").splitlines()
     assert len(shown) == len(lines)
     assert all(line.startswith(start) for line, start in zip(shown, lines, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("language", "marks"),
+    [("en", ("ok       ", "FAILED   ", "UNKNOWN  ")), ("ja", ("正常     ", "不可     ", "不明     "))],
+)
+def test_a_cause_that_blocks_several_checks_is_told_once(
+    language: str, marks: tuple[str, str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One distro that cannot be reached leaves seven questions open."""
+    texts = Texts(language)
+    checks = (
+        Check(CheckId.DRIVER, Status.PASSED, problem("gate.driver.passed", name="RTX", driver="580")),
+        Check(CheckId.WSL, Status.FAILED, problem("wsl.missing")),
+        Check(CheckId.ENGINE, Status.UNKNOWN, UNASKED),
+        Check(CheckId.MODEL, Status.UNKNOWN, UNASKED),
+    )
+    print_report(texts, GateReport(checks))
+    out, err = capsys.readouterr()
+    passed, failed, unknown = marks
+    assert out.startswith(passed)
+    lines = err.splitlines()
+    assert lines[0].startswith(failed)
+    (told,) = [line for line in lines if texts.message(UNASKED).what in line]
+    assert told.startswith(f"{unknown}{texts.text('ui.check.engine')}, {texts.text('ui.check.model')}:")

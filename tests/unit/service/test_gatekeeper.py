@@ -101,6 +101,20 @@ def test_the_model_is_read_anew_at_every_start(pool: ThreadPoolExecutor) -> None
     assert [one.message.code for one in blocking] == ["model.not_gguf", "gate.need.after_model"]
 
 
+def test_a_profile_that_serves_is_not_told_to_free_its_own_port(pool: ThreadPoolExecutor) -> None:
+    machine = Machine()
+    machine.taken_ports.add(LLAMA.port)
+    machine.target.facts = broken(port_free=False)
+    machine.gpu.total = 12 * GIB
+    result = Gatekeeper(machine.ports, pool, serving=lambda: (Serving(LLAMA, 9 * GIB),)).check(LLAMA)
+    assert outcome(result, CheckId.PORT_WINDOWS) == (Status.FAILED, "gate.runs_already")
+    assert outcome(result, CheckId.PORT_TARGET) == (Status.FAILED, "gate.runs_already")
+    assert result.remedies == ()
+    other = msgspec.structs.replace(LLAMA, id="other")
+    result = Gatekeeper(machine.ports, pool, serving=lambda: (Serving(other, 9 * GIB),)).check(LLAMA)
+    assert outcome(result, CheckId.PORT_WINDOWS) == (Status.FAILED, "gate.port_windows.failed")
+
+
 # --- without a profile ------------------------------------------------------------------------------------------------
 
 
@@ -176,6 +190,15 @@ def test_what_the_target_says_refuses(
     assert outcome(result, which) == (status, code)
     assert not result.report.ok
     assert result.clearance is None
+
+
+@pytest.mark.parametrize("profile", [LLAMA, VLLM])
+def test_a_path_of_windows_is_told_as_such(pool: ThreadPoolExecutor, profile: Profile) -> None:
+    machine = Machine()
+    machine.target.facts = broken(model=-1)
+    result = check(machine, pool, msgspec.structs.replace(profile, model="C:\\models\\m"))
+    message = next(each.message for each in result.report.checks if each.id is CheckId.MODEL)
+    assert (message.code, message.params["inside"]) == ("model.windows_path", "/mnt/c/models/m")
 
 
 @pytest.mark.parametrize(
@@ -519,6 +542,8 @@ def test_without_a_view_of_the_card_there_is_no_share_and_no_start(
         ("/srv/models/Qwen", False),
         ("./Qwen", False),
         ("models/a/b", False),
+        ("C:\\models\\Qwen", False),
+        ("C:/Qwen", False),
     ],
 )
 def test_ids_of_the_hub_are_told_from_paths(model: str, fetched: bool) -> None:
