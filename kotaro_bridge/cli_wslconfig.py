@@ -15,7 +15,6 @@ from typing import Annotated, Any
 
 import typer
 
-from kotaro_bridge.app import setting_for, wslconfig_editor
 from kotaro_bridge.cli_print import explain, print_json
 from kotaro_bridge.cli_session import Json, session
 from kotaro_bridge.cli_wslconfig_restart import proof, restart
@@ -32,6 +31,7 @@ from kotaro_bridge.service.wslconfig_edit import (
     changes_between,
     unified_diff,
 )
+from kotaro_bridge.this_pc import setting_for, wslconfig_editor
 
 wslconfig_cli = typer.Typer(no_args_is_help=True, help="The settings of WSL 2 (.wslconfig).")
 

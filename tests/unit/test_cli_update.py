@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from kotaro_bridge import __version__, app
+from kotaro_bridge import __version__, app, this_pc
 from kotaro_bridge.build_info import BuildInfo, build_info
 from kotaro_bridge.cli import run_command_line
 from kotaro_bridge.resources import resource
@@ -31,7 +31,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FeedServ
         monkeypatch.setenv(name, value)
     with FeedServer() as server:
         build = BuildInfo(__version__, "abc", f"{server.url}/latest", True, "a test")
-        monkeypatch.setattr(app, "build_info", lambda: build)
+        monkeypatch.setattr(this_pc, "build_info", lambda: build)
         asset = {"name": NAME, "browser_download_url": f"{server.url}/x", "size": len(DATA), "digest": f"sha256:{SHA}"}
         found = {"tag_name": "v9.0.0", "html_url": PAGE, "assets": [asset]}
         server.routes["/latest"] = body(json.dumps(found).encode())
