@@ -9,6 +9,7 @@ from kotaro_bridge.domain.gpu import GpuSnapshot
 from kotaro_bridge.domain.ports import ConfigFile, TargetFacts
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.run.gate import UNASKED
+from kotaro_bridge.domain.wsl.windows_path import inside_linux
 
 _NAMED = 3
 
@@ -16,6 +17,8 @@ _NAMED = 3
 def fetched_by_vllm(profile: Profile) -> bool:
     """True for hub ids such as `Qwen/Qwen2.5-7B-Instruct-AWQ`, which vLLM fetches itself; False for a path."""
     model = profile.model
+    if inside_linux(model) is not None:
+        return False
     return profile.engine is Engine.VLLM and not model.startswith(("~", "/", ".")) and model.count("/") <= 1
 
 
@@ -61,11 +64,18 @@ def model(probed: TargetFacts | Problem, profile: Profile) -> int | Problem | No
         return _untold("model")
     for size, path in ((probed.model, profile.model), (probed.projector, profile.projector)):
         if size is not None and size < 0:
-            return problem("model.missing", path=path)
+            return _missing(path)
     if probed.missing_parts:
         names = ", ".join(probed.missing_parts[:_NAMED])
         return problem("model.parts_missing", path=profile.model, names=names, count=len(probed.missing_parts))
     return probed.model
+
+
+def _missing(path: str) -> Problem:
+    inside = inside_linux(path)
+    if inside is None:
+        return problem("model.missing", path=path)
+    return problem("model.windows_path", path=path, inside=inside)
 
 
 def port(probed: TargetFacts | Problem, profile: Profile, here: bool | Problem) -> bool | Problem:

@@ -94,7 +94,8 @@ def processes_of(folder: Path) -> list[str]:
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
                 line, values = " ".join(process.cmdline()), process.environ().values()
-                if process.pid != os.getpid() and any(str(folder) in text for text in (line, *values)):
+                own = process.pid != os.getpid() and process.name() != "conhost.exe"  # a console, which Windows ends
+                if own and any(str(folder) in text for text in (line, *values)):
                     found.append(line)
         return found
     for entry in Path("/proc").iterdir():
