@@ -406,7 +406,7 @@ def test_another_run_of_ours_on_the_same_port(pool: ThreadPoolExecutor) -> None:
     machine.taken_ports = {LLAMA.port}
     other = msgspec.structs.replace(LLAMA, id="other", title="Other")
     far = msgspec.structs.replace(LLAMA, id="far", gpus=(1,))
-    serving = (Serving(LLAMA, GIB), Serving(other, None), Serving(far, GIB))
+    serving = (Serving(other, None), Serving(far, GIB))
     result = Gatekeeper(machine.ports, pool, serving=lambda: serving).check(LLAMA)
     assert result.report.holders == (Holder(HolderKind.RUN, "Other", None, "other"),)
     assert [remedy.word for remedy in result.remedies] == ["stop=other"]
