@@ -21,6 +21,7 @@ from kotaro_bridge.simulator.state import State, python_environment
 ASK_S = 10.0
 TIMED_OUT = 124
 SAID_LINES, CONFIG_LINES = 40, 20
+PART = re.compile(r':\s*"([A-Za-z0-9_.=-]*\.safetensors)"\s*[,}]')
 MODULE = re.compile(r"-m (kotaro_bridge\.simulator\.\w+)(.*) \"\$@\"")
 
 
@@ -33,6 +34,8 @@ def lines(state: State, arguments: list[str], environment: dict[str, str]) -> li
     told += [
         f"{name} {_size(in_home(path, home))}" for name, path in (("model", model), ("projector", projector)) if path
     ]
+    if kind != "llama-server" and model:
+        told += _parts(in_home(model, home))
     told.append("port free" if loopback.port_free(int(port, 16)) else "port taken")
     if kind == "llama-server":
         own = environment.get("XDG_CONFIG_HOME") or f"{home}/.config"
@@ -70,6 +73,17 @@ def _size(path: str) -> str:
     if os.path.isfile(path) and os.access(path, os.R_OK):
         return str(os.path.getsize(path))
     return "0" if os.path.isdir(path) else "missing"
+
+
+def _parts(folder: str) -> list[str]:
+    """What the index of a folder names and is not there."""
+    index = f"{folder}/model.safetensors.index.json"
+    if not os.path.isfile(index):
+        return []
+    with open(index, encoding="utf-8", errors="replace") as file:
+        named = set(PART.findall(file.read()))
+    missing = (name for name in sorted(named) if _size(f"{folder}/{name}") in ("0", "missing"))
+    return [f"model.missing {name}" for name in missing]
 
 
 def _config(whose: str, path: str) -> list[str]:

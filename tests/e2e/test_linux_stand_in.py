@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import queue
 import signal
@@ -134,6 +135,23 @@ def test_the_probe(pc: SimulatedPC, executable: str, model: str, projector: str)
         real, stand_in = answers(pc, argv)
         assert stand_in == real
         assert real[0] == 0
+
+
+def test_the_probe_names_the_parts_that_are_missing(pc: SimulatedPC) -> None:
+    folder = pc.home / "parts"
+    folder.mkdir()
+    names = [f"model-0000{number}-of-00004.safetensors" for number in (1, 2, 3, 4)]
+    weights = {f"layer.{number}": name for number, name in enumerate((*names, *names))}
+    index = {"metadata": {"total_size": 4, "note": "x.safetensors.txt"}, "weight_map": weights}
+    (folder / names[0]).write_bytes(b"x")
+    (folder / names[2]).write_bytes(b"")
+    for text in (json.dumps(index), json.dumps(index, indent=2), "no index", "{}"):
+        (folder / "model.safetensors.index.json").write_text(text)
+        question = EngineCommand((VLLM, "--list-devices"), {}, (), ())
+        real, stand_in = answers(pc, probe_argv(Engine.VLLM, question, "~/parts", "", free_port()))
+        assert stand_in == real
+        missing = [names[1], names[2], names[3]] if "weight_map" in text else []
+        assert list(parse_probe(real[1].decode()).missing_parts) == missing
 
 
 WORDS = ("", "cpu-build", "cuda-missing", "driver-old", "vulkan-build", "old-build", "torch-cpu")
