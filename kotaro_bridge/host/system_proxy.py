@@ -50,7 +50,7 @@ def ways_out(url: str) -> Ways:
     import urllib.request  # 2.2 MiB, for a program that asks once a day at most
 
     environment = urllib.request.getproxies_environment()
-    if environment and urllib.request.proxy_bypass_environment(host, environment):
+    if environment and urllib.request.proxy_bypass(host):
         return STRAIGHT
     named = environment.get(parts.scheme) or environment.get("all")
     if named:

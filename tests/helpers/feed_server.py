@@ -116,7 +116,7 @@ def redirect(url: str) -> Answer:
     return body(b"", 302, Location=url)
 
 
-def status(code: int, **headers: str) -> Answer:
+def status(code: int, **headers: Any) -> Answer:
     """An answer without content."""
     return body(b"", code, **headers)
 
