@@ -182,7 +182,7 @@ def _gate(product: Product, texts: Texts) -> str:
     if busy:
         return f"not asked while this runs: {', '.join(busy)}"
     machine, profiles = product.setting.machine, product.supervisor.profiles()
-    running: frozenset[str] = frozenset()
+    running: frozenset[str] | None = None
     said = []
     try:
         installed = machine.installed_distros()
@@ -193,12 +193,14 @@ def _gate(product: Product, texts: Texts) -> str:
     return "\n\n".join([*said, *(_of_profile(product, profile, texts, running, until) for profile in profiles)])
 
 
-def _of_profile(product: Product, profile: Profile, texts: Texts, running: frozenset[str], until: float) -> str:
-    """Args: running: distros that run, in small letters; "" if the default one does."""
+def _of_profile(product: Product, profile: Profile, texts: Texts, running: frozenset[str] | None, until: float) -> str:
+    """`running`: distros that run, in small letters, "" if the default one does; None where WSL does not answer."""
     head = f"# {profile.id}"
     if time.monotonic() > until:
         return f"{head}\nnot asked: the others took too long"
-    if not profile.is_local and (profile.distro or "").lower() not in running:
+    if not profile.is_local and running is None:
+        return f"{head}\nnot asked: WSL does not answer"
+    if not profile.is_local and (profile.distro or "").lower() not in (running or ()):
         return f"{head}\nnot asked: its distro does not run, and asking would start it"
     try:
         report = product.supervisor.check(profile.id).report

@@ -13,8 +13,9 @@ import os
 import sqlite3
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -27,20 +28,9 @@ _WSL_S = 10.0
 WSL_PART_S = 3 * _WSL_S + 5.0
 _ROWS = 300
 _VARIABLES = (
-    "CUDA",
-    "GGML",
-    "HF_",
-    "HUGGINGFACE",
-    "KOTARO",
-    "LANG",
-    "LC_",
-    "LLAMA",
-    "NVIDIA",
-    "OLLAMA",
-    "PYTHON",
-    "QT_",
+    *("CUDA", "GGML", "HF_", "HUGGINGFACE", "KOTARO", "LANG", "LC_", "LLAMA", "NVIDIA", "OLLAMA", "PYTHON", "QT_"),
+    *("SESSIONNAME", "TORCH", "VLLM", "WSL", "XDG_", "http", "HTTP", "no_proxy", "NO_PROXY"),
 )
-_VARIABLES_TOO = ("SESSIONNAME", "TORCH", "VLLM", "WSL", "XDG_", "http", "HTTP", "no_proxy", "NO_PROXY")
 
 
 def packages() -> str:
@@ -50,23 +40,54 @@ def packages() -> str:
 
 
 def system(folders: Iterable[Path]) -> str:
-    """Memory, processors, disks of the folders, time, language, and variables that change how engines behave."""
-    memory, swap = psutil.virtual_memory(), psutil.swap_memory()
-    encodings = f"{sys.getfilesystemencoding()}, {locale.getpreferredencoding(do_setlocale=False)}"
-    lines = [
-        f"now {time.strftime('%Y-%m-%d %H:%M:%S %z')}, up since {_time(psutil.boot_time())}",
-        f"memory {_mib(memory.total)}, available {_mib(memory.available)}",
-        f"swap {_mib(swap.total)}, used {_mib(swap.used)}",
-        f"processors {psutil.cpu_count()} ({psutil.cpu_count(logical=False)} cores)",
-        f"encodings {encodings}; locale {locale.getlocale()}",
+    """Memory, processors, disks of the folders, time, language, and variables that change how engines behave. What one
+    question fails at (swap, where Windows' counters are switched off) is said in its place.
+    """
+    questions: list[Callable[[], str]] = [
+        _time_now,
+        _memory,
+        _swap,
+        _processors,
+        _languages,
+        *(partial(_disk, folder) for folder in folders),
     ]
-    for folder in folders:
-        disk = psutil.disk_usage(str(_there(folder)))
-        lines.append(f"disk of {folder}: {_mib(disk.free)} free of {_mib(disk.total)}")
-    lines += [
-        f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith(_VARIABLES + _VARIABLES_TOO)
-    ]
-    return "\n".join(lines)
+    variables = sorted((name, value) for name, value in os.environ.items() if name.startswith(_VARIABLES))
+    return "\n".join([*map(_answer, questions), *(f"{name}={value}" for name, value in variables)])
+
+
+def _answer(question: Callable[[], str]) -> str:
+    try:
+        return question()
+    except Exception as error:  # psutil raises RuntimeError, too
+        return f"{type(error).__name__}: {error}"
+
+
+def _time_now() -> str:
+    return f"now {time.strftime('%Y-%m-%d %H:%M:%S %z')}, up since {_time(psutil.boot_time())}"
+
+
+def _memory() -> str:
+    memory = psutil.virtual_memory()
+    return f"memory {_mib(memory.total)}, available {_mib(memory.available)}"
+
+
+def _swap() -> str:
+    swap = psutil.swap_memory()
+    return f"swap {_mib(swap.total)}, used {_mib(swap.used)}"
+
+
+def _processors() -> str:
+    return f"processors {psutil.cpu_count()} ({psutil.cpu_count(logical=False)} cores)"
+
+
+def _languages() -> str:
+    preferred = locale.getpreferredencoding(do_setlocale=False)
+    return f"encodings {sys.getfilesystemencoding()}, {preferred}; locale {locale.getlocale()}"
+
+
+def _disk(folder: Path) -> str:
+    disk = psutil.disk_usage(str(_there(folder)))
+    return f"disk of {folder}: {_mib(disk.free)} free of {_mib(disk.total)}"
 
 
 def wsl(launcher: WslLauncher) -> str:

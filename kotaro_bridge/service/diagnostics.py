@@ -141,7 +141,7 @@ class Diagnostics:
         parts: dict[str, Collected] = {}
         total = 0
         for part, found in raw:
-            text = redactor.text(found.text[-_MOST:], addresses=not part.versions)
+            text = redactor.text(found.text, addresses=not part.versions)[-_MOST:]
             name = _free_name(redactor.text(part.name), parts)
             total += len(text)
             if total > _MOST_OF_ALL:
