@@ -12,13 +12,14 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.ports_app import ReleaseSource, UpdateMemory
 from kotaro_bridge.domain.run.run_view import Notice
-from kotaro_bridge.domain.update import DAY_S, UpdateState, UpdateView, is_newer
+from kotaro_bridge.domain.update import DAY_S, Release, UpdateState, UpdateView, is_newer
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +27,7 @@ _LOOK_S: Final = 60.0
 _RETRY_S: Final = 3600.0  # after a day's question that failed: a laptop that is not online yet
 _STEP_BYTES: Final = 1 << 20  # progress that is worth telling
 _CLOSE_S: Final = 5.0
+_Work: TypeAlias = Callable[[ReleaseSource], None]
 _LEFT_ALONE: Final = (UpdateState.READY, UpdateState.INSTALLING)
 
 
@@ -95,12 +97,12 @@ class Updates:
 
     def check(self) -> None:
         """Ask the feed, whatever the setting. Nothing happens while something is under way."""
-        self._begin(UpdateState.CHECKING, self._check)
+        self._begin(UpdateState.CHECKING, partial(self._check, tell=False))
 
     def download(self) -> None:
         """Download the release that is offered. Nothing happens where none is, or while something is under way."""
-        if self._view.release is not None:
-            self._begin(UpdateState.DOWNLOADING, self._download)
+        if (release := self._view.release) is not None:
+            self._begin(UpdateState.DOWNLOADING, partial(self._download, release))
 
     def cancel(self) -> None:
         """Stop the download; what is there of it stays."""
@@ -108,8 +110,9 @@ class Updates:
 
     def install(self) -> None:
         """Compare the checksum once more and start the installer. Nothing happens unless one is ready."""
-        if self._view.state is UpdateState.READY:
-            self._begin(UpdateState.INSTALLING, self._install)
+        view = self._view
+        if view.state is UpdateState.READY and view.release is not None:
+            self._begin(UpdateState.INSTALLING, partial(self._install, view.release))
 
     def wait(self, timeout_s: float | None = None) -> UpdateView:
         """The search as soon as nothing is under way, or as it is after `timeout_s`."""
@@ -131,7 +134,7 @@ class Updates:
         while not self._closed.wait(self._look_s):
             if self._due():
                 self._tried_at = self._clock()
-                self._begin(UpdateState.CHECKING, lambda: self._check(tell=True))
+                self._begin(UpdateState.CHECKING, partial(self._check, tell=True))
 
     def _due(self) -> bool:
         """A clock that was set back counts as a day gone by."""
@@ -143,15 +146,16 @@ class Updates:
         waits = lately(view.checked_at, DAY_S) or lately(self._tried_at, _RETRY_S)
         return not waits and view.state not in _LEFT_ALONE and self._ports.enabled()
 
-    def _begin(self, state: UpdateState, work: Callable[[], None]) -> None:
+    def _begin(self, state: UpdateState, work: _Work) -> None:
         """Do it on a thread of its own, unless something is under way or there is nobody to ask."""
+        source = self._ports.source
         with self._changed:
-            if self._busy or self._closed.is_set() or self._ports.source is None:
+            if self._busy or self._closed.is_set() or source is None:
                 return
             self._busy = True
             self._cancelled.clear()
         self._show(state=state, problem=None, bytes=0)
-        self._worker = threading.Thread(target=self._do, args=(work,), name="update", daemon=True)
+        self._worker = threading.Thread(target=self._do, args=(partial(work, source),), name="update", daemon=True)
         self._worker.start()
 
     def _do(self, work: Callable[[], None]) -> None:
@@ -167,10 +171,10 @@ class Updates:
                 self._busy = False
                 self._changed.notify_all()
 
-    def _check(self, *, tell: bool = False) -> None:
+    def _check(self, source: ReleaseSource, *, tell: bool) -> None:
         """Raises ProblemError."""
         known = self._view.release
-        release = self._source.latest(self._view.current)
+        release = source.latest(self._view.current)
         now = self._clock()
         self._ports.memory.save(now, release)
         state = UpdateState.AVAILABLE if release is not None else UpdateState.CURRENT
@@ -178,30 +182,21 @@ class Updates:
         if tell and release is not None and (known is None or known.version != release.version):
             self._publish(Notice(problem("update.available", version=release.version, current=self._view.current)))
 
-    def _download(self) -> None:
+    def _download(self, release: Release, source: ReleaseSource) -> None:
         """Raises ProblemError."""
-        release = self._view.release
-        if release is None:
-            return
-        installer = self._source.fetch(release, self._progress, self._cancelled)
-        state = UpdateState.READY if installer is not None else UpdateState.AVAILABLE
-        self._show(state=state, bytes=release.size if installer is not None else 0)
+        installer = source.fetch(release, self._progress, self._cancelled)
+        if installer is not None:
+            self._show(state=UpdateState.READY, bytes=release.size)
+        else:
+            self._show(state=UpdateState.AVAILABLE, bytes=0)
 
     def _progress(self, on_disk: int) -> None:
         if on_disk - self._view.bytes >= _STEP_BYTES:
             self._show(bytes=on_disk)
 
-    def _install(self) -> None:
+    def _install(self, release: Release, source: ReleaseSource) -> None:
         """Raises ProblemError."""
-        release = self._view.release
-        if release is not None:
-            self._ports.start(self._source.verified(release))
-
-    @property
-    def _source(self) -> ReleaseSource:
-        if self._ports.source is None:
-            raise ProblemError(problem("update.no_feed"))
-        return self._ports.source
+        self._ports.start(source.verified(release))
 
     def _show(self, **changes: object) -> None:
         with self._changed:
