@@ -18,6 +18,7 @@ from kotaro_bridge.domain.planning.catalogue_rank import Use
 from kotaro_bridge.domain.units import GIB, MIB
 from kotaro_bridge.service.model_shelf import OnMachine
 from kotaro_bridge.ui.dialogs.models_fit import ADVICE
+from kotaro_bridge.ui.widgets.vram_gauge import PLAN
 from tests.ui.conftest import Opener
 from tests.ui.fake_models import CARD, OTHERS, stored
 from tests.ui.models_window import Library
@@ -71,17 +72,23 @@ def test_the_rows_of_a_vllm_plan_add_up(library: Open) -> None:
         one.row(model)
         plan = one.window.fit.details.plan
         assert plan is not None
-        shown = [[cell.text() for cell in cells] for cells in plan._cells if not cells[0].isHidden()]
+        shown = [[cell.text() for cell in cells] for cells in plan.table.cells]
         sizes = {name: int(size.removesuffix(" MiB").replace(",", "")) for name, size, _ in shown}
         held = sizes["Total"] + sizes["Set aside by vLLM"] + sizes["Kept free"]
         missing = 0 if fits else sizes["Missing"]
         assert held == pytest.approx(sizes["Free now"] + missing, abs=2)
         assert ("Left for more KV cache" in sizes) is fits
+        drawn = dict((kind, share) for share, kind in plan.bar._parts)
+        whole = sizes["Total"] / sum(drawn[kind] for kind in PLAN)
+        assert drawn["aside"] * whole == pytest.approx(sizes["Set aside by vLLM"], rel=0.02)
         assert ("left for more KV cache" in plan.answer.text()) is fits
     one.row(Q14)
     of_llama = one.window.fit.details.plan
     assert of_llama is not None
-    assert [cells[0].isHidden() for cells in of_llama._cells] == [False] * 8 + [True], "llama-server sets nothing aside"
+    names = [cells[0].text() for cells in of_llama.table.cells]
+    assert len(names) == 8
+    assert "Set aside by vLLM" not in names
+    assert "aside" not in [kind for _, kind in of_llama.bar._parts]
 
 
 def test_the_plan_follows_the_slider_within_a_frame(library: Open) -> None:

@@ -59,7 +59,7 @@ def test_what_it_takes_is_said_at_once_and_follows_the_slider(edit: Callable[...
     window, panel = one.window, one.window.plans.panel
     assert "It fits" in panel.verdict.text()
     assert panel.verdict.property("tone") == "good"
-    before = [cells[1].text() for cells in panel._cells]
+    before = [cells[1].text() for cells in panel.table.cells]
     slider = window.fields.context.slider
     option = QStyleOptionSlider()
     slider.initStyleOption(option)
@@ -72,12 +72,12 @@ def test_what_it_takes_is_said_at_once_and_follows_the_slider(edit: Callable[...
     for step in range(1, 6):
         QTest.mouseMove(slider, handle + QPoint(step * 20, 0))
         assert slider.isSliderDown()
-        seen.append(panel._cells[1][1].text())
+        seen.append(panel.table.cells[1][1].text())
     assert len(set(seen)) == 5, "the KV cache grows with every step"
     QTest.mouseRelease(slider, LEFT, pos=handle + QPoint(100, 0))
     assert "It does not fit" in panel.verdict.text()
     assert panel.verdict.property("tone") == "bad"
-    assert panel._cells[0][1].text() == before[0], "the weights stay"
+    assert panel.table.cells[0][1].text() == before[0], "the weights stay"
     assert int(one.text("context")) == slider.value() * 256
     assert len(one.profiles.asked) == asked, "the model is not read again"
     assert window.unsaved
@@ -88,7 +88,7 @@ def test_what_it_takes_is_said_at_once_and_follows_the_slider(edit: Callable[...
 
 def test_every_figure_names_its_origin(edit: Callable[..., Editing]) -> None:
     panel = edit().window.plans.panel
-    tips = [cells[1].toolTip() for cells in panel._cells]
+    tips = [cells[1].toolTip() for cells in panel.table.cells]
     assert "from the model's files" in tips[0]
     assert "grows with context" in tips[1]
     assert "other cards" in tips[3]

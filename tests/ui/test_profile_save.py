@@ -296,7 +296,7 @@ def test_a_try_shows_the_measured_beside_the_plan_and_stores_nothing(edit: Calla
     assert trial.profile.context == 4096
     one.qtbot.waitUntil(lambda: "10,405 MiB" in one.labels())
     shown = one.labels()
-    assert one.window.plans.panel._cells[4][1].text() in shown
+    assert one.window.plans.panel.table.cells[4][1].text() in shown
     assert "38 tok/s · 63 % of what this card can do" in shown
     assert {"8,148 MiB", "1,536 MiB", "307 MiB"} <= set(shown), "what the log says of weights, KV cache and buffers"
     assert one.file().read_bytes() == before

@@ -30,6 +30,7 @@ from kotaro_bridge.domain.run.holders import Holder
 from kotaro_bridge.domain.units import format_gib, format_mib
 from kotaro_bridge.service.card_sight import CardSight
 from kotaro_bridge.texts import Texts
+from kotaro_bridge.ui.view_models.figures import FigureRow
 
 STEP = 256
 """Tokens of one step of the context's slider: llama-server rounds to it (reference llama-server §7)."""
@@ -64,16 +65,6 @@ class EntryRow:
 
 
 @dataclass(frozen=True, slots=True)
-class PartRow:
-    """A part of a plan; `kind`: its colour in the bar, "" for none."""
-
-    kind: str
-    name: str
-    size: str
-    origin: str
-
-
-@dataclass(frozen=True, slots=True)
 class PlanWords:
     """A plan in words.
 
@@ -86,7 +77,7 @@ class PlanWords:
     tone: str
     answer: str
     more: str
-    parts: tuple[PartRow, ...]
+    parts: tuple[FigureRow, ...]
     bar: tuple[tuple[float, str], ...]
     mark: float | None
     bar_words: str
@@ -224,7 +215,7 @@ def plan_words(texts: Texts, entry: CatalogueEntry, sight: CardSight, use: Use, 
     found = plan(entry.planned, request_for(entry, use, context), seen.card)
     tone, answer, more = _answer(texts, entry, found, seen.card, sight, use)
     parts = [
-        PartRow(
+        FigureRow(
             part,
             texts.text(f"plan.part.{part}"),
             format_mib(getattr(found, part).bytes),
@@ -239,29 +230,29 @@ def plan_words(texts: Texts, entry: CatalogueEntry, sight: CardSight, use: Use, 
         rest, rest_from = texts.text("ui.library.vllm.left"), texts.text("ui.library.vllm.left_from")
     sums = plan_sums(found, (seen.card,))
     aside = sums.set_aside if sums is not None else 0
-    parts.append(PartRow("", texts.text("plan.part.total"), format_mib(found.total), band))
+    parts.append(FigureRow("", texts.text("plan.part.total"), format_mib(found.total), band))
     if aside:
         origin = texts.text("plan.part.set_aside_from")
-        parts.append(PartRow("", texts.text("plan.part.set_aside"), format_mib(aside), origin))
+        parts.append(FigureRow("aside", texts.text("plan.part.set_aside"), format_mib(aside), origin))
     parts += [
-        PartRow("", texts.text("ui.library.free"), format_mib(seen.card.free), texts.text("ui.library.free_from")),
-        PartRow("", texts.text("ui.library.reserve"), format_mib(seen.card.reserve), texts.text("ui.library.choice")),
-        PartRow("", rest, format_mib(abs(left)), rest_from),
+        FigureRow("", texts.text("ui.library.free"), format_mib(seen.card.free), texts.text("ui.library.free_from")),
+        FigureRow("", texts.text("ui.library.reserve"), format_mib(seen.card.reserve), texts.text("ui.library.choice")),
+        FigureRow("", rest, format_mib(abs(left)), rest_from),
     ]
-    bar, mark = _bar(found, seen.card)
+    bar, mark = _bar(found, seen.card, aside)
     words = ", ".join(f"{row.name} {row.size}" for row in parts)
     messages = (texts.message(note) for note in found.notes)
     notes = tuple(f"{message.what} {message.do}".strip() for message in messages)
     return PlanWords(tone, answer, more, tuple(parts), bar, mark, words, notes)
 
 
-def _bar(found: Plan, card: PlanCard) -> tuple[tuple[tuple[float, str], ...], float | None]:
-    """What others hold, then the parts; a mark where the card ends, if they go beyond."""
+def _bar(found: Plan, card: PlanCard, aside: int) -> tuple[tuple[tuple[float, str], ...], float | None]:
+    """What others hold, then the parts and what is set aside; a mark where the card ends, if they go beyond."""
     held = card.total - card.free
-    whole = max(card.total, held + found.total)
-    shares = [(held / whole, "other")] if held else []
-    shares += [(getattr(found, part).bytes / whole, part) for part in PARTS]
-    return tuple(shares), card.total / whole if whole > card.total else None
+    whole = max(card.total, held + found.total + aside)
+    sizes = [(held, "other"), *((getattr(found, part).bytes, part) for part in PARTS), (aside, "aside")]
+    shares = tuple((size / whole, kind) for size, kind in sizes if size)
+    return shares, card.total / whole if whole > card.total else None
 
 
 def _answer(

@@ -18,6 +18,7 @@ from kotaro_bridge.domain.run.run_state import SERVING
 from kotaro_bridge.domain.run.run_view import RunView
 from kotaro_bridge.domain.units import format_gib, format_mib
 from kotaro_bridge.texts import Texts
+from kotaro_bridge.ui.view_models.figures import FigureRow
 from kotaro_bridge.ui.view_models.proof import speed_words
 
 PARTS = ("weights", "kv", "compute", "overhead")
@@ -48,17 +49,6 @@ class BarView:
     parts: tuple[tuple[float, str], ...]
     words: str
     mark: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class FigureRow:
-    """A figure: `kind` as in the bar, where it comes from, and what it is about."""
-
-    kind: str
-    name: str
-    size: str
-    origin: str
-    about: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +114,7 @@ def plan_view(
     return PlanView(
         verdict=_verdict(texts, found, cards),
         tone="" if found.fits is None else "good" if found.fits else "bad",
-        bars=tuple(_bar(texts, found, place, room) for place, room in enumerate(places)),
+        bars=tuple(_bar(texts, found, place, places) for place in range(len(places))),
         rows=tuple(_rows(texts, found, places)),
         facts=tuple(facts),
         longest=found.max_context,
@@ -163,12 +153,14 @@ def _instead(texts: Texts, profile: Profile, model: PlannedModel, cards: tuple[P
         yield texts.text("ui.editor.plan.smaller_kv", kv_type=smaller.value)
 
 
-def _bar(texts: Texts, found: Plan, place: int, room: Room) -> BarView:
+def _bar(texts: Texts, found: Plan, place: int, places: tuple[Room, ...]) -> BarView:
     """One card; of several each has its share of every part."""
-    ours = found.per_card[place]
+    ours, room = found.per_card[place], places[place]
     scale = ours / found.total if found.total else 0.0
     sizes = [(round(getattr(found, part).bytes * scale), part) for part in PARTS]
+    sizes += [(_set_aside(found, places) // len(places), "aside")]
     sizes += [(room.others, "other"), (room.card.reserve, "reserve")]
+    sizes = [(size, kind) for size, kind in sizes if size or kind != "aside"]
     taken = sum(size for size, _ in sizes)
     whole = max(room.total, taken)
     spelt = [(size, _name(texts, kind)) for size, kind in sizes]
@@ -179,7 +171,14 @@ def _bar(texts: Texts, found: Plan, place: int, room: Room) -> BarView:
     return BarView(name, tuple((size / whole, kind) for size, kind in sizes), f"{name}: {words}", mark)
 
 
+def _set_aside(found: Plan, places: tuple[Room, ...]) -> int:
+    sums = plan_sums(found, tuple(room.card for room in places))
+    return sums.set_aside if sums is not None else 0
+
+
 def _name(texts: Texts, kind: str) -> str:
+    if kind == "aside":
+        return texts.text("plan.part.set_aside")
     return texts.text(f"plan.part.{kind}") if kind in PARTS else texts.text(f"ui.editor.plan.{_KEYS[kind]}")
 
 
@@ -197,10 +196,9 @@ def _rows(texts: Texts, found: Plan, places: tuple[Room, ...]) -> Iterator[Figur
     yield FigureRow("", texts.text("plan.part.total"), format_mib(found.total), "", "")
     if not places:
         return
-    sums = plan_sums(found, tuple(room.card for room in places))
-    aside = sums.set_aside if sums is not None else 0
+    aside = _set_aside(found, places)
     if aside:
-        words = texts.text("plan.part.set_aside"), format_mib(aside), "", texts.text("plan.part.set_aside_from")
+        words = _name(texts, "aside"), format_mib(aside), "", texts.text("plan.part.set_aside_from")
         yield FigureRow("aside", *words)
     others = sum(room.others for room in places)
     reserve = sum(room.card.reserve for room in places)

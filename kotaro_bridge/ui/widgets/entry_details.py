@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QFrame, QGridLayout, QPushButton, QScrollArea, QSi
 from kotaro_bridge.domain.model.hub import PAGE
 from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.theme import UNIT, Theme
-from kotaro_bridge.ui.view_models.models import PARTS, AdviceWords, Against, Offer
+from kotaro_bridge.ui.view_models.models import AdviceWords, Against, Offer
 from kotaro_bridge.ui.widgets.basics import Card, ElidedButton, button, label, row
 from kotaro_bridge.ui.widgets.plan_card import PlanCard
 
@@ -87,7 +87,7 @@ class Details(QScrollArea):
         box.addLayout(line)
         if against is not None:
             box.addWidget(self._against(against))
-        self.plan = PlanCard(self._theme, self._texts, PARTS)
+        self.plan = PlanCard(self._theme, self._texts)
         box.addWidget(self.plan)
         box.addWidget(self._facts(rows, reason, unmeasured))
         self._show(box)

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import zip_longest
 
 from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtWidgets import QGridLayout, QLabel, QSlider, QWidget
+from PySide6.QtWidgets import QSlider
 
 from kotaro_bridge.texts import Texts
-from kotaro_bridge.ui.theme import UNIT, Theme
+from kotaro_bridge.ui.theme import Theme
 from kotaro_bridge.ui.view_models.models import STEP, PlanWords
 from kotaro_bridge.ui.widgets.basics import Card, label, put, row, set_property
-from kotaro_bridge.ui.widgets.vram_gauge import Bar, Swatch
+from kotaro_bridge.ui.widgets.figure_table import FigureTable
+from kotaro_bridge.ui.widgets.vram_gauge import Bar
 
 PAGE = 8
 """Steps of one press of Page Up."""
-SUMS = 5
-"""The most rows below the parts: vLLM has one more than llama-server."""
 
 
 class PlanCard(Card):
@@ -25,8 +23,7 @@ class PlanCard(Card):
 
     moved = Signal(int)
 
-    def __init__(self, theme: Theme, texts: Texts, parts: tuple[str, ...]) -> None:
-        """Args: parts: kinds of the first rows; the others have no colour."""
+    def __init__(self, theme: Theme, texts: Texts) -> None:
         super().__init__()
         self._texts = texts
         self._say: Callable[[int], PlanWords] | None = None
@@ -37,6 +34,7 @@ class PlanCard(Card):
         self.slider.setPageStep(PAGE)
         self.tokens = label("", "strong")
         self.bar = Bar(theme)
+        self.table = FigureTable(theme)
         self.notes = label("", "small", wrap=True, selectable=True)
         name = label(texts.text("ui.library.context"))
         name.setBuddy(self.slider)
@@ -47,29 +45,9 @@ class PlanCard(Card):
         line.setStretch(1, 1)
         self.body.addLayout(line)
         self.body.addWidget(self.bar)
-        self.body.addWidget(self._grid(theme, parts))
+        self.body.addWidget(self.table)
         self.body.addWidget(self.notes)
         self.slider.valueChanged.connect(self._on_value)
-
-    def _grid(self, theme: Theme, parts: tuple[str, ...]) -> QWidget:
-        holder = QWidget()
-        grid = QGridLayout(holder)
-        grid.setContentsMargins(0, 0, 0, 0)
-        grid.setHorizontalSpacing(UNIT)
-        grid.setVerticalSpacing(2)
-        self._cells: list[tuple[QLabel, QLabel, QLabel]] = []
-        for line in range(len(parts) + SUMS):
-            is_part = line < len(parts)
-            cells = (label("", "" if is_part else "strong"), label("", selectable=True), label("", "small", wrap=True))
-            cells[1].setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-            if is_part:
-                grid.addWidget(Swatch(theme, parts[line]), line, 0)
-            for column, cell in enumerate(cells, 1):
-                grid.addWidget(cell, line, column)
-            self._cells.append(cells)
-        grid.setColumnStretch(3, 1)
-        grid.setColumnMinimumWidth(3, 3 * UNIT)
-        return holder
 
     def show_plan(self, say: Callable[[int], PlanWords], limit: int, context: int, requests: str) -> None:
         """Show another model.
@@ -105,11 +83,7 @@ class PlanCard(Card):
         put(self.more, found.more)
         self.more.setVisible(bool(found.more))
         self.bar.set_parts(found.bar, found.bar_words, found.mark)
-        for cells, part in zip_longest(self._cells, found.parts):
-            words = ("", "", "") if part is None else (part.name, part.size, part.origin)
-            for cell, word in zip(cells, words, strict=True):
-                put(cell, word)
-                cell.setVisible(part is not None)
+        self.table.show_rows(found.parts)
         put(self.notes, "\n".join(found.notes))
         self.notes.setVisible(bool(found.notes))
 

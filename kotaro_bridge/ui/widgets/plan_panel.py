@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QGridLayout, QLabel, QPlainTextEdit, QVBoxLayout, QWidget
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QLabel, QPlainTextEdit, QVBoxLayout
 
 from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.theme import UNIT, Theme, mono_font
-from kotaro_bridge.ui.view_models.profile_plan import BarView, FigureRow, PlanView
+from kotaro_bridge.ui.view_models.profile_plan import BarView, PlanView
 from kotaro_bridge.ui.widgets.basics import Card, CopyButton, button, label, put, row, set_property
-from kotaro_bridge.ui.widgets.vram_gauge import Bar, Swatch
+from kotaro_bridge.ui.widgets.figure_table import FigureTable
+from kotaro_bridge.ui.widgets.vram_gauge import Bar
 
 COMMAND_LINES = 7
 
@@ -26,8 +27,6 @@ class PlanPanel(Card):
         self._theme = theme
         self._texts = texts
         self._bars: list[tuple[QLabel, Bar]] = []
-        self._kinds: tuple[str, ...] = ()
-        self._cells: list[tuple[QLabel, QLabel, QLabel]] = []
         self.verdict = label("", "strong", wrap=True, selectable=True)
         self.verdict.setAccessibleName(texts.text("ui.editor.plan.head"))
         self.facts = label("", "small", wrap=True, selectable=True)
@@ -39,11 +38,11 @@ class PlanPanel(Card):
         self.longest.clicked.connect(lambda: self.stretched.emit(self._longest))
         self._bar_box = QVBoxLayout()
         self._bar_box.setSpacing(UNIT // 2)
-        self._table = QWidget()
+        self.table = FigureTable(theme)
         self.body.addWidget(label(texts.text("ui.editor.plan.head"), "head"))
         self.body.addWidget(self.verdict)
         self.body.addLayout(self._bar_box)
-        self.body.addWidget(self._table)
+        self.body.addWidget(self.table)
         self.body.addWidget(self.facts)
         self.body.addWidget(self.origin)
         self.body.addLayout(row(self.longest, self.read, 1))
@@ -58,14 +57,7 @@ class PlanPanel(Card):
             self._make_bars(len(view.bars))
         for (name, bar), each in zip(self._bars, view.bars, strict=True):
             _show_bar(name, bar, each)
-        kinds = tuple(each.kind for each in view.rows)
-        if kinds != self._kinds:
-            self._make_rows(view.rows)
-        for cells, figure in zip(self._cells, view.rows, strict=True):
-            for cell, words in zip(cells, (figure.name, figure.size, figure.origin), strict=True):
-                put(cell, words)
-                if cell.toolTip() != figure.about:
-                    cell.setToolTip(figure.about)
+        self.table.show_rows(view.rows)
         self._longest = view.longest or 0
         put(self.longest, self._texts.text("ui.editor.longest", tokens=f"{self._longest:,}"))
         self.longest.setVisible(bool(self._longest and view.found and view.found.request.context != self._longest))
@@ -90,31 +82,6 @@ class PlanPanel(Card):
             for part in pair:
                 self._bar_box.addWidget(part)
             self._bars.append(pair)
-
-    def _make_rows(self, rows: tuple[FigureRow, ...]) -> None:
-        table = QWidget()
-        grid = QGridLayout(table)
-        grid.setContentsMargins(0, 0, 0, 0)
-        grid.setHorizontalSpacing(UNIT)
-        grid.setVerticalSpacing(2)
-        self._cells = []
-        for line, each in enumerate(rows):
-            if each.kind and each.kind not in ("free", "aside"):
-                grid.addWidget(Swatch(self._theme, each.kind), line, 0)
-            role = "" if each.kind else "strong"
-            cells = (label("", role), label("", role, selectable=True), label("", "small", wrap=True))
-            cells[1].setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-            for column, cell in enumerate(cells, 1):
-                grid.addWidget(cell, line, column)
-            self._cells.append(cells)
-        grid.setColumnMinimumWidth(0, 12)
-        grid.setColumnStretch(3, 1)
-        old = self._table
-        self.body.replaceWidget(old, table)
-        old.hide()
-        old.deleteLater()
-        self._table = table
-        self._kinds = tuple(each.kind for each in rows)
 
 
 def _show_bar(name: QLabel, bar: Bar, view: BarView) -> None:

@@ -16,6 +16,7 @@ PATTERNS = {
     "compute": Qt.BrushStyle.VerPattern,
     "overhead": Qt.BrushStyle.Dense4Pattern,
     "reserve": Qt.BrushStyle.HorPattern,
+    "aside": Qt.BrushStyle.DiagCrossPattern,
 }
 PLAN = ("weights", "kv", "compute", "overhead")
 """Parts of a plan, in the order of the theme's series."""
@@ -24,7 +25,8 @@ PLAN = ("weights", "kv", "compute", "overhead")
 def colours(theme: Theme) -> dict[str, str]:
     """The colour of each kind of segment."""
     tokens = theme.tokens
-    own = {"ours": tokens.series[0], "other": tokens.other, "bad": tokens.bad, "reserve": tokens.muted}
+    own = {"ours": tokens.series[0], "other": tokens.other, "bad": tokens.bad}
+    own |= {"reserve": tokens.muted, "aside": tokens.muted}
     return own | dict(zip(PLAN, tokens.series, strict=True))
 
 
