@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+if sys.platform == "win32":
+    os.environ.setdefault("QT_QPA_FONTDIR", r"C:\Windows\Fonts")  # offscreen, Qt looks nowhere by itself
 
 from PySide6.QtCore import QEvent
 from PySide6.QtWidgets import QApplication
@@ -22,6 +25,7 @@ from tests.ui.settings_dialog import USUAL, Settings
 OFFSCREEN_SAYS = (
     r"^This plugin does not support (raise|propagateSizeHints|grabbing)",
     r"No such signal QPlatformNativeInterface::systemTrayWindowChanged",
+    r"^QFontDatabase: Cannot find font directory",
 )
 """What the offscreen platform says of every window and tray icon; every other warning of Qt fails a test."""
 

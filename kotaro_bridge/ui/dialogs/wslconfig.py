@@ -9,7 +9,7 @@ from functools import cached_property
 
 from PySide6.QtCore import QEvent, Signal, Slot
 from PySide6.QtGui import QCloseEvent, QKeySequence, QShortcut
-from PySide6.QtWidgets import QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.service.wslconfig_edit import Clash, Editor, Saved
@@ -26,7 +26,7 @@ from kotaro_bridge.ui.dialogs.wslconfig_review import ReviewPage
 from kotaro_bridge.ui.dialogs.wslconfig_window import SettingsWindow
 from kotaro_bridge.ui.theme import UNIT, Theme
 from kotaro_bridge.ui.view_models.status import simulated_words
-from kotaro_bridge.ui.widgets.basics import Elided, button, chip, label, put, row
+from kotaro_bridge.ui.widgets.basics import Elided, Pages, button, chip, label, put, row
 
 
 class WslConfigDialog(SettingsWindow):
@@ -58,7 +58,7 @@ class WslConfigDialog(SettingsWindow):
         self.discard_button = button(text("ui.wslconfig.discard"))
         self.save_button = button(text("ui.wslconfig.save_review"), "primary")
         self.close_button = button(text("ui.close"))
-        self.pages = QStackedWidget()
+        self.pages = Pages()
         self.pages.addWidget(self._first_page())
         whole = QVBoxLayout(self)
         whole.setContentsMargins(3 * UNIT, 2 * UNIT, 3 * UNIT, 2 * UNIT)

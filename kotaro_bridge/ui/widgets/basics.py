@@ -16,6 +16,7 @@ from PySide6.QtWidgets import (
     QPushButton,
     QScrollArea,
     QSizePolicy,
+    QStackedWidget,
     QVBoxLayout,
     QWidget,
 )
@@ -165,6 +166,16 @@ def in_scroll(content: QWidget) -> QScrollArea:
     made.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     made.setWidget(content)
     return made
+
+
+class Pages(QStackedWidget):
+    """Pages of which each fits or scrolls by itself. The preferred height of the longest, which Qt takes for the least
+    of a window on Windows, does not keep the window from being low.
+    """
+
+    def hasHeightForWidth(self) -> bool:
+        """Any height will do."""
+        return False
 
 
 class Elided(QLabel):
