@@ -24,11 +24,14 @@ class Allowed:
     Args:
         values: how many values follow it.
         among: the only values it may have; empty for any.
+        beside_requests: the value is a number, and has to leave so many beside one for each request at once; less than
+            1 leaves it to the engine.
     """
 
     names: tuple[str, ...]
     values: int = 1
     among: tuple[str, ...] = ()
+    beside_requests: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,8 @@ ALLOWED = {
     Engine.LLAMA_SERVER: (
         Allowed(("-t", "--threads")),
         Allowed(("-tb", "--threads-batch")),
-        Allowed(("--threads-http",)),
+        # A stream keeps its thread to the end. The engine's own choice leaves two for its monitoring (server.cpp).
+        Allowed(("--threads-http",), beside_requests=2),
         Allowed(("-b", "--batch-size")),
         Allowed(("-ub", "--ubatch-size")),
         Allowed(("--jinja",), 0),
@@ -172,8 +176,8 @@ def checked_extra_args(profile: Profile) -> tuple[str, ...]:
     """The profile's extra arguments, all of them on the whitelist.
 
     Raises:
-        ProblemError: `command.forbidden.*`, `command.unknown_argument`, `command.value_missing` or
-            `command.value_refused`, naming the first argument that is not, and why.
+        ProblemError: `command.forbidden.*`, `command.unknown_argument`, `command.value_missing`,
+            `command.value_refused` or `command.value_low`, naming the first argument that is not, and why.
     """
     words = list(profile.extra_args)
     checked: list[str] = []
@@ -192,6 +196,9 @@ def checked_extra_args(profile: Profile) -> tuple[str, ...]:
             if allowed.among and given not in allowed.among:
                 choices = ", ".join(allowed.among)
                 raise ProblemError(problem("command.value_refused", argument=name, value=given, choices=choices))
+            least = profile.parallel + allowed.beside_requests
+            if allowed.beside_requests and not _leaves(given, least):
+                raise ProblemError(problem("command.value_low", argument=name, value=given, least=least))
         del words[:wanted]
         checked += [word, *values]
     return tuple(checked)
@@ -246,6 +253,14 @@ def _abbreviated(name: str) -> str | None:
         if any(full.removesuffix("*").startswith(name) for full in entry.names)
     }
     return found.pop() if len(found) == 1 else None
+
+
+def _leaves(value: str, least: int) -> bool:
+    try:
+        number = int(value)
+    except ValueError:
+        return False
+    return number < 1 or number >= least
 
 
 def _is_flag(value: str) -> bool:

@@ -73,10 +73,14 @@ def plan(
     raise ProblemError(problem("plan.engine", engine=request.engine.value))
 
 
+_OF_PICTURES = ("--image-min-tokens", "--image-max-tokens", "--mm-processor-kwargs")
+
+
 def request_of(profile: Profile) -> PlanRequest:
     """What a profile's command asks of its engine."""
     shape = context_shape(profile)
     options = profile.vllm or VllmOptions()
+    named = {word.partition("=")[0].replace("_", "-") for word in profile.extra_args}
     return PlanRequest(
         engine=profile.engine,
         context=shape.context,
@@ -89,6 +93,7 @@ def request_of(profile: Profile) -> PlanRequest:
         max_num_batched_tokens=options.max_num_batched_tokens,
         eager="--enforce-eager" in profile.extra_args,
         images=profile.sees_images,
+        uncovered=tuple(name for name in _OF_PICTURES if name in named),
     )
 
 

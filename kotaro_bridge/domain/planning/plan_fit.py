@@ -6,7 +6,7 @@ business.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
@@ -200,7 +200,7 @@ def _llama_notes(model: GgufPlanned, request: PlanRequest, *, estimated: bool) -
     if estimated and not model.projector_bytes:
         notes.append(problem("plan.note.architecture", architecture=model.model.architecture))
     if model.projector_bytes:
-        notes.append(problem("plan.note.projector"))
+        notes += [problem("plan.note.projector"), *_uncovered(request)]
     if 0 < model.model.context_length < request.context:
         notes.append(problem("plan.note.beyond_training", context=model.model.context_length))
     return tuple(notes)
@@ -212,7 +212,7 @@ def _vllm_notes(model: HfPlanned, request: PlanRequest, costs: VllmCosts, cards:
     if packed and costs.weights.origin is not Origin.MEASURED and not _all_measured(cards):
         notes.append(problem("plan.note.marlin"))
     if shape.vision is not None and request.images:
-        notes.append(problem("plan.note.vision"))
+        notes += [problem("plan.note.vision"), *_uncovered(request)]
     if shape.context_length < request.context:
         notes.append(problem("plan.note.beyond_training", context=shape.context_length))
     if costs.overrun > 0:
@@ -220,6 +220,11 @@ def _vllm_notes(model: HfPlanned, request: PlanRequest, costs: VllmCosts, cards:
     if request.cards > 1:
         notes.append(problem("plan.note.cards"))
     return tuple(notes)
+
+
+def _uncovered(request: PlanRequest) -> Iterator[Problem]:
+    if request.uncovered:
+        yield problem("plan.note.uncovered", names=", ".join(request.uncovered))
 
 
 def _all_measured(cards: Cards | None) -> bool:

@@ -114,6 +114,7 @@ class PlanRequest:
         cards: how many the model is spread over.
         max_num_seqs, max_num_batched_tokens, eager: vLLM's options of these names.
         images: vLLM: a model with a vision tower takes pictures.
+        uncovered: options that may change what pictures take, and that no figure counts.
     """
 
     engine: Engine
@@ -128,6 +129,7 @@ class PlanRequest:
     max_num_batched_tokens: int = 2048
     eager: bool = False
     images: bool = True
+    uncovered: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

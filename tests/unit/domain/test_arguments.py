@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -136,6 +137,28 @@ def test_what_is_not_on_the_list_is_refused(engine: Engine, extra: tuple[str, ..
 )
 def test_harmless_arguments_pass_unchanged(engine: Engine, extra: tuple[str, ...]) -> None:
     assert build_command(with_extra(engine, *extra)).argv[-len(extra) :] == extra
+
+
+@pytest.mark.parametrize(
+    ("value", "parallel", "passes"),
+    [
+        ("1", 1, False),
+        ("2", 1, False),
+        ("3", 1, True),
+        ("3", 4, False),
+        ("6", 4, True),
+        ("-1", 4, True),
+        ("x", 1, False),
+    ],
+)
+def test_a_thread_stays_free_for_the_questions_of_the_watch(value: str, parallel: int, passes: bool) -> None:
+    profile = msgspec.structs.replace(with_extra(LLAMA, "--threads_http", value), parallel=parallel)
+    if passes:
+        assert checked_extra_args(profile) == ("--threads_http", value)
+        return
+    with pytest.raises(ProblemError) as caught:
+        checked_extra_args(profile)
+    assert (caught.value.problem.code, caught.value.problem.params["least"]) == ("command.value_low", parallel + 2)
 
 
 @pytest.mark.parametrize("extra", [("--dtype", "float32"), ("--dtype=float",)])

@@ -161,6 +161,9 @@ def test_a_projector_counts_with_its_buffer_and_its_band() -> None:
     assert found.total - without.total == (800 + 512) * MIB
     assert found.band_bytes - without.band_bytes == 512 * MIB
     assert [note.code for note in found.notes] == ["plan.note.projector"]
+    larger = replace(LLAMA, uncovered=("--image-max-tokens",))
+    assert [note.code for note in plan(sees, larger, None).notes] == ["plan.note.projector", "plan.note.uncovered"]
+    assert plan(plain, larger, None).notes == without.notes, "without pictures it changes nothing"
 
 
 def test_what_cannot_be_planned() -> None:
@@ -294,8 +297,18 @@ def test_a_picture_encoder_is_an_estimate_and_says_so() -> None:
     assert 1 * GIB < found.needed_budget - blind.needed_budget < 2 * GIB
     assert found.band_bytes - blind.band_bytes == 1 * GIB
     assert [note.code for note in found.notes] == ["plan.note.vision"]
+    cropped = plan(minicpm, replace(VLLM, uncovered=("--mm-processor-kwargs",)), None)
+    assert cropped.notes[-1].params["names"] == "--mm-processor-kwargs"
     any_size = HfPlanned(replace(hf().model, vision=replace(tower, image_size=None, tokens_per_image=None)))
     assert (plan(any_size, VLLM, None).needed_budget or 0) > found.needed_budget
+
+
+def test_options_of_pictures_that_no_figure_counts_are_known() -> None:
+    words = ("--mm_processor_kwargs={}", "--seed", "1")
+    vllm = Profile("t", Engine.VLLM, "v", "~/m", "m", 4096, 8000, extra_args=words)
+    assert request_of(vllm).uncovered == ("--mm-processor-kwargs",)
+    llama = Profile("t", Engine.LLAMA_SERVER, "l", "~/m", "m", 4096, 8080, extra_args=("--image-max-tokens", "9"))
+    assert request_of(llama).uncovered == ("--image-max-tokens",)
 
 
 def test_a_profile_asks_what_its_command_asks() -> None:
