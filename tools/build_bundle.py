@@ -24,7 +24,7 @@ NOT_SHIPPED_MODULES = [
     # Of pyqtgraph: plots on a plain widget are all that is used.
     *("pyqtgraph.opengl", "pyqtgraph.examples", "pyqtgraph.flowchart", "pyqtgraph.console", "pyqtgraph.dockarea"),
     *("pyqtgraph.canvas", "pyqtgraph.jupyter", "pyqtgraph.multiprocess", "pyqtgraph.exporters.HDF5Exporter"),
-    *(f"PySide6.{name}" for name in ("QtNetwork", "QtOpenGL", "QtOpenGLWidgets", "QtQml", "QtQuick", "QtSql", "QtSvg")),
+    *(f"PySide6.{name}" for name in ("QtNetwork", "QtOpenGLWidgets", "QtQml", "QtQuick", "QtSql", "QtSvg")),
     *(f"PySide6.{name}" for name in ("QtSvgWidgets", "QtTest", "QtXml", "QtDBus", "QtPrintSupport", "QtUiTools")),
     # Of pywin32: the debugger's window library.
     *("Pythonwin", "win32ui", "win32uiole", "dde"),
@@ -42,12 +42,14 @@ KEPT_OF_QT = (
     "concrt140.dll",
     "qt6core.dll",
     "qt6gui.dll",
+    "qt6opengl.dll",
     "qt6widgets.dll",
     "plugins/platforms/qwindows.dll",
     "plugins/styles/qmodernwindowsstyle.dll",
 )
-"""All that is taken of PySide6: three libraries and two plugins. Pictures are drawn in code or are PNG, which QtGui
-reads itself; sentences are our own; the software OpenGL (20 MB) is for Qt Quick."""
+"""All that is taken of PySide6: four libraries and two plugins. Pictures are drawn in code or are PNG, which QtGui
+reads itself; sentences are our own; the software OpenGL (20 MB) is for Qt Quick. The curves of pyqtgraph load QtOpenGL,
+and use it for none of ours: without it the dashboard does not open."""
 
 OF_WINDOWS = ("api-ms-win-*.dll", "ucrtbase.dll")
 """The C runtime, which is a part of Windows 10: PyInstaller would bring the build machine's along for older ones."""
