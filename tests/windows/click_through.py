@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ TIME_SCALE = 1.0
 """Loading takes its usual three seconds, so that it can be seen."""
 LOADED = 4 << 30
 STEP_S = 45.0
+DASHBOARD_PX = 800
+"""No other window, menu or box of ours is as wide."""
 SETTLE_S = 1.0
 """For what a picture shows to be drawn."""
 
@@ -49,6 +51,7 @@ def walk(desk: Desktop, argv: Sequence[str], pictures: Path, say: Callable[[str]
     def step(number: int, name: str, what: str) -> None:
         time.sleep(SETTLE_S)
         desk.picture(pictures / f"{number:02d}-{name}.png")
+        assert not product.reports(), "\n".join(product.reports())
         say(f"{time.monotonic() - begun:6.1f} s  {number:02d} {name}: {what}")
 
     def status() -> dict[str, Any]:
@@ -70,6 +73,7 @@ def walk(desk: Desktop, argv: Sequence[str], pictures: Path, say: Callable[[str]
         until(lambda: state() == "ready", what="the model is ready", deadline_s=STEP_S)
         step(4, "ready", "status of a second process: ready")
         desk.dashboard()
+        until(lambda: desk.widest() > DASHBOARD_PX, what="the dashboard opens", deadline_s=STEP_S)
         step(5, "dashboard", "a left click opens the window")
         desk.keys("alt+s")  # the button Stop
         until(lambda: state() == "stopped", what="the model is stopped", deadline_s=STEP_S)
@@ -115,7 +119,7 @@ def main(arguments: list[str]) -> int:
         ):
             windows.env = relay.env
             source = [] if options.program else [windows.windowed_python(), "-m", "kotaro_bridge"]
-            argv = source or shlex.split(options.program, posix=False)
+            argv = source or lab.words(options.program)
             desk = Desktop(WindowsProduct(windows, relay, folder), os.environ[desktop.VARIABLE])
             try:
                 walk(desk, argv, options.pictures, lambda line: print(line, flush=True))
@@ -123,7 +127,7 @@ def main(arguments: list[str]) -> int:
                 desk.picture(options.pictures / "failed.png")
                 raise
     except AssertionError as error:
-        print(f"does not hold: {error}", file=sys.stderr)
+        print(f"does not hold: {str(error) or traceback.format_exc()}", file=sys.stderr)
         return 1
     finally:
         windows.env = {}

@@ -75,6 +75,11 @@ class Desktop:
         """Ids of our visible windows, menus among them."""
         return set(self._xdotool("search", "--onlyvisible", "--name", TITLE).split())
 
+    def widest(self) -> int:
+        """Pixels across our widest window."""
+        told = (self._xdotool("getwindowgeometry", "--shell", window) for window in self.windows())
+        return max((int(each.partition("WIDTH=")[2].split()[0]) for each in told if "WIDTH=" in each), default=0)
+
     def menu(self) -> None:
         """Right click on the icon, until the menu is there."""
         self._click(3)

@@ -139,6 +139,11 @@ class Windows:
             self.install(*present)
 
 
+def words(command: str) -> list[str]:
+    r"""A Windows command line as words: quotes keep blanks together, and backslashes are what they are."""
+    return [word.strip('"') for word in shlex.split(command, posix=False)]
+
+
 def missing_reason() -> str | None:
     """Why no Windows program can be run here; None where one can."""
     if not os.environ.get(VARIABLE):

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from kotaro_bridge.simulator import card
 from kotaro_bridge.simulator.state import State
 from tests.helpers.cli import CommandLine, Running, listens
 from tests.helpers.simulated import processes_of, until
-from tests.windows.lab import Windows
+from tests.windows.lab import Windows, words
 from tests.windows.relay import Relay
 
 PROGRAM = "KOTARO_WINLAB_PROGRAM"
@@ -65,7 +64,7 @@ class WindowsProduct(CommandLine):
 
     def argv(self, *arguments: str) -> list[str]:
         """The whole command."""
-        program = shlex.split(os.environ.get(PROGRAM, "py -m kotaro_bridge"))
+        program = words(os.environ.get(PROGRAM, "py -m kotaro_bridge"))
         return self.windows.argv(*program, *arguments)
 
     def start(self, *arguments: str, env: Mapping[str, str] | None = None, stdout: int | None = None) -> Running:
