@@ -16,7 +16,20 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.bench import catalogue, editor, flood, plan, resident, settings, start, to_ready, to_term, verdict, wslconfig
+from tests.bench import (
+    catalogue,
+    editor,
+    flood,
+    frozen,
+    plan,
+    resident,
+    settings,
+    start,
+    to_ready,
+    to_term,
+    verdict,
+    wslconfig,
+)
 from tests.bench.measure import Bench, NotMeasured, Result, calibration_ms, table
 from tools.console import BUILD, say
 
@@ -34,6 +47,7 @@ BENCHES: dict[str, Bench] = {
     "editor": editor.measure,
     "plan": plan.measure,
     "catalogue": catalogue.measure,
+    "frozen": frozen.measure,
 }
 REPORT = BUILD / "bench.json"
 

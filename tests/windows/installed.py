@@ -30,6 +30,7 @@ except FileNotFoundError:
     found = None
 print(json.dumps(found))
 """
+_LINE = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1]))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class Installation:
 
     def setup(self, installer: Path, *arguments: str) -> int:
         """Run an installer silently; its exit code."""
-        return self.run(self.windows.path(installer), "/S", *arguments).code
+        return self._line(f'"{self.windows.path(installer)}"', "/S", *arguments)
 
     def uninstall(self, *arguments: str, waits: bool = True) -> None:
         """Run the uninstaller as Windows' settings do: it goes on in a copy of itself, which nobody can wait for."""
@@ -97,7 +98,11 @@ class Installation:
     def uninstall_in_place(self, *arguments: str) -> int:
         """Run the uninstaller itself and not a copy, which tells its exit code."""
         folder = self.location
-        return self.run(f"{folder}\\uninstall.exe", "/S", *arguments, f"_?={folder}").code
+        return self._line(f'"{folder}\\uninstall.exe"', "/S", *arguments, f"_?={folder}")
+
+    def _line(self, *words: str) -> int:
+        """Run a command line as it stands: NSIS wants `/D=` and `_?=` last and without quotes, blanks or not."""
+        return self.run("py", "-c", _LINE, " ".join(words)).code
 
     def run(self, program: str, *arguments: str) -> Ended:
         """Run a program to its end."""

@@ -38,7 +38,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 APP_ID_KEY = r"Software\Classes\AppUserModelId\KotaroBridge.KotaroBridge"
 SHORTCUT = rf"AppData\Roaming\Microsoft\Windows\Start Menu\Programs\{PRODUCT}.lnk"
-START_S = 60.0
+START_S, ANSWER_S = 60.0, 20.0
+DESKTOP = "/desktop=shell,1280x800"
 IN_USE, OLDER, TOO_OLD, NOT_WRITTEN, NOT_FORGOTTEN = 3, 4, 5, 2, 6
 WHOLE = ["_internal", "kotaro-bridge.exe", "KotaroBridge.exe", "licenses", "uninstall.exe"]
 ASK_OWNER = """
@@ -100,21 +101,31 @@ def installation(windows_lab: Windows, scratch: Path, log: Path, setups: Setups)
 
 
 @pytest.fixture
-def tray(installation: Installation) -> Callable[[], subprocess.Popen[bytes]]:
+def tray(installation: Installation) -> Iterator[Callable[[], None]]:
     """Starts the installed tray application on a desktop with a task bar, and waits until it answers."""
 
-    def start() -> subprocess.Popen[bytes]:
-        program = f"{installation.location}\\KotaroBridge.exe"
-        process = installation.windows.start("explorer", "/desktop=shell,1280x800", program, env=installation.env)
-        until(lambda: owner(installation, {"verb": "status"}) != "null", what="the owner answers", deadline_s=START_S)
-        return process
+    desktops = []
 
-    return start
+    def start() -> None:
+        command = installation.windows.argv("explorer", DESKTOP, f"{installation.location}\\KotaroBridge.exe")
+        env, nothing = {**os.environ, **installation.env}, subprocess.DEVNULL
+        desktops.append(subprocess.Popen(command, env=env, cwd=lab.ROOT, stdin=nothing, stdout=nothing, stderr=nothing))
+        until(lambda: owner(installation, {"verb": "status"}) != "null", what="the owner answers", deadline_s=START_S)
+
+    yield start
+    installation.windows.kill(*installation.windows.processes("KotaroBridge.exe"))
+    installation.windows.kill(*installation.windows.processes(DESKTOP))
+    for desktop in desktops:
+        desktop.wait(START_S)
 
 
 def owner(installation: Installation, request: dict[str, str]) -> str:
     """What the tray application answers, as JSON; "null" where there is none."""
-    return installation.windows.python(ASK_OWNER, json.dumps(request), env=installation.env).strip()
+    words = ("py", "-c", ASK_OWNER, json.dumps(request))
+    try:
+        return installation.windows.run(*words, env=installation.env, timeout_s=ANSWER_S).text.strip() or "null"
+    except subprocess.TimeoutExpired:
+        return "null"
 
 
 def state(installation: Installation, profile: str) -> str:
@@ -124,7 +135,7 @@ def state(installation: Installation, profile: str) -> str:
 
 
 def test_the_chain(
-    product: WindowsProduct, installation: Installation, setups: Setups, tray: Callable[[], subprocess.Popen[bytes]]
+    product: WindowsProduct, installation: Installation, setups: Setups, tray: Callable[[], None]
 ) -> None:
     """Install, start, a model, upgrade while it serves, remove: what each step leaves is known and named."""
     profile = product.builtin(LLAMA)
@@ -146,28 +157,28 @@ def test_the_chain(
     assert (installation.values(APP_ID_KEY) or {})["DisplayName"] == PRODUCT
     assert installation.has(str((installation.values(APP_ID_KEY) or {})["IconUri"]))
 
-    with tray():
-        assert owner(installation, {"verb": "apply", "profile": profile, "word": "context=4096"}) != "null"
-        until(lambda: state(installation, profile) == "ready", what="the model serves", deadline_s=START_S)
-        used = product.vram_used()
-        pid = next(iter(installation.windows.processes("KotaroBridge.exe")))
+    tray()
+    assert owner(installation, {"verb": "apply", "profile": profile, "word": "context=4096"}) != "null"
+    until(lambda: state(installation, profile) == "ready", what="the model serves", deadline_s=START_S)
+    used = product.vram_used()
+    pid = next(iter(installation.windows.processes("KotaroBridge.exe")))
 
-        assert installation.setup(setups.new) == 0
-        assert product.left() == []
-        assert product.vram_used() < used
-        until(lambda: owner(installation, {"verb": "status"}) != "null", what="it is there again", deadline_s=START_S)
-        assert pid not in installation.windows.processes("KotaroBridge.exe")
-        assert state(installation, profile) == "idle"
-        second = installation.inventory("upgraded")
-        installation.note("upgrade", first, second)
-        assert (installation.values(UNINSTALL_KEY) or {})["DisplayVersion"] == setups.new_version
-        assert installation.has(f"{folder}\\{ONLY_NEW}")
-        assert not installation.has(f"{folder}\\{ONLY_OLD}")
-        assert sorted(installation.names(folder), key=str.lower) == sorted(WHOLE, key=str.lower)
-        assert installation.values(RUN_KEY) == {"KotaroBridge": f'"{folder}\\KotaroBridge.exe"'}
-        assert (product.profiles / f"{profile}.toml").exists()
+    assert installation.setup(setups.new) == 0
+    assert product.left() == []
+    assert product.vram_used() < used
+    until(lambda: owner(installation, {"verb": "status"}) != "null", what="it is there again", deadline_s=START_S)
+    assert pid not in installation.windows.processes("KotaroBridge.exe")
+    assert state(installation, profile) == "idle"
+    second = installation.inventory("upgraded")
+    installation.note("upgrade", first, second)
+    assert (installation.values(UNINSTALL_KEY) or {})["DisplayVersion"] == setups.new_version
+    assert installation.has(f"{folder}\\{ONLY_NEW}")
+    assert not installation.has(f"{folder}\\{ONLY_OLD}")
+    assert sorted(installation.names(folder), key=str.lower) == sorted(WHOLE, key=str.lower)
+    assert installation.values(RUN_KEY) == {"KotaroBridge": f'"{folder}\\KotaroBridge.exe"'}
+    assert (product.profiles / f"{profile}.toml").exists()
 
-        installation.uninstall()  # while it runs
+    installation.uninstall()  # while it runs
     after = installation.inventory("removed")
     installation.note("remove", second, after)
     assert after == before
@@ -266,14 +277,20 @@ def test_a_move_leaves_nothing_behind(installation: Installation, setups: Setups
 
 
 def test_a_killed_setup_is_repaired(installation: Installation, setups: Setups, scratch: Path) -> None:
-    """Killed while it unpacks: the old program is whole. Killed while it renames: the next setup makes it whole."""
+    """Killed while it waits for a program that hangs: the old program is whole. Killed while it renames, which is made
+    by hand here: the next setup makes it whole.
+    """
     place = scratch / "place"
     assert installation.setup(setups.old, f"/D={installation.windows.path(place)}") == 0
-    with installation.windows.start(installation.windows.path(setups.new), "/S", env=installation.env) as setup:
-        until(lambda: (place / ".new" / "_internal").exists(), what="it unpacks", deadline_s=START_S)
-        pids = installation.windows.processes(setups.new.name)
-        installation.windows.kill(*pids)
+    with installation.windows.start("py", "-c", HANG, f"{installation.location}\\kotaro-bridge.exe") as hangs:
+        assert hangs.stdout is not None
+        assert hangs.stdout.readline().strip() == b"hangs"
+        setup = installation.windows.start(installation.windows.path(setups.new), "/S", env=installation.env)
+        until(lambda: (place / ".new" / ONLY_NEW).exists(), what="it unpacks", deadline_s=START_S)
+        installation.windows.kill(*installation.windows.processes(setups.new.name))
         setup.communicate()
+        assert hangs.stdin is not None
+        hangs.stdin.close()
     assert (place / ".new").exists()
     assert installation.console("--version").code == 0
 
