@@ -155,7 +155,11 @@ class Product:
     def _model_stock(self) -> ModelStock:
         from kotaro_bridge.app_models import model_stock
 
-        return model_stock(self.setting.models(), self.bus.publish, self.supervisor.profiles, self._busy_profiles)
+        # One process remembers, or a command's end would undo what the application has written.
+        unfinished = self.setting.paths.unfinished_downloads if self._control is not None else None
+        return model_stock(
+            self.setting.models(), self.bus.publish, self.supervisor.profiles, self._busy_profiles, unfinished
+        )
 
     def close(self) -> bool:
         """Stop every run, end every thread; True if nothing is left."""

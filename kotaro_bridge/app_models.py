@@ -15,6 +15,7 @@ from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.model.download import DownloadView
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.host.disk import distro_folder, free_beneath
+from kotaro_bridge.host.download_memory import DownloadMemoryFile
 from kotaro_bridge.host.launcher import TargetLauncher
 from kotaro_bridge.host.launcher_local import LocalLauncher
 from kotaro_bridge.host.launcher_wsl import WslLauncher
@@ -76,10 +77,12 @@ def model_stock(
     publish: Callable[[DownloadView], None],
     profiles: Callable[[], tuple[Profile, ...]],
     busy: Callable[[], Collection[str]],
+    unfinished: Path | None,
 ) -> ModelStock:
     """Everything that works with model files.
 
     Args:
+        unfinished: where downloads that are not done are remembered; None remembers nothing.
         publish: is told of each change of a download or copy.
         busy: ids of profiles whose run does not rest, whoever owns it.
     """
@@ -89,6 +92,7 @@ def model_stock(
         found = (p for p in profiles() if p.engine is Engine.VLLM and ports.canonical(p.target) == target)
         return tuple(dict.fromkeys((*(profile.executable for profile in found), "~/vllm/bin/vllm")))
 
-    downloads = Downloads(ports, publish, client_programs)
+    memory = DownloadMemoryFile(unfinished) if unfinished is not None else None
+    downloads = Downloads(ports, publish, client_programs, memory=memory)
     shelf = Shelf(ports, profiles, busy, downloads.busy_folders)
     return ModelStock(ports, shelf, downloads, Copies(shelf, publish))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from kotaro_bridge.domain.engine.engine_log import LogLine
+    from kotaro_bridge.domain.model.download import DownloadView
     from kotaro_bridge.domain.model.hub import FetchJob, FetchMessage
     from kotaro_bridge.domain.model.model_files import FolderListing, StoredModel
     from kotaro_bridge.domain.model.model_stores import OllamaManifest
@@ -96,3 +97,13 @@ class TokenStore(Protocol):
 
     def forget(self) -> bool:
         """Forget it; False if there was none. Raises ProblemError as `get` does."""
+
+
+class DownloadMemory(Protocol):
+    """Downloads that are not done, over an end of the application. Never raises."""
+
+    def load(self) -> tuple[DownloadView, ...]:
+        """What was remembered last, all of it paused; empty if there is nothing."""
+
+    def save(self, views: Sequence[DownloadView]) -> None:
+        """Remember these and no others."""

@@ -72,6 +72,11 @@ class Paths:
         return self._folder("cache")
 
     @property
+    def unfinished_downloads(self) -> Path:
+        """What is remembered of downloads that are not done; may not exist."""
+        return self.state / "downloads.json"
+
+    @property
     def update_memory(self) -> Path:
         """What is remembered of newer versions; may not exist."""
         return self.state / "updates.json"

@@ -39,6 +39,7 @@ from kotaro_bridge.domain.model.hub import (
     read_message,
 )
 from kotaro_bridge.domain.ports import ChannelClosed, EngineProcess, ProcessEvent
+from kotaro_bridge.domain.ports_models import DownloadMemory
 from kotaro_bridge.service.model_ports import ModelPorts
 
 log = logging.getLogger(__name__)
@@ -67,6 +68,7 @@ class Downloads:
         publish: is told of each change, on the worker's thread.
         clients: programs of a target in whose environment the official client may be.
         wait_s: the shortest pause before another try, in seconds.
+        memory: of what is not done when the program ends; None remembers nothing.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Downloads:
         clients: Callable[[str], tuple[str, ...]] = lambda _: (),
         *,
         wait_s: float = 2.0,
+        memory: DownloadMemory | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ports = ports
@@ -88,6 +91,11 @@ class Downloads:
         self._worker: threading.Thread | None = None
         self._changed = threading.Condition()
         self._closing = False
+        self._memory = memory
+        self._remembering = threading.Lock()
+        for view in memory.load() if memory is not None else ():
+            self._downloads[view.id] = _Download(view)
+            publish(view)
 
     def start(self, request: DownloadRequest) -> str:
         """Ask for a download; what comes of it arrives on the bus. The same request again takes the old one up.
@@ -109,6 +117,7 @@ class Downloads:
         download = _Download(DownloadView(name, request, DownloadState.QUEUED))
         with self._changed:
             self._downloads[name] = download
+        self._remember()
         self._enqueue(download)
         return name
 
@@ -144,6 +153,7 @@ class Downloads:
             download = self._downloads.get(name)
             if download is not None and download.view.state in RESTING:
                 del self._downloads[name]
+        self._remember()
 
     def views(self) -> tuple[DownloadView, ...]:
         """All downloads, the oldest first."""
@@ -319,5 +329,12 @@ class Downloads:
             if view.state in (DownloadState.FAILED, DownloadState.PAUSED):
                 download.view = view = replace(view, speed=None, eta=None, waits_s=None)
             self._changed.notify_all()
+        if view.state is not was.state:
+            self._remember()
         if view != was:
             self._publish(view)
+
+    def _remember(self) -> None:
+        if self._memory is not None:
+            with self._remembering:
+                self._memory.save([view for view in self.views() if view.state is not DownloadState.DONE])

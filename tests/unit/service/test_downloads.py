@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +16,7 @@ from kotaro_bridge.domain.model.hub import FetchError, FetchJob, FetchMessage, H
 from kotaro_bridge.domain.model.model_files import FolderListing, StoredModel
 from kotaro_bridge.domain.model.model_stores import OllamaManifest
 from kotaro_bridge.domain.ports import ChannelClosed, Cleaned, Exited, ProcessEvent, Started
+from kotaro_bridge.host.download_memory import DownloadMemoryFile
 from kotaro_bridge.service.downloads import Downloads
 from kotaro_bridge.service.model_ports import ModelPorts
 
@@ -131,14 +134,25 @@ class Token:
 class Desk:
     """Downloads of a PC with one distro, and everything that was published."""
 
-    def __init__(self, token: str | None = "hf_x", drive: int | None = None) -> None:  # noqa: S107 - no secret
+    def __init__(
+        self,
+        token: str | None = "hf_x",  # noqa: S107 - no secret
+        drive: int | None = None,
+        memory: Path | None = None,
+    ) -> None:
         self.target = Target()
         self.seen: list[DownloadView] = []
         self.now = 0.0
         ports = ModelPorts(
             lambda _: self.target, Empty(), Token(token), lambda _: drive, lambda: ("Ubuntu",), lambda: ("Ubuntu",)
         )
-        self.downloads = Downloads(ports, self.seen.append, lambda _: ("~/vllm/bin/vllm",), clock=self._clock)
+        self.downloads = Downloads(
+            ports,
+            self.seen.append,
+            lambda _: ("~/vllm/bin/vllm",),
+            clock=self._clock,
+            memory=DownloadMemoryFile(memory) if memory is not None else None,
+        )
 
     def _clock(self) -> float:
         self.now += 1.0
@@ -358,3 +372,55 @@ def test_closing_pauses_and_takes_nothing_more() -> None:
 def test_what_is_no_id_is_refused_at_once(desk: Desk) -> None:
     with pytest.raises(ProblemError):
         desk.start("no id")
+
+
+# --- over an end of the application -----------------------------------------------------------------------------------
+
+
+def test_what_was_paused_is_listed_after_a_restart_and_goes_on(tmp_path: Path) -> None:
+    file = tmp_path / "downloads.json"
+    first = Desk(memory=file)
+    name = first.start()
+    first.target.transfer().says(f'@fetch {{"bytes": {GIB}, "file": "m.gguf"}}')
+    first.downloads.pause(name)
+    paused = first.rests(name)
+    first.downloads.close()
+    again = Desk(memory=file)
+    (view,) = again.downloads.views()
+    assert again.seen == [view], "a window that is open hears of it"
+    assert view == replace(paused, file=view.file)
+    assert again.start() == name, "the same request goes on"
+    transfer = again.target.transfer()
+    transfer.says('@fetch {"done": "/x"}')
+    transfer.ends()
+    assert again.rests(name).state is S.DONE
+    again.downloads.close()
+    assert Desk(memory=file).downloads.views() == ()
+
+
+def test_what_ran_when_the_application_was_killed_is_paused(tmp_path: Path) -> None:
+    file = tmp_path / "downloads.json"
+    killed = Desk(memory=file)
+    name = killed.start()
+    killed.target.transfer()
+    again = Desk(memory=file)
+    assert [(view.id, view.state) for view in again.downloads.views()] == [(name, S.PAUSED)]
+    again.downloads.forget(name)
+    assert Desk(memory=file).downloads.views() == ()
+    killed.downloads.close()
+
+
+@pytest.mark.allow_log("no memory of downloads", reason="a broken file is put there on purpose")
+@pytest.mark.parametrize("content", [b"", b"[{}]", b"\xff", b"[1"])
+def test_a_memory_that_is_none_counts_as_not_there(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "downloads.json"
+    file.write_bytes(content)
+    desk = Desk(memory=file)
+    assert desk.downloads.views() == ()
+    name = desk.start()
+    transfer = desk.target.transfer()
+    transfer.says('@fetch {"done": "/x"}')
+    transfer.ends()
+    desk.rests(name)
+    desk.downloads.close()
+    assert file.read_bytes() == b"[]"
