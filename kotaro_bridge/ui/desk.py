@@ -348,6 +348,6 @@ class Desk:
     profiles: ProfilesPort
     settings: SettingsPort
     updates: UpdatesPort
+    diagnostics: DiagnosticsPort
     about: About
     system_language: str
-    diagnostics: DiagnosticsPort | None = None

@@ -27,7 +27,7 @@ from kotaro_bridge.ui.shell import Shell
 from kotaro_bridge.ui.theme import Theme
 from kotaro_bridge.ui.tour_editor import show_editor
 from kotaro_bridge.ui.tour_models import show_models
-from kotaro_bridge.ui.tour_settings import TourError, Until, show_settings
+from kotaro_bridge.ui.tour_settings import TourError, Until, show_app_settings, show_settings
 from kotaro_bridge.ui.view_models.status import card_of, is_blocked
 from kotaro_bridge.ui.widgets.state_sheet import StateSheet
 
@@ -42,6 +42,7 @@ BEFORE_S = {
     "a try": 22.0,
     "the models": 29.0,
     "a download": 25.0,
+    "the settings": 31.0,
     "the settings of WSL": 31.0,
 }
 """When each part of the tour may begin at the latest, in seconds from its start; a slow machine sees less of it."""
@@ -142,6 +143,8 @@ class Tour(QObject):
             yield from show_editor(shell, window, edited, self._shoot, tries=tries)
         if self._in_time("the models"):
             yield from show_models(shell, self._shoot, download=self._in_time("a download"))
+        if self._in_time("the settings"):
+            yield from show_app_settings(shell, self._shoot)
         if self._in_time("the settings of WSL"):
             yield from show_settings(shell, self._shoot)
         self._theme.force("dark")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from PySide6.QtWidgets import QWidget
 
+from kotaro_bridge.ui.dialogs.settings import USUAL as APP_USUAL
 from kotaro_bridge.ui.dialogs.wslconfig import WslConfigDialog
 from kotaro_bridge.ui.dialogs.wslconfig_window import USUAL
 from kotaro_bridge.ui.shell import Shell
@@ -57,6 +58,20 @@ def show_settings(shell: Shell, shoot: Callable[[QWidget, str], None]) -> Iterat
     dialog.show_edit()
     dialog.close_button.click()
     yield Until("the end of the settings", lambda: not dialog.isVisible())
+
+
+def show_app_settings(shell: Shell, shoot: Callable[[QWidget, str], None]) -> Iterator[Until]:
+    """Look at the settings of the application itself."""
+    shell.tray.settings.trigger()
+    window = shell.app_settings
+    if window is None:
+        raise TourError("the settings of the application")
+    window.resize(APP_USUAL)
+    yield Until("the settings of the application", window.boxes["theme"].isEnabled)
+    yield _painted()
+    shoot(window, "settings")
+    window.close_button.click()
+    yield Until("the end of the settings of the application", lambda: not window.isVisible())
 
 
 def _restart(dialog: WslConfigDialog, shoot: Callable[[QWidget, str], None]) -> Iterator[Until]:

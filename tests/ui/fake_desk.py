@@ -443,9 +443,9 @@ class FakeWorld:
             self.profiles,
             self.settings,
             self.updates,
+            self.diagnostics,
             About(Path("logs"), Path("licences")),
             "en",
-            self.diagnostics,
         )
 
     def submit(self, call: Callable[[], None]) -> None:

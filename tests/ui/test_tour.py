@@ -22,7 +22,7 @@ from tests.ui.fake_desk import A7, A32, CPM, PROFILES, Q14, REMEDIES, FakeWorld,
 STEP_MS = 60
 STARTS = (Phase.CHECKING, Phase.LAUNCHING, Phase.LOADING, Phase.PROVING, Phase.READY)
 MODELS = ("models-advice", "models-plan", "models-other-card", "models-download", "models-files")
-SETTINGS = ("wsl-settings", "wsl-settings-text", "wsl-settings-change", "wsl-restart", "wsl-proof")
+SETTINGS = ("settings", "wsl-settings", "wsl-settings-text", "wsl-settings-change", "wsl-restart", "wsl-proof")
 EDITOR = ("profile", "profile-too-long", "profile-forbidden")
 ENDS = (Phase.STOPPING, Phase.STOPPED)
 

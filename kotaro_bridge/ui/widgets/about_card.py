@@ -46,7 +46,6 @@ class HelpCard(Card):
         self.body.addLayout(line)
         self.state.hide()
         self.show_saved.hide()
-        self.save.setVisible(desk.diagnostics is not None)
         self.save.clicked.connect(self.ask)
         self.logs.clicked.connect(lambda: open_folder(desk.about.logs))
         self.show_saved.clicked.connect(lambda: open_folder(self._saved.parent))
@@ -66,8 +65,6 @@ class HelpCard(Card):
         self.save.setEnabled(False)
         self._show(self._desk.texts.text("ui.app.saving_diagnostics"), "")
         diagnostics = self._desk.diagnostics
-        if diagnostics is None:
-            return
         in_background(self._desk, self._bridge, lambda: diagnostics.write(path), self._on_saved, self._on_failed)
 
     def _on_saved(self, path: Path) -> None:
