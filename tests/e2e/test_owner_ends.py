@@ -95,7 +95,8 @@ def test_a_killed_owner_takes_the_engine_along(station: Station, profile: str, n
     status = line.call("status", "--json", deadline_s=END_S)
     assert (status.code, status.json["owner"], status.json["runs"]) == (0, False, [])
     stop = line.call("stop", deadline_s=END_S)
-    assert (stop.code, stop.err) == (0, "")
+    assert stop.code == 0
+    assert stop.err.splitlines()[0] == sentence("app.killed_before", runs=f"{profile} ({line.scenario}): ready").what
 
 
 def test_an_engine_that_lost_its_guardian_is_ended_and_reported_by_the_next_start(station: Station) -> None:
