@@ -17,14 +17,14 @@ NOT_SHIPPED_MODULES = [
     # Of the standard library: a second window toolkit, and what only development uses.
     *("tkinter", "_tkinter", "turtle", "idlelib", "lib2to3", "pydoc_data", "ensurepip", "test"),
     *("setuptools", "pkg_resources", "pip", "wheel", "pytest", "_pytest", "hypothesis", "IPython", "matplotlib"),
-    *("numpy.tests", "numpy.testing", "numpy.f2py", "numpy.distutils", "numpy.typing", "numpy._pyinstaller"),
+    *("numpy.tests", "numpy.testing", "numpy.f2py", "numpy.distutils", "numpy._pyinstaller"),
     # What other packages would use if it were there; tests have some of it installed.
     *("huggingface_hub", "gguf", "safetensors", "paramiko", "cryptography", "nacl", "bcrypt", "PIL", "yaml"),
     *("cffi", "pycparser"),
     # Of pyqtgraph: plots on a plain widget are all that is used.
     *("pyqtgraph.opengl", "pyqtgraph.examples", "pyqtgraph.flowchart", "pyqtgraph.console", "pyqtgraph.dockarea"),
-    *("pyqtgraph.canvas", "pyqtgraph.jupyter", "pyqtgraph.multiprocess", "pyqtgraph.exporters.HDF5Exporter"),
-    *(f"PySide6.{name}" for name in ("QtNetwork", "QtOpenGLWidgets", "QtQml", "QtQuick", "QtSql", "QtSvg")),
+    *("pyqtgraph.canvas", "pyqtgraph.jupyter", "pyqtgraph.exporters.HDF5Exporter"),
+    *(f"PySide6.{name}" for name in ("QtNetwork", "QtQml", "QtQuick", "QtSql", "QtSvg")),
     *(f"PySide6.{name}" for name in ("QtSvgWidgets", "QtTest", "QtXml", "QtDBus", "QtPrintSupport", "QtUiTools")),
     # Of pywin32: the debugger's window library.
     *("Pythonwin", "win32ui", "win32uiole", "dde"),
@@ -43,13 +43,14 @@ KEPT_OF_QT = (
     "qt6core.dll",
     "qt6gui.dll",
     "qt6opengl.dll",
+    "qt6openglwidgets.dll",
     "qt6widgets.dll",
     "plugins/platforms/qwindows.dll",
     "plugins/styles/qmodernwindowsstyle.dll",
 )
-"""All that is taken of PySide6: four libraries and two plugins. Pictures are drawn in code or are PNG, which QtGui
-reads itself; sentences are our own; the software OpenGL (20 MB) is for Qt Quick. The curves of pyqtgraph load QtOpenGL,
-and use it for none of ours: without it the dashboard does not open."""
+"""All that is taken of PySide6: five libraries and two plugins. Pictures are drawn in code or are PNG, which QtGui
+reads itself; sentences are our own; the software OpenGL (20 MB) is for Qt Quick. The curves of pyqtgraph load QtOpenGL
+and its widgets, and use them for none of ours: without them the dashboard does not open."""
 
 OF_WINDOWS = ("api-ms-win-*.dll", "ucrtbase.dll")
 """The C runtime, which is a part of Windows 10: PyInstaller would bring the build machine's along for older ones."""
