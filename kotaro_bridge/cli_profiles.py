@@ -248,7 +248,7 @@ def _read(file: Path) -> str:
     """The text of a file that may be anything. Raises ProblemError."""
     try:
         if file == Path("-"):
-            data = sys.stdin.buffer.read(_MOST_BYTES + 1)
+            data = sys.stdin.buffer.read(_MOST_BYTES + 1) if sys.stdin is not None else b""
         elif file.is_file():
             with file.open("rb") as stream:
                 data = stream.read(_MOST_BYTES + 1)

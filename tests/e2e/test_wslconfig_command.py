@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -210,7 +211,8 @@ def test_the_file_of_a_simulated_pc(station: Station) -> None:
         assert (memory["value"], memory["default"], memory["recommended"]) == (20 << 30, 16 << 30, 24 << 30)
         assert memory["reason"]
         done = wslconfig(station.line, "set", "memory=64GB", "processors=32")
-        assert (done.code, path.read_bytes()) == (0, b"[wsl2]\nmemory=64GB\nprocessors=32\n")
+        lines = path.read_bytes().split(os.linesep.encode())  # line ends stay as the file had them
+        assert (done.code, lines) == (0, [b"[wsl2]", b"memory=64GB", b"processors=32", b""])
         assert (
             sentence("wslconfig.advice.memory_above_host", memory_bytes=64 << 30, host_bytes=32 << 30).what in done.err
         )

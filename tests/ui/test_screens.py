@@ -14,6 +14,7 @@ from tests.ui.screens_models import PICTURES
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("scale", ["1", "1.5"])
 def test_no_text_is_cut_off(tmp_path: Path, scale: str) -> None:
     env = os.environ | {"QT_SCALE_FACTOR": scale, "QT_QPA_PLATFORM": "offscreen"}
@@ -23,7 +24,7 @@ def test_no_text_is_cut_off(tmp_path: Path, scale: str) -> None:
         env=env,
         capture_output=True,
         text=True,
-        timeout=140,
+        timeout=280,
         check=False,
     )
     assert ran.stdout.strip() == ""

@@ -9,6 +9,7 @@ import pytest
 import typer
 
 from kotaro_bridge import cli_session
+from kotaro_bridge.cli import run_command_line
 from kotaro_bridge.cli_session import agree, has_person
 from kotaro_bridge.domain.errors import ProblemError, problem
 
@@ -46,3 +47,10 @@ def test_a_person_is_asked(monkeypatch: pytest.MonkeyPatch, answer: bool) -> Non
             agree("cli.models.remove_now", problem("models.not_asked"))
         assert ended.value.exit_code == 1
     assert len(asked) == 1
+
+
+def test_a_profile_from_nowhere_is_none(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Under pythonw a program has no stdin at all."""
+    monkeypatch.setattr(sys, "stdin", None)
+    assert run_command_line(["profiles", "import", "-", "--id", "mine", "--lang", "en"]) == 1
+    assert "title" in capsys.readouterr().err
