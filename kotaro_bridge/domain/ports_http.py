@@ -77,3 +77,6 @@ class EngineHttp(Protocol):
         Raises:
             ProblemError: while iterating.
         """
+
+    def close(self) -> None:
+        """Close connections."""

@@ -74,7 +74,7 @@ class AppLog(logging.Handler):
                     file.write(data)
 
     def _rotate(self) -> None:
-        """Begin a new file. Somebody who holds the old one open keeps Windows from that: it grows a little more then."""
+        """Begin a new file. On Windows who holds the old one open prevents that: it grows a little more then."""
         with contextlib.suppress(OSError):
             if self.path.stat().st_size > self._max_bytes:
                 self.path.replace(self.path.with_suffix(f".1{self.path.suffix}"))

@@ -70,7 +70,7 @@ class Crashes:
         folder: of the reports; made when it is needed.
         about: versions and system, for the head of a report.
         clean: takes out of a text what must not be kept.
-        log_tail: the newest lines of the product's log.
+        log_tail: the newest lines of this process's log; log_end: the end of the log on disk, of all processes.
     """
 
     def __init__(
@@ -79,12 +79,14 @@ class Crashes:
         about: Callable[[], str],
         clean: Callable[[str], str],
         log_tail: Callable[[], Sequence[str]] = tuple,
+        log_end: Callable[[], str] = str,
     ) -> None:
         self.folder = folder
         self.on_crash: Callable[[Path | None, BaseException | None], None] | None = None
         self._about = about
         self._clean = clean
         self._log_tail = log_tail
+        self._log_end = log_end
         self._lock = threading.RLock()
         self._reports = 0
         self._runs: tuple[str, ...] = ()
@@ -229,7 +231,7 @@ class Crashes:
         runs = tuple(line.removeprefix("run ") for line in lines if line.startswith("run "))
         if _NATIVE.search(said) is None:
             return [Ended(End.KILLED, at, None, runs)] if runs else []
-        sections = [("What happened", said), ("Log of the product until now", "\n".join(self._log_tail()))]
+        sections = [("What happened", said), ("Log until now", self._log_end())]
         report = self._write(sections, at, told=True)
         return [Ended(End.CRASHED, at, report, runs)]
 

@@ -1,15 +1,17 @@
 """HTTP side of a running engine: health, raw texts for the rates, the warm-up and the test chat.
 
-Owns what is asked, for how long, and what a wrong answer is called; `loopback_http` sends it.
+Owns requests, time limits and the translation of errors. Never goes through a proxy: engines listen on this machine.
+Every request has its own connection: llama-server closes one after 5 s or 100 requests, and a poll that meets that
+moment would read as an engine that does not answer.
 """
 
 from __future__ import annotations
 
-import json
+import ssl
 import time
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager
-from typing import Any
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any
 
 from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.errors import ProblemError, problem
@@ -17,8 +19,10 @@ from kotaro_bridge.domain.ports_http import ChatPiece, EngineProps, WarmUp
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.run.metrics import RatesSample
 from kotaro_bridge.host.chat_stream import ChatStream
-from kotaro_bridge.host.loopback_http import Answer, HttpError, HttpRefused, HttpTimeout, request
 from kotaro_bridge.host.sample_picture import red_circle_url
+
+if TYPE_CHECKING:
+    import httpx
 
 _POLL_S = 2.0
 _CONNECT_S = 5.0
@@ -45,20 +49,31 @@ class HttpEngine:
     """
 
     def __init__(self, base_url: str, engine: Engine, api_key: str | None = None) -> None:
+        import httpx
+
         self._engine = engine
-        self._base_url = base_url
-        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._client = httpx.Client(
+            base_url=base_url,
+            headers={"Authorization": f"Bearer {api_key}"} if api_key else None,
+            trust_env=False,
+            limits=httpx.Limits(max_keepalive_connections=0),
+            verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),  # unused; the default one loads certificates for 50 ms
+        )
 
     @classmethod
     def for_profile(cls, profile: Profile) -> HttpEngine:
         """A client for the engine that a profile starts."""
         return cls(f"http://127.0.0.1:{profile.port}", profile.engine)
 
+    def close(self) -> None:
+        """Close connections."""
+        self._client.close()
+
     def health(self, timeout_s: float) -> int | None:
         """See `EngineHttp.health`: 503 is llama-server loading; vLLM does not listen before it is ready."""
         try:
-            with _errors(), self._get("/health", timeout_s) as answer:
-                return answer.status
+            with _errors():
+                return self._client.get("/health", timeout=timeout_s).status_code
         except ProblemError:
             return None
 
@@ -69,8 +84,9 @@ class HttpEngine:
         return RatesSample(time.monotonic(), metrics, slots)
 
     def _page(self, path: str) -> str | None:
-        with _errors(), self._get(path, _POLL_S) as answer:
-            return answer.text() if answer.status == 200 else None
+        with _errors():
+            response = self._client.get(path, timeout=_POLL_S)
+            return response.text if response.status_code == 200 else None
 
     def props(self) -> EngineProps:
         """See `EngineHttp.props`."""
@@ -84,13 +100,10 @@ class HttpEngine:
         return EngineProps(_whole(n_ctx), _whole(props.get("total_slots")), _text(props.get("build_info")))
 
     def _json(self, path: str) -> dict[str, Any]:
-        with _errors(), self._get(path, _POLL_S) as answer:
-            _demand_ok(answer)
-            text = answer.text()
-        try:
-            found = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ProblemError(problem("http.broken", detail=f"{path}: {error}")) from error
+        with _errors():
+            response = self._client.get(path, timeout=_POLL_S)
+            _demand_ok(response)
+            found = response.json()
         if not isinstance(found, dict):
             raise ProblemError(problem("http.broken", detail=path))
         return found
@@ -103,9 +116,7 @@ class HttpEngine:
         with _errors():
             first = body | {"max_tokens": 2, "stream": False}
             first.pop("stream_options", None)  # vLLM refuses it where nothing is streamed
-            with self._post_chat(first, _WARM_UP_S) as answer:
-                _demand_ok(answer)
-                answer.text()
+            _demand_ok(self._client.post("/v1/chat/completions", json=first, timeout=_timeout(_WARM_UP_S)))
             started = time.monotonic()
             stream = ChatStream(started)
             with closing(self._pieces(body, stream, _WARM_UP_S)) as pieces:
@@ -142,47 +153,48 @@ class HttpEngine:
         }
 
     def _pieces(self, body: Mapping[str, object], stream: ChatStream, timeout_s: float) -> Generator[str, None, None]:
-        """Text of each event; `stream` counts along. Raises HttpError and ProblemError."""
-        with self._post_chat(body, timeout_s) as answer:
-            _demand_ok(answer)
-            for data in answer.events():
-                text = stream.take(data, time.monotonic())
+        """Text of each event; `stream` counts along. Raises httpx errors and ProblemError."""
+        from httpx_sse import connect_sse
+
+        with connect_sse(
+            self._client, "POST", "/v1/chat/completions", json=body, timeout=_timeout(timeout_s)
+        ) as source:
+            if source.response.status_code != 200:
+                source.response.read()
+                _demand_ok(source.response)
+            for event in source.iter_sse():
+                text = stream.take(event.data, time.monotonic())
                 if stream.done:
                     return
                 yield text
 
-    def _get(self, path: str, timeout_s: float) -> AbstractContextManager[Answer]:
-        return request(self._base_url, "GET", path, read_s=timeout_s, connect_s=timeout_s, headers=self._headers)
 
-    def _post_chat(self, body: Mapping[str, object], read_s: float) -> AbstractContextManager[Answer]:
-        return request(
-            self._base_url,
-            "POST",
-            "/v1/chat/completions",
-            read_s=read_s,
-            connect_s=_CONNECT_S,
-            body=body,
-            headers=self._headers,
-        )
+def _timeout(read_s: float) -> httpx.Timeout:
+    import httpx
+
+    return httpx.Timeout(read_s, connect=_CONNECT_S)
 
 
-def _demand_ok(answer: Answer) -> None:
-    if answer.status != 200:
-        body = answer.text()[:_BODY_CHARS]
-        raise ProblemError(problem("http.status", body, status=answer.status, body=body))
+def _demand_ok(response: httpx.Response) -> None:
+    if response.status_code != 200:
+        body = response.text[:_BODY_CHARS]
+        raise ProblemError(problem("http.status", body, status=response.status_code, body=body))
 
 
 @contextmanager
 def _errors() -> Iterator[None]:
-    """What went wrong on the way, as ProblemErrors."""
+    """Errors of httpx and of unreadable answers as ProblemErrors."""
+    import httpx
+
     try:
         yield
-    except HttpRefused as error:
+    except httpx.ConnectError as error:
         raise ProblemError(problem("http.refused", detail=str(error))) from error
-    except HttpTimeout as error:
-        raise ProblemError(problem("http.timeout", seconds=error.seconds)) from error
-    except HttpError as error:
-        raise ProblemError(problem("http.broken", detail=str(error))) from error
+    except httpx.TimeoutException as error:
+        phase = "connect" if isinstance(error, httpx.ConnectTimeout) else "read"
+        raise ProblemError(problem("http.timeout", seconds=error.request.extensions["timeout"][phase])) from error
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, RuntimeError) as error:  # RuntimeError: closed meanwhile
+        raise ProblemError(problem("http.broken", detail=f"{type(error).__name__}: {error}")) from error
 
 
 def _whole(value: object) -> int | None:

@@ -71,7 +71,7 @@ class WslLauncher(TargetLauncher):
         return self._listed()
 
     def ask_wsl(self, options: Sequence[str], timeout_s: float) -> tuple[int, bytes, bytes, bool]:
-        """(exit code, stdout, stderr, timed out) of a question to wsl.exe itself. Raises ProblemError if it is missing."""
+        """(exit code, stdout, stderr, timed out) of a question to wsl.exe. Raises ProblemError if it is missing."""
         return self.run_here([*self._wsl, *options], timeout_s=timeout_s)
 
     def shutdown(self, timeout_s: float) -> None:

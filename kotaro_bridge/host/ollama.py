@@ -6,15 +6,17 @@ Never starts Ollama and never ends its process: it belongs to the person. Never 
 from __future__ import annotations
 
 import ipaddress
-import json
+import ssl
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.ports import OllamaModel
-from kotaro_bridge.host.loopback_http import HttpError, request
+
+if TYPE_CHECKING:
+    import httpx
 
 _CONNECT_S = 0.5
 _READ_S = 2.0
@@ -122,19 +124,30 @@ class HttpOllama:
         Raises:
             ProblemError: `ollama.unreachable` or `ollama.failed` with `detail`.
         """
+        import httpx
+
         if self._base_url is None:
             raise ProblemError(problem("ollama.unreachable", detail="OLLAMA_HOST"))
         try:
-            with request(self._base_url, method, path, read_s=read_s, connect_s=_CONNECT_S, body=body) as answer:
-                status, text = answer.status, answer.text()
-        except HttpError as error:
-            raise ProblemError(problem("ollama.unreachable", detail=str(error))) from error
-        if status != 200:
-            raise ProblemError(problem("ollama.failed", text[:500], detail=f"HTTP {status}"))
+            with self._client() as client:
+                answer = client.request(method, path, json=body, timeout=httpx.Timeout(read_s, connect=_CONNECT_S))
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            detail = f"{type(error).__name__}: {error}"
+            raise ProblemError(problem("ollama.unreachable", detail=detail)) from error
+        if answer.status_code != 200:
+            raise ProblemError(problem("ollama.failed", answer.text[:500], detail=f"HTTP {answer.status_code}"))
         try:
-            found = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            found = answer.json()
+        except ValueError as error:
             raise ProblemError(problem("ollama.failed", detail=str(error))) from error
         if not isinstance(found, dict):
             raise ProblemError(problem("ollama.failed", detail=path))
         return found
+
+    def _client(self) -> httpx.Client:
+        import httpx
+
+        # `verify`: unused; the default one loads certificates for 50 ms.
+        return httpx.Client(
+            base_url=self._base_url or "", trust_env=False, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        )

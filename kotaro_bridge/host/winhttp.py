@@ -90,7 +90,9 @@ def _call(name: str, *arguments: Any, result: Any = ctypes.c_int) -> Any:
 
 
 def _last_error() -> int:
-    return ctypes.get_last_error() if sys.platform == "win32" else 0
+    if sys.platform == "win32":
+        return ctypes.get_last_error()
+    return 0
 
 
 def _taken(address: int | None) -> str:

@@ -30,5 +30,8 @@ class Connect:
         actor = next((a for a in self._supervisor.actors() if a.view.endpoint == endpoint), None)
         if actor is None:
             raise ProblemError(problem("connect.not_ready"))
-        question = _IMAGE_QUESTION if with_image else _QUESTION
-        yield from self._machine.http(actor.profile).chat(endpoint.model, question, with_image=with_image)
+        http = self._machine.http(actor.profile)
+        try:
+            yield from http.chat(endpoint.model, _IMAGE_QUESTION if with_image else _QUESTION, with_image=with_image)
+        finally:
+            http.close()

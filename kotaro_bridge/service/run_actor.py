@@ -150,7 +150,7 @@ class RunActor:
                 self._context.load_slot.release(self.profile.id)
 
     def _perish(self) -> None:
-        """The thread ends although nobody asked for it. Its guardian ends the engine; no address may be shown for it."""
+        """The thread ends unasked: its guardian ends the engine; no address may be shown for it."""
         old, self._closed = self._run.phase, True
         self._run = replace(self._run, phase=Phase.FAILED, problem=problem("run.internal"))
         self._context.load_slot.release(self.profile.id)
@@ -236,6 +236,8 @@ class RunActor:
         session = self._session
         if session.log is not None:
             session.log.close()
+        if session.http is not None:
+            session.http.close()
         session.process = session.http = None
 
     def _make_view(self, since: float) -> RunView:

@@ -157,6 +157,7 @@ def test_speed_rises_during_an_answer_and_falls_to_zero_after_it(
                 shell.window.deleteLater()
             shell.deleteLater()
             QApplication.processEvents()
+            http.close()
 
 
 def _watch(telemetry: Telemetry, shell: Shell, server: Profile, qtbot: QtBot) -> None:

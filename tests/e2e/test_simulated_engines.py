@@ -117,6 +117,7 @@ def engine(pc: SimulatedPC, command: list[str], kind: Engine, env: dict[str, str
     try:
         yield run
     finally:
+        run.http.close()
         if run.process.poll() is None:
             run.process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):

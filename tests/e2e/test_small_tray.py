@@ -1,7 +1,7 @@
 """What a tray with a running model does not carry: whatever only a window or a command wants.
 
-Each of these was loaded at some time and measured: httpx with rich 14 MiB, the sources of all modules 7, typer 5,
-prometheus_client 2, urllib.request 2, the list of models and downloads 1.
+Each of these was loaded at some time and measured: the sources of all modules 7 MiB, the command line of httpx with
+rich and pygments 6, typer 5, prometheus_client 2, the list of models and downloads 1.
 """
 
 from __future__ import annotations
@@ -16,11 +16,8 @@ import pytest
 from tests.bench.home import PROFILE_ID, environment, write_profile
 
 LIBRARIES = {
-    "anyio",
-    "certifi",
     "click",
     "difflib",
-    "httpx",
     "keyring",
     "numpy",
     "paramiko",
@@ -29,10 +26,8 @@ LIBRARIES = {
     "pygments",
     "pyqtgraph",
     "rich",
-    "ssl",
     "tomlkit",
     "typer",
-    "urllib.request",
     "PySide6.QtNetwork",
     "PySide6.QtSvg",
 }

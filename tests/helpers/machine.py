@@ -320,11 +320,11 @@ class Http(Scripted):
 
     def chat(self, model: str, question: str, *, with_image: bool) -> Iterator[ChatPiece]:
         self.asked.append((model, question, with_image))
-        try:
-            for piece in self.pieces:
-                yield self.answer(piece)
-        finally:
-            self.closed += 1
+        for piece in self.pieces:
+            yield self.answer(piece)
+
+    def close(self) -> None:
+        self.closed += 1
 
 
 class OllamaProgram(Scripted):

@@ -43,7 +43,11 @@ def talking_to(
     script: Mapping[str, Iterable[Step]], engine: Engine = LLAMA
 ) -> Iterator[tuple[HttpEngine, ScriptedServer]]:
     with ScriptedServer(script) as server:
-        yield HttpEngine(server.url, engine, "secret"), server
+        http = HttpEngine(server.url, engine, "secret")
+        try:
+            yield http, server
+        finally:
+            http.close()
 
 
 def failure(ask: Callable[[], object]) -> tuple[str, dict[str, object]]:
@@ -72,6 +76,7 @@ def test_the_client_of_a_profile() -> None:
         port = server.url.rpartition(":")[2]
         http = HttpEngine.for_profile(decode_profile(text + port, file="p.toml", profile_id="p"))
         assert http.health(2.0) == 200
+        http.close()
 
 
 @pytest.mark.parametrize("status", [200, 503])
@@ -84,6 +89,7 @@ def test_health_is_the_status(status: int) -> None:
 def test_health_without_an_answer() -> None:
     http = HttpEngine(f"http://127.0.0.1:{free_port()}", LLAMA)
     assert http.health(1.0) is None
+    http.close()
     with talking_to({"/health": [0.5, *answer("")]}) as (slow, _):
         assert slow.health(0.05) is None
 
@@ -119,6 +125,7 @@ def test_pages_that_are_switched_off_are_none() -> None:
 def test_rates_without_an_engine() -> None:
     http = HttpEngine(f"http://127.0.0.1:{free_port()}", LLAMA)
     assert failure(http.rates_sample)[0] == "http.refused"
+    http.close()
 
 
 def test_props_of_llama_server() -> None:

@@ -42,13 +42,14 @@ def server_url(llama_server: Path, model: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def http(server_url: str) -> HttpEngine:
+def http(server_url: str) -> Iterator[HttpEngine]:
     client = HttpEngine(server_url, Engine.LLAMA_SERVER)
     deadline = time.monotonic() + 60
     while client.health(1.0) != 200:
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    return client
+    yield client
+    client.close()
 
 
 def test_props(http: HttpEngine) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
 
+from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.errors import ProblemError
-from kotaro_bridge.host import loopback_http
+from kotaro_bridge.host.http_engine import HttpEngine
 from kotaro_bridge.host.http_source import HttpSource, http_client, url_problem
 from kotaro_bridge.host.outside_http import SystemRoute, outside_client
 from kotaro_bridge.host.release_feed import ReleaseFeed
@@ -134,6 +136,6 @@ def test_engines_meet_no_proxy(proxy: FeedServer, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv(name, proxy.url)
     with FeedServer() as server:
         server.routes["/health"] = body(b"{}")
-        with loopback_http.request(server.url, "GET", "/health", read_s=5.0, connect_s=5.0) as answer:
-            assert answer.text() == "{}"
+        with closing(HttpEngine(server.url, Engine.LLAMA_SERVER)) as engine:
+            assert engine.health(5.0) == 200
     assert proxy.asked == []

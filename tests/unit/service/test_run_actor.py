@@ -54,7 +54,7 @@ def test_a_normal_life_from_idle_to_stopped() -> None:
         assert run.heard.phases == [*SERVED, Phase.STOPPING, Phase.STOPPED]
         assert [change.old for change in run.heard.changes] == [Phase.IDLE, *SERVED, Phase.STOPPING]
         assert engine.calls == ["stop 10"]
-        assert run.file.closed == 1
+        assert (run.file.closed, run.machine.http.closed) == (1, 1)
         assert run.file.lines == [line.text for line in run.actor.ring.tail(5000)]
 
 
@@ -366,7 +366,7 @@ def test_a_target_that_cannot_be_reached_for_the_launch() -> None:
         run.actor.start()
         assert code(run.waits_for(Phase.FAILED)) == "wsl.missing"
         assert run.heard.phases == [*START, Phase.FAILED]
-        assert run.file.closed == 1
+        assert (run.file.closed, machine.http.closed) == (1, 1)
 
 
 # --- the proof --------------------------------------------------------------------------------------------------------
