@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,7 +103,12 @@ class Installation:
 
     def _line(self, *words: str) -> int:
         """Run a command line as it stands: NSIS wants `/D=` and `_?=` last and without quotes, blanks or not."""
-        return self.run("py", "-c", _LINE, " ".join(words)).code
+        command = self.windows.argv("py", "-c", _LINE, " ".join(words))
+        env, nothing = {**os.environ, **self.windows.env, **self.env}, subprocess.DEVNULL
+        # No pipes: a program that the installer starts again would keep them open.
+        return subprocess.run(
+            command, env=env, cwd=ROOT, stdin=nothing, stdout=nothing, stderr=nothing, timeout=SETUP_S, check=False
+        ).returncode
 
     def run(self, program: str, *arguments: str) -> Ended:
         """Run a program to its end."""
