@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _FAILED = 1
 _ERROR_BOX = 0x10  # MB_ICONERROR
+_LOG_END_BYTES = 20_000
 
 
 class LastWords:
@@ -102,7 +103,7 @@ _one_at_a_time = threading.Lock()
 def begin() -> LastWords:
     """Hear of errors from here on."""
     try:
-        _of_process.crashes = Crashes(crash_folder(), _about, clean, lambda: _log[0].tail() if _log else ())
+        _of_process.crashes = Crashes(crash_folder(), _about, clean, lambda: _log[0].tail() if _log else (), _log_end)
         _of_process.crashes.install()
     except Exception:  # nothing must keep the program from starting, and from saying what is wrong
         _of_process.crashes = None
@@ -160,6 +161,13 @@ def clean(text: str) -> str:
         if not _redactors:
             _redactors.append(redactor())
         return _redactors[0].text(text)
+
+
+def _log_end() -> str:
+    from kotaro_bridge.host.app_log import NAME
+    from kotaro_bridge.host.diagnostics_sources import file_text
+
+    return file_text(log_folder() / NAME, _LOG_END_BYTES)
 
 
 def _about() -> str:

@@ -77,7 +77,9 @@ def test_a_native_crash_ends_the_engine_and_is_told_by_the_next_owner_once(stati
     assert not pattern("app.killed_before").search(told.err), "not twice"
     (report,) = (path for path in reports(station) if path not in before)
     assert str(report) in told.err
-    assert "crashing_app.py" in report.read_text(encoding="utf-8")
+    written = report.read_text(encoding="utf-8")
+    assert "crashing_app.py" in written
+    assert "proving -> ready" in written
     assert line.call("stop").err == ""
 
 
