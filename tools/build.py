@@ -146,9 +146,11 @@ def about_build(maker: Maker, feed: str) -> dict[str, object]:
 
 
 def _try(maker: Maker, version: object) -> None:
-    """The console program has to answer: a module that was left out is found here and not by a person."""
+    """Commands and every window, on the simulated PC: a module that was left out is found here and not by a person."""
+    tour = (FREEZE / "tour").relative_to(ROOT).as_posix()
     program = (FROZEN / "kotaro-bridge.exe").relative_to(ROOT).as_posix()
-    for arguments in (["--version"], ["--help"], ["check", "--simulate", "rtx4070-12gb", "--json"]):
+    check = ["check", "--simulate", "rtx4070-12gb", "--json"]
+    for arguments in (["--version"], ["--help"], check, ["demo", "--tour", tour]):
         line = repr([program, *arguments])
         code = f"import os, subprocess, sys; c = {line}; c[0] = os.path.abspath(c[0]); sys.exit(subprocess.call(c))"
         asked = subprocess.run(

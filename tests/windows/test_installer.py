@@ -168,7 +168,7 @@ def test_the_chain(
     assert product.vram_used() < used
     until(lambda: owner(installation, {"verb": "status"}) != "null", what="it is there again", deadline_s=START_S)
     assert pid not in installation.windows.processes("KotaroBridge.exe")
-    assert state(installation, profile) == "idle"
+    assert state(installation, profile) in ("", "idle")
     second = installation.inventory("upgraded")
     installation.note("upgrade", first, second)
     assert (installation.values(UNINSTALL_KEY) or {})["DisplayVersion"] == setups.new_version
