@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from PySide6.QtCore import QMessageLogContext, QtMsgType, qInstallMessageHandler
+from PySide6.QtCore import QMessageLogContext, Qt, QtMsgType, qInstallMessageHandler
 from PySide6.QtWidgets import QApplication, QMessageBox
 
 from kotaro_bridge.ui.bridge import Bridge
@@ -83,5 +83,6 @@ def show(desk: Desk, report: Path | None, error: BaseException | None) -> None:
     where = desk.texts.text("ui.crash.report", path=str(report)) if report is not None else ""
     box = QMessageBox(QMessageBox.Icon.Critical, "Kotaro Bridge", said)
     box.setInformativeText("\n\n".join(part for part in (desk.texts.text("ui.crash.do"), where) if part))
+    box.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
     box.setObjectName("crash")
     box.exec()
