@@ -61,7 +61,7 @@ def walk(desk: Desktop, argv: Sequence[str], pictures: Path, say: Callable[[str]
         return str(next(run["state"] for run in status()["runs"] if run["profile"] == LLAMA))
 
     product.builtin(LLAMA)
-    with desk.program(argv):
+    with desk.program(argv, pictures / "failed.png"):
         assert status()["owner"] is True
         step(1, "icon", "the tray application owns the runs; nothing runs")
         desk.menu()
@@ -121,11 +121,7 @@ def main(arguments: list[str]) -> int:
             source = [] if options.program else [windows.windowed_python(), "-m", "kotaro_bridge"]
             argv = source or lab.words(options.program)
             desk = Desktop(WindowsProduct(windows, relay, folder), os.environ[desktop.VARIABLE])
-            try:
-                walk(desk, argv, options.pictures, lambda line: print(line, flush=True))
-            except AssertionError:
-                desk.picture(options.pictures / "failed.png")
-                raise
+            walk(desk, argv, options.pictures, lambda line: print(line, flush=True))
     except AssertionError as error:
         print(f"does not hold: {str(error) or traceback.format_exc()}", file=sys.stderr)
         return 1

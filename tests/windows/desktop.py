@@ -43,8 +43,12 @@ class Desktop:
         self._env = {**os.environ, "DISPLAY": display}
 
     @contextmanager
-    def program(self, argv: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
-        """A program on the desktop, with its icon in the tray; all of the desktop is ended with the context."""
+    def program(self, argv: Sequence[str], failed: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
+        """A program on the desktop, with its icon in the tray; all of the desktop is ended with the context.
+
+        Args:
+            failed: where a picture of the screen goes if something does not hold.
+        """
         log = self.product.folder / "desktop.log"
         command = self.product.windows.argv("explorer", f"/desktop=shell,{SIZE}", *argv)
         env = {**self.product.env, **self.product.windows.env, "WINEQT_QPA_PLATFORM": "windows"}
@@ -56,6 +60,10 @@ class Desktop:
                     lambda: (self.product.root / "control.key").exists(), what="the owner answers", deadline_s=START_S
                 )
                 yield process
+            except AssertionError:
+                if failed is not None:
+                    self.picture(failed)
+                raise
             finally:
                 self.product.windows.kill(*self.pids())
                 process.kill()
