@@ -17,8 +17,8 @@ SIZES = (16, 20, 24, 32, 40, 48, 64, 128, 256)
 
 PNG_FROM = 128
 """Smaller pictures are plain bitmaps: not every reader of an icon takes a small PNG."""
-SIDEBAR = (328, 628)
-"""Twice the size in which the installer's first page shows it."""
+SIDEBAR = (191, 362)
+"""Pixels at 100 %: 109 x 193 dialog units in Segoe UI 9. Larger scales stretch it; shrinking would leave streaks."""
 
 
 def ico(pictures: Sequence[tuple[int, bytes]]) -> bytes:
