@@ -76,6 +76,7 @@ SECRETS = (
     # Names that say what their value is.
     _named(_LOGIN, rf"{_QUOTED}|[^\s&\"',][^\r\n&\"]*"),
     _named(_CREDENTIAL, rf"{_QUOTED}|{_BARE}"),
+    _named(r"auth(?<![a-z0-9]auth)(?![a-z0-9])", rf"{_NO_FIGURE}(?:{_QUOTED}|{_BARE})"),
     _named(_KEY, rf"{_NO_FIGURE}(?:{_QUOTED}|{_BARE})"),
     _named(_TOKEN, rf"{_NO_FIGURE}(?:{_QUOTED}|{_BARE})"),
     _named(rf"(?-i:{_CAPITALS}[A-Z0-9_]*)", rf"{_QUOTED}|[^\s\"',;<][^\s\"',;]*"),
@@ -103,6 +104,7 @@ CONVERSATION = (
     re.compile(r"(?:Parsed message|Parsing input|(?<![a-z])(?:request|response|body)):\s+(?P<gone>[\[{'\"][^\r\n]*)"),
     re.compile(r"(?:next|sampled|accepted) token:?\s+-?[0-9]+,?\s+(?P<gone>'[^\r\n]*)"),
     re.compile(rf"(?:prompt|output|text): (?P<gone>[bu]?(?:{_STRING}))"),
+    re.compile(rf"(?<![A-Za-z0-9_])(?:content|prompt|text|input|input_value)=(?P<gone>[bu]?(?:{_STRING}))"),
     re.compile(r"(?:prompt|output|input)_(?:token_ids|ids|tokens): (?P<gone>\[[0-9, \r\n]*\]?)"),
     re.compile(
         rf"\\?[\"'](?:{_JSON_KEYS})\\?[\"']\s*:\s*"

@@ -62,6 +62,7 @@ def redact(text: str) -> str:
         ("db.password: 'x' # p", "db.password: <secret> # p"),
         ("client_secret=xyz&n=1", "client_secret=<secret>&n=1"),
         ("token: abc123xyz", "token: <secret>"),
+        ('{"nvcr.io": {"auth": "JG9hdXRodG9rZW4="}}', '{"nvcr.io": {"auth": <secret>}}'),
         ("https://me:p@ss@host:1/x?n=1&api_key=zz&b=2", "https://<secret>@host:1/x?n=1&api_key=<secret>&b=2"),
         ("https%3A%2F%2Fme%3Apw%40host%2Fx", "https%3A%2F%2F<secret>%40host%2Fx"),
         ("http:\\/\\/me:pw@host\\/x", "http:\\/\\/<secret>@host\\/x"),
@@ -165,6 +166,7 @@ def test_the_name_of_the_product_is_no_person() -> None:
         ('{"content": "cut off', '{"content": <text>'),
         ("Received request x: prompt: 'it\\'s', params: N(n=1)", "Received request x: prompt: <text>, params: N(n=1)"),
         ("prompt_token_ids: [1, 2], lora: None", "prompt_token_ids: <text>, lora: None"),
+        ("Message(content='hi', role='user')", "Message(content=<text>, role='user')"),
         ("data:image/png;base64,iVBORw0KGgo=", "data:image/png;base64,<text>"),
     ],
 )
@@ -226,8 +228,6 @@ def test_a_real_log_keeps_all_but_the_conversation(path: object) -> None:
         "token=",
         "password=",
         "-----BEGIN PRIVATE KEY-----\n",
-    ]
-    + [
         "--",
         "http://",
         "?a=",
