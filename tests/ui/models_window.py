@@ -34,7 +34,7 @@ class Library:
 
     def wait(self, holds: Callable[[], bool]) -> None:
         """Until something holds."""
-        self.qtbot.waitUntil(holds, timeout=10_000)
+        self.qtbot.waitUntil(holds, timeout=30_000)
 
     def looked(self) -> Self:
         """Wait until card and disks were read."""
