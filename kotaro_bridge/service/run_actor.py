@@ -25,7 +25,6 @@ from kotaro_bridge.domain.run import run_state as rs
 from kotaro_bridge.domain.run.run_state import Phase
 from kotaro_bridge.domain.run.run_transition import transition
 from kotaro_bridge.domain.run.run_view import Endpoint, PhaseChanged, RunView
-from kotaro_bridge.domain.units import MIB
 from kotaro_bridge.service.engine_end import why_ended
 from kotaro_bridge.service.gatekeeper import Clearance
 from kotaro_bridge.service.log_ring import LogRing
@@ -36,7 +35,6 @@ from kotaro_bridge.service.run_session import Context, Session
 
 log = logging.getLogger(__name__)
 
-_VRAM_STEP = 64 * MIB  # less is the desktop's coming and going, no sign of a model that loads
 _HEALTH_S = 3.0
 _SLEPT_S = 10.0  # no deadline is seen so late while the PC is awake
 _TAIL = 8
@@ -142,18 +140,15 @@ class RunActor:
         finally:
             if self._session.process is not None:
                 self._session.process.abandon()
+            if self._run.phase in rs.STARTING:  # a start that had just come, too: nobody else gives the slot back
+                self._context.load_slot.release(self.profile.id)
             if not self._closed:
                 self._perish()  # a defect where defects are dealt with
-            elif (
-                self._run.phase in rs.STARTING
-            ):  # closed with a start that had just come: nobody else gives the slot back
-                self._context.load_slot.release(self.profile.id)
 
     def _perish(self) -> None:
         """The thread ends unasked: its guardian ends the engine; no address may be shown for it."""
         old, self._closed = self._run.phase, True
         self._run = replace(self._run, phase=Phase.FAILED, problem=problem("run.internal"))
-        self._context.load_slot.release(self.profile.id)
         log.critical("%s: its thread has ended in %s", self.profile.id, old)
         self._show(time.time())
         self._context.bus.publish(PhaseChanged(old, self._view))
@@ -169,17 +164,9 @@ class RunActor:
                 if self._context.clock() - at > _SLEPT_S:
                     self._arm(timer, seconds)  # what it waits for has slept as well
                     continue
-                moved = timer is rs.Timer.LOAD and self._moved()
+                used = self._context.prover.used
+                moved = timer is rs.Timer.LOAD and self._session.has_moved(sum(used(self.profile.gpus)))
                 self._step(rs.Progress(generation) if moved else rs.TimerFired(generation, timer))
-
-    def _moved(self) -> bool:
-        """True if the log moved or VRAM grew since this was asked last: 20 GB from a Windows drive take their time."""
-        session = self._session
-        lines, used = session.log.lines if session.log else 0, sum(self._context.prover.used(self.profile.gpus))
-        grown = used > session.vram_seen + _VRAM_STEP
-        moved = grown or lines != session.lines_seen
-        session.lines_seen, session.vram_seen = lines, used if grown else session.vram_seen
-        return moved
 
     def _arm(self, timer: rs.Timer, seconds: float) -> None:
         number, at = next(self._numbers), self._context.clock() + seconds

@@ -16,6 +16,7 @@ from kotaro_bridge.domain.run import run_state as rs
 from kotaro_bridge.domain.run.gate import GateReport
 from kotaro_bridge.domain.run.remedy import Remedy
 from kotaro_bridge.domain.run.run_view import Speed
+from kotaro_bridge.domain.units import MIB
 from kotaro_bridge.service.bus import Bus
 from kotaro_bridge.service.gatekeeper import Clearance, Gatekeeper
 from kotaro_bridge.service.load_slot import LoadSlot
@@ -23,7 +24,7 @@ from kotaro_bridge.service.machine import Machine
 from kotaro_bridge.service.prover import Prover
 from kotaro_bridge.service.run_log import LogFile, RunLog
 
-
+_VRAM_STEP = 64 * MIB  # less is the desktop's coming and going, no sign of a model that loads
 UNWATCHED_LOOKS = 12  # one in 5 s while a run serves
 
 
@@ -66,8 +67,8 @@ class Session:
         used_at_end: bytes in use on each card when the end began, empty where not known; moved_at_end: bytes by which
             shared GPU memory had risen by then, which are no longer on the card.
         remedies: what would let a refused or failed start work; need: see `GateResult`.
-        samples_seen: how many samples had been judged at the last look; unwatched: looks in a row at which there were no
-            more of them than before.
+        samples_seen: how many samples had been judged at the last look; unwatched: looks in a row at which there were
+            no more of them than before.
         lines_seen, vram_seen: log lines, and the most VRAM in use, when it was last asked whether loading moves.
     """
 
@@ -94,6 +95,17 @@ class Session:
     unwatched: int = 0
     lines_seen: int = 0
     vram_seen: int = 0
+
+    def has_moved(self, used: int) -> bool:
+        """True if the log moved or VRAM grew since this was asked last: 20 GB from a Windows drive take their time.
+
+        Args:
+            used: bytes of VRAM in use on the run's cards.
+        """
+        lines, grown = self.log.lines if self.log else 0, used > self.vram_seen + _VRAM_STEP
+        moved = grown or lines != self.lines_seen
+        self.lines_seen, self.vram_seen = lines, used if grown else self.vram_seen
+        return moved
 
     def is_unwatched(self, samples: int | None) -> bool:
         """True if nobody has judged a sample over some looks at a run that serves: telemetry hangs, fails or is gone.
