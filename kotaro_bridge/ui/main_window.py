@@ -27,7 +27,7 @@ from kotaro_bridge.ui.widgets.notice_bar import NoticeBar
 from kotaro_bridge.ui.window_size import fit_on_screen
 
 SIDE_WIDTH = 264
-SIDE_NARROW = 232
+RIGHT_NARROW = 640
 USUAL = QSize(1180, 800)
 SMALLEST = QSize(892, 420)
 """Fits 1366 x 768 at 150 %, less the task bar and the frame of the window."""
@@ -70,8 +70,8 @@ class MainWindow(QMainWindow):
         whole = QHBoxLayout(page)
         whole.setContentsMargins(0, 0, 0, 0)
         whole.setSpacing(0)
-        whole.addWidget(self._side(), 1)
-        whole.addLayout(self._right, 1000)
+        whole.addWidget(self._side(), 1000)  # as wide as it may be, once the right side has what it needs
+        whole.addLayout(self._right, 1)
         self.setCentralWidget(page)
         self._fill_right()
         self._restyle()
@@ -93,7 +93,6 @@ class MainWindow(QMainWindow):
         side.setObjectName("Side")
         side.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         side.setMaximumWidth(SIDE_WIDTH)
-        side.setMinimumWidth(SIDE_NARROW)
         picture = QLabel()
         picture.setPixmap(app_icon().pixmap(QSize(24, 24)))
         box = QVBoxLayout(side)
@@ -152,7 +151,10 @@ class MainWindow(QMainWindow):
         self.dashboard = Dashboard(self._desk, self._theme, self._bridge, profile)
         self.dashboard.details.connect(self.details)
         # Scrolls where the window is low: graphs and tables keep a height at which they can be read.
-        self._right.addWidget(scrolled(last=self.dashboard), 1)
+        scroll = scrolled(last=self.dashboard)
+        scroll.setMinimumWidth(RIGHT_NARROW)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAsNeeded)
+        self._right.addWidget(scroll, 1)
 
     def show_profiles(self) -> None:
         """The profiles as they are now: some may be new, others gone."""

@@ -42,6 +42,7 @@ class Tokens:
     series: tuple[str, str, str, str]
     track: str
     other: str
+    box: str
 
 
 LIGHT = Tokens(
@@ -67,6 +68,7 @@ LIGHT = Tokens(
     series=("#0072b2", "#c96b00", "#008060", "#a8487f"),
     track="#e4e7eb",
     other="#9aa1ab",
+    box="#dfe2e6",
 )
 
 DARK = Tokens(
@@ -92,6 +94,7 @@ DARK = Tokens(
     series=("#56b4e9", "#f0a33a", "#2fc49b", "#dd8fbd"),
     track="#3a3d43",
     other="#7d838d",
+    box="#b4bac4",
 )
 
 LOOK_COLOURS = {
@@ -139,7 +142,11 @@ class Theme(QObject):
     def _apply(self) -> None:
         system_dark = self._app.styleHints().colorScheme() is Qt.ColorScheme.Dark
         self.tokens = DARK if self._forced == "dark" or (self._forced is None and system_dark) else LIGHT
-        self._app.setPalette(palette_of(self.tokens))
+        palette = palette_of(self.tokens)
+        self._app.setPalette(palette)
+        # Fusion draws the frame of a box in a shade of the window's colour, which cannot be seen where that is dark.
+        palette.setColor(QPalette.ColorRole.Window, QColor(self.tokens.box))
+        self._app.setPalette(palette, "QCheckBox")  # type: ignore[arg-type]  # const char*: PySide takes a str
 
     def tone(self, look: Look) -> str:
         """Text colour that goes with a state."""

@@ -6,6 +6,7 @@ Owns that both views and the `Editor` are in step. Must not save.
 from __future__ import annotations
 
 from PySide6.QtCore import Qt, QTimer, Signal, Slot
+from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import QLineEdit, QStackedWidget, QTabBar, QVBoxLayout, QWidget
 
 from kotaro_bridge.domain.errors import ProblemError
@@ -21,8 +22,10 @@ from kotaro_bridge.ui.widgets.setting_inputs import TYPING_MS
 from kotaro_bridge.ui.widgets.settings_form import SettingsForm
 
 SIDE = 264
-SIDE_NARROW = 192
-FORM_NARROW = 616
+SIDE_NARROW = 160
+SCROLL_BAR = 14
+FORM_MOST = 656
+"""Of the smallest window the rest is left to the findings."""
 
 
 class EditPage(QWidget):
@@ -69,7 +72,6 @@ class EditPage(QWidget):
         side = Card()
         side.setMinimumWidth(SIDE_NARROW)
         side.setMaximumWidth(SIDE)
-        self.form.setMinimumWidth(FORM_NARROW)
         side.body.addWidget(self.findings)
         left = QVBoxLayout()
         left.setSpacing(UNIT)
@@ -102,6 +104,12 @@ class EditPage(QWidget):
         return self.tabs.currentIndex() == 1
 
     @Slot()
+    def showEvent(self, event: QShowEvent) -> None:
+        """The form gets what it needs in the fonts of this system, before the findings."""
+        super().showEvent(event)
+        need = self.form.content.minimumSizeHint().width() + SCROLL_BAR
+        self.form.setMinimumWidth(min(need, FORM_MOST))
+
     def refresh(self) -> None:
         """Show what is staged, in both views."""
         self.form.refresh()

@@ -171,7 +171,8 @@ class _Metric(Card):
         self.body.setContentsMargins(UNIT + 4, UNIT + 4, UNIT + 4, UNIT + 4)
         self.value = label(UNKNOWN, "big")
         self.note = Elided(role="small")
-        self.head = row(label(title, "muted"), 1, spacing=4)
+        self.head = row(Elided(title, "muted"), spacing=4)
+        self.head.setStretch(0, 1)
         # The same height with and without buttons in it, so that the cards' values stand in one line.
         self.head.addStrut(HEAD_HEIGHT)
         self.body.addLayout(self.head)
