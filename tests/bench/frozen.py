@@ -16,7 +16,7 @@ from tools.build_bundle import LIMIT_BYTES, MIB, size_of
 from tools.console import ROOT
 
 FROZEN = "KOTARO_FROZEN"
-RUNS = 15
+RUNS = 7
 LIMIT = 1.5
 INSTALLER_LIMIT_MB = 60.0
 CLOCK = Path(__file__).with_name("frozen_clock.py")

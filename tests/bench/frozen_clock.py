@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-WINDOW = "QTrayIconMessageWindowClass"
+WINDOW = "TrayIconMessageWindowClass"
 PATIENCE_S = 60.0
 LOOK_S = 0.005
 
@@ -57,10 +57,11 @@ def main() -> None:
     """Rounds in turns; the first of each program fills caches and does not count."""
     rounds, folder = int(sys.argv[1]), Path(sys.argv[2])
     programs = [json.loads(words) for words in sys.argv[3:]]
-    os.environ["WIN_PD_OVERRIDE_LOCAL_APPDATA"] = str(folder)
     times: list[list[float]] = [[] for _ in programs]
     for count in range(rounds + 1):
-        for program, found in zip(programs, times, strict=True):
+        for number, (program, found) in enumerate(zip(programs, times, strict=True)):
+            # A folder for each start: nothing that a killed one left has a say.
+            os.environ["WIN_PD_OVERRIDE_LOCAL_APPDATA"] = str(folder / f"{count}-{number}")
             took = icon_ms(program)
             if count:
                 found.append(took)
