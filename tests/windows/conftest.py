@@ -24,6 +24,7 @@ def windows_lab() -> Iterator[Windows]:
     if (reason := lab.missing_reason()) is not None:
         pytest.skip(reason)
     made = lab.windows()
+    made.inside("remove", *lab.STAND_INS)  # of a session that was ended hard
     yield made
     made.remove()
 

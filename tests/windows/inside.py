@@ -20,6 +20,8 @@ from typing import Any
 
 SYSTEM = Path(os.environ.get("WINDIR", "")) / "System32"
 BEFORE = ".before-tests"
+MARK = b"KOTARO_RELAY"
+"""The variable that every stand-in reads."""
 OVERRIDES = r"Software\Wine\DllOverrides"
 """Where Wine is told to take a DLL from a file instead of its own; Windows itself does not look there."""
 WM_QUERYENDSESSION, WM_ENDSESSION, WM_POWERBROADCAST = 0x11, 0x16, 0x218
@@ -34,8 +36,8 @@ def install(files: list[str]) -> None:
     for file in files:
         target = SYSTEM / Path(file).name
         kept = Path(f"{target}{BEFORE}")
-        if target.exists() and not kept.exists():
-            target.rename(kept)
+        if target.exists() and not _ours(target):
+            target.replace(kept)
         shutil.copyfile(file, target)
         _override(target.name, "native,builtin")
 
@@ -45,10 +47,16 @@ def remove(names: list[str]) -> None:
     for name in names:
         target = SYSTEM / name
         kept = Path(f"{target}{BEFORE}")
-        target.unlink(missing_ok=True)
+        if target.exists() and _ours(target):
+            target.unlink()
         if kept.exists():
-            kept.rename(target)
+            kept.replace(target)
         _override(name, None)
+
+
+def _ours(file: Path) -> bool:
+    """True for a stand-in, also one that a session left behind which was ended hard."""
+    return MARK in file.read_bytes()
 
 
 def _override(name: str, value: str | None) -> None:
