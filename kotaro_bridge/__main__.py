@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from kotaro_bridge import last_words, own_program
+from kotaro_bridge import own_program
+from kotaro_bridge.app import last_words
 
 
 def main() -> int:
@@ -22,11 +23,11 @@ def _run(arguments: list[str]) -> int:
 
         show_first_icon(" ".join(word for word in arguments if word != "--open"))
         last_words.begin_log()
-        from kotaro_bridge.session import in_session, run_tray
+        from kotaro_bridge.app.session import in_session, run_tray
 
         return in_session(arguments, run_tray)
     last_words.begin_log()
-    from kotaro_bridge.cli import run_command_line
+    from kotaro_bridge.cli.main import run_command_line
 
     return run_command_line(arguments)
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from kotaro_bridge.domain.redaction import Identity, Redactor, secret_values
@@ -19,7 +17,7 @@ def this_person() -> Identity:
     """The person at this PC, as far as the environment and the system tell. Asks nothing that could block."""
     homes = [Path(os.environ[name]).name for name in _HOMES if os.environ.get(name)]
     users = [os.environ.get(name, "") for name in _USERS] + homes
-    hosts = [os.environ.get(name, "") for name in _HOSTS] + list(_node())
+    hosts = [os.environ.get(name, "") for name in _HOSTS] + [*_node()]
     return Identity(
         _some(users), _some([*hosts, *(host.partition(".")[0] for host in hosts)]), secret_values(os.environ)
     )
@@ -34,8 +32,8 @@ def _some(words: list[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(word for word in words if word))
 
 
-def _node() -> Iterator[str]:
-    """The computer's own name; Windows has it in the environment, for those who are asked by nobody else."""
-    if sys.platform != "win32":
-        with contextlib.suppress(OSError):
-            yield os.uname().nodename
+def _node() -> tuple[str, ...]:
+    """The computer's own name; Windows has it in the environment."""
+    if sys.platform == "win32":
+        return ()
+    return (os.uname().nodename,)

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 
-from kotaro_bridge import last_words
+from kotaro_bridge.app import last_words
 from kotaro_bridge.ui.first_icon import show_first_icon
 
 SCENARIO = "rtx4070-12gb"
@@ -24,8 +24,8 @@ def _run() -> int:
     """As `__main__` does it: the icon before the rest is loaded."""
     show_first_icon(SCENARIO)
     last_words.begin_log()
-    from kotaro_bridge import session
-    from kotaro_bridge.app import open_windows
+    from kotaro_bridge.app import session
+    from kotaro_bridge.app.product import open_windows
 
     session.session.scenario = SCENARIO
     with session.product() as product:

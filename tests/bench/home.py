@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from kotaro_bridge.app import Product
+from kotaro_bridge.app.product import Product
+from kotaro_bridge.app.this_pc import simulated_setting
 from kotaro_bridge.host.paths import Paths
 from kotaro_bridge.service.machine import Machine
 from kotaro_bridge.simulator.pc import SimulatedPC
 from kotaro_bridge.texts import Texts
-from kotaro_bridge.this_pc import simulated_setting
 from tools.console import BUILD, ROOT
 
 SCENARIO = "rtx4070-12gb"

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import httpx
 
-from kotaro_bridge.app import Product
+from kotaro_bridge.app.product import Product
 from kotaro_bridge.domain.engine.command import build_command
 from kotaro_bridge.domain.engine.engine_log import LogLine
 from kotaro_bridge.domain.ports import EngineCommand, EngineProcess, Launcher, ProcessEvent

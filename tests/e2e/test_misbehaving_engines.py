@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from kotaro_bridge.app.this_pc import simulated_setting
 from kotaro_bridge.domain.run import run_state as rs
 from kotaro_bridge.domain.run.run_state import Phase
 from kotaro_bridge.host.profile_store import ProfileFolder, load_profiles
 from kotaro_bridge.service.bus import Bus
 from kotaro_bridge.service.supervisor import Supervisor
-from kotaro_bridge.this_pc import simulated_setting
 from tests.e2e.conftest import SCENARIO, Station
 from tests.helpers.cli import CommandLine, Done, Running, listens, started
 from tests.helpers.own_folders import own_folders

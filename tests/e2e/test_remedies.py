@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from kotaro_bridge.app import Product
+from kotaro_bridge.app.product import Product
+from kotaro_bridge.app.this_pc import simulated_setting
 from kotaro_bridge.domain.run.holders import HolderKind
 from kotaro_bridge.domain.run.remedy import RemedyKind
 from kotaro_bridge.domain.run.run_state import Phase
 from kotaro_bridge.domain.run.run_view import RunView
 from kotaro_bridge.texts import Texts
-from kotaro_bridge.this_pc import simulated_setting
 from tests.e2e.conftest import SCENARIO, Station
 from tests.helpers.cli import CommandLine, listens, started
 from tests.helpers.own_folders import own_folders

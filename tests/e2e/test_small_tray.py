@@ -32,9 +32,8 @@ LIBRARIES = {
     "PySide6.QtSvg",
 }
 OURS = {
-    "app_models",
+    "app.models",
     "cli",
-    "cli_print",
     "domain.model.catalogue",
     "domain.model.hub",
     "domain.model.model_files",
@@ -63,7 +62,7 @@ QSystemTrayIcon.isSystemTrayAvailable = staticmethod(lambda: True)  # else the d
 
 def tell():
     from kotaro_bridge.host.control import ask
-    from kotaro_bridge.session import session
+    from kotaro_bridge.app.session import session
 
     deadline = time.monotonic() + 60
     while not (answer := ask(session.paths.state, {"verb": "status"})) or answer["runs"][0]["state"] != "ready":

@@ -9,13 +9,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from kotaro_bridge.app import Product
+from kotaro_bridge.app.product import Product
+from kotaro_bridge.app.this_pc import simulated_setting
 from kotaro_bridge.domain.run.run_state import Phase
 from kotaro_bridge.domain.run.run_view import Notice, RunView
 from kotaro_bridge.domain.units import MIB
 from kotaro_bridge.simulator.pc import SimulatedPC
 from kotaro_bridge.texts import Texts
-from kotaro_bridge.this_pc import simulated_setting
 from tests.helpers.cli import CommandLine, listens
 from tests.helpers.machine import Heard
 from tests.helpers.own_folders import own_folders

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from kotaro_bridge.app import Product
+from kotaro_bridge.app.product import Product
+from kotaro_bridge.app.this_pc import simulated_setting
 from kotaro_bridge.domain.errors import ProblemError
 from kotaro_bridge.domain.run.run_state import Phase
 from kotaro_bridge.domain.wsl.wslconfig_effect import Effect, EffectReport
@@ -17,7 +18,6 @@ from kotaro_bridge.service.wslconfig_edit import Saved
 from kotaro_bridge.service.wslconfig_restart import Patience, Step, WslConfigDesk
 from kotaro_bridge.simulator.pc import SimulatedPC
 from kotaro_bridge.texts import Texts
-from kotaro_bridge.this_pc import simulated_setting
 from tests.e2e.conftest import SCENARIO, Station
 from tests.helpers.cli import CommandLine
 from tests.helpers.own_folders import own_folders

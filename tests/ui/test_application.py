@@ -54,7 +54,7 @@ def test_quit_from_another_thread_stops_the_model_and_ends_with_the_window_open(
     world.supervisor.move(Q14.id, Phase.READY)
     seen: list[int] = []
 
-    def on_ready(show: Call, quit_: Call) -> None:
+    def on_ready(show: Callable[[], bool], quit_: Call) -> None:
         def work() -> None:
             show()
             quit_()
@@ -72,7 +72,7 @@ def test_ctrl_c_quits_in_order(world: FakeWorld) -> None:
     world.supervisor.move(Q14.id, Phase.READY)
     before = signal.getsignal(signal.SIGINT)
 
-    def on_ready(show: Call, quit_: Call) -> None:
+    def on_ready(show: Callable[[], bool], quit_: Call) -> None:
         threading.Timer(0.1, lambda: signal.raise_signal(signal.SIGINT)).start()
 
     assert run_application(world.desk, theme="light", on_ready=on_ready) == 0

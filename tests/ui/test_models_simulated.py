@@ -12,11 +12,11 @@ from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from pytestqt.qtbot import QtBot
 
-from kotaro_bridge.app import Product, desk_of
+from kotaro_bridge.app.product import Product, desk_of
+from kotaro_bridge.app.this_pc import simulated_setting
 from kotaro_bridge.domain.model.download import DownloadState
 from kotaro_bridge.simulator.hub import MIB, TOKEN, Hub, HubContent, HubModel
 from kotaro_bridge.texts import Texts
-from kotaro_bridge.this_pc import simulated_setting
 from kotaro_bridge.ui.shell import Shell
 from kotaro_bridge.ui.theme import Theme
 from kotaro_bridge.ui.view_models.model_files import key_of

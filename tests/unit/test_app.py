@@ -15,7 +15,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from kotaro_bridge.app import Product
+from kotaro_bridge.app.product import Product
+from kotaro_bridge.app.this_pc import Setting, real_setting, setting_for, simulated_setting
 from kotaro_bridge.domain.errors import ProblemError
 from kotaro_bridge.domain.ports import EngineCommand
 from kotaro_bridge.domain.run.gate import CheckId, Status
@@ -25,7 +26,6 @@ from kotaro_bridge.host.launcher_local import LocalLauncher
 from kotaro_bridge.host.paths import Paths
 from kotaro_bridge.simulator.pc import SimulatedPC
 from kotaro_bridge.texts import Texts
-from kotaro_bridge.this_pc import Setting, real_setting, setting_for, simulated_setting
 from tests.helpers.machine import DEADLINE_S, LLAMA, Heard
 from tests.helpers.simulated import TIME_SCALE, processes_of, until
 
@@ -82,8 +82,8 @@ def run_to_its_end(process: subprocess.Popen[str]) -> str:
 
 
 VISITOR = """
-from kotaro_bridge.app import Product
-from kotaro_bridge.this_pc import simulated_setting
+from kotaro_bridge.app.product import Product
+from kotaro_bridge.app.this_pc import simulated_setting
 from kotaro_bridge.domain.errors import ProblemError
 from kotaro_bridge.texts import Texts
 with Product(simulated_setting("rtx4070-12gb"), Texts("en")) as product:
@@ -96,8 +96,8 @@ with Product(simulated_setting("rtx4070-12gb"), Texts("en")) as product:
 
 OWNER = """
 import sys
-from kotaro_bridge.app import Product
-from kotaro_bridge.this_pc import simulated_setting
+from kotaro_bridge.app.product import Product
+from kotaro_bridge.app.this_pc import simulated_setting
 from kotaro_bridge.texts import Texts
 with Product(simulated_setting("rtx4070-12gb"), Texts("en")) as product:
     product.own()

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from kotaro_bridge.cli import run_command_line
-from kotaro_bridge.cli_plan import _Asked, _instead
+from kotaro_bridge.cli.main import run_command_line
+from kotaro_bridge.cli.plan import _Asked, _instead
 from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.planning.learned import Learned, Start, model_key
 from kotaro_bridge.domain.planning.plan import GgufPlanned, PlanRequest, plan, stated_card

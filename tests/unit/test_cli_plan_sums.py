@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from kotaro_bridge.cli import run_command_line
+from kotaro_bridge.cli.main import run_command_line
 
 AWQ = "qwen2.5-14b-instruct-awq"
 

@@ -7,7 +7,7 @@ import threading
 import msgspec
 import pytest
 
-from kotaro_bridge.cli_print import RunPrinter, explain, print_report, print_run
+from kotaro_bridge.cli.print import RunPrinter, explain, print_report, print_run
 from kotaro_bridge.domain.errors import problem
 from kotaro_bridge.domain.gpu import GpuSnapshot
 from kotaro_bridge.domain.run.gate import UNASKED, Check, CheckId, GateReport, Status

@@ -8,9 +8,9 @@ import sys
 import pytest
 import typer
 
-from kotaro_bridge import cli_session
-from kotaro_bridge.cli import run_command_line
-from kotaro_bridge.cli_session import agree, has_person
+from kotaro_bridge.cli import session as cli_session
+from kotaro_bridge.cli.main import run_command_line
+from kotaro_bridge.cli.session import agree, has_person
 from kotaro_bridge.domain.errors import ProblemError, problem
 
 

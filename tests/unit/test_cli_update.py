@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
-from kotaro_bridge import __version__, app, this_pc
+from kotaro_bridge import __version__
+from kotaro_bridge.app import product as app
+from kotaro_bridge.app import this_pc
 from kotaro_bridge.build_info import BuildInfo, build_info
-from kotaro_bridge.cli import run_command_line
+from kotaro_bridge.cli.main import run_command_line
 from kotaro_bridge.resources import resource
 from tests.helpers.feed_server import FeedServer, body, ranges
 from tests.helpers.own_folders import own_folders

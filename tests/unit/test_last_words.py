@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from kotaro_bridge import last_words
 from kotaro_bridge.about import about
+from kotaro_bridge.app import last_words
+from kotaro_bridge.app.last_words import LastWords
 from kotaro_bridge.domain.errors import problem
 from kotaro_bridge.domain.run.run_state import Phase
 from kotaro_bridge.domain.run.run_view import PhaseChanged, RunView
 from kotaro_bridge.host.crash_report import Crashes
-from kotaro_bridge.last_words import LastWords
 from kotaro_bridge.service.bus import Bus
 from tests.helpers.own_folders import own_folders
 from tests.helpers.words import sentence
@@ -108,9 +108,9 @@ def test_runs_at_rest_are_not_noted(tmp_path: Path) -> None:
 def test_a_command_that_fails_inside_ends_with_1_a_sentence_and_a_report(tmp_path: Path) -> None:
     """The whole program: `status` with a defect in it."""
     code = (
-        "import sys; from kotaro_bridge import session, __main__\n"
+        "import sys; from kotaro_bridge import __main__; from kotaro_bridge.app import session\n"
         "def broken(*_): raise RuntimeError('a defect')\n"
-        "session.in_session = broken; import kotaro_bridge.cli as cli; cli.in_session = broken\n"
+        "session.in_session = broken; import kotaro_bridge.cli.main as cli; cli.in_session = broken\n"
         "sys.argv = ['kotaro-bridge', 'status']; sys.exit(__main__.main())"
     )
     env = {**own_folders(tmp_path), "PATH": "", "LANG": "C.UTF-8", "PYTHONPATH": str(ROOT)}
@@ -129,22 +129,22 @@ def test_a_command_that_fails_inside_ends_with_1_a_sentence_and_a_report(tmp_pat
 
 def test_the_crash_handler_loads_little() -> None:
     """It comes before the tray icon."""
-    code = (
-        "import sys, kotaro_bridge.last_words; print(*sorted(m for m in sys.modules if m.startswith('kotaro_bridge')))"
-    )
+    ours = "m for m in sys.modules if m.startswith('kotaro_bridge')"
+    code = f"import sys, kotaro_bridge.app.last_words; print(*sorted({ours}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.split() == [
         "kotaro_bridge",
+        "kotaro_bridge.app",
+        "kotaro_bridge.app.last_words",
         "kotaro_bridge.domain",
         "kotaro_bridge.domain.errors",
         "kotaro_bridge.host",
         "kotaro_bridge.host.crash_report",
         "kotaro_bridge.host.file_lock",
         "kotaro_bridge.host.paths",
-        "kotaro_bridge.last_words",
     ]
     for heavy in ("logging", "PySide6", "typer", "httpx"):
-        code = f"import sys, kotaro_bridge.last_words; print({heavy!r} in sys.modules)"
+        code = f"import sys, kotaro_bridge.app.last_words; print({heavy!r} in sys.modules)"
         assert (
             subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT).stdout == "False\n"
         )

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from kotaro_bridge.app.second_start import ANSWERS_WITHIN_S, ENDS_WITHIN_S, Doors, Window, start_or_show
 from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.host.control import ControlServer
-from kotaro_bridge.second_start import ANSWERS_WITHIN_S, ENDS_WITHIN_S, Doors, Window, start_or_show
 
 
 class Start:

@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kotaro_bridge import last_words
 from kotaro_bridge.about import about
+from kotaro_bridge.app import last_words
 from kotaro_bridge.domain.errors import Problem, ProblemError
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.run.run_state import RESTING
@@ -35,8 +35,8 @@ from kotaro_bridge.service.owner_desk import view_document
 from kotaro_bridge.texts import Texts
 
 if TYPE_CHECKING:
-    from kotaro_bridge.app import Product
-    from kotaro_bridge.this_pc import Setting
+    from kotaro_bridge.app.product import Product
+    from kotaro_bridge.app.this_pc import Setting
 
 _GATE_S = 60.0
 _ENGINE_LOGS = 8

@@ -12,7 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kotaro_bridge import __version__, last_words
+from kotaro_bridge import __version__
+from kotaro_bridge.app import last_words
+from kotaro_bridge.app.second_start import Doors
+from kotaro_bridge.app.this_pc import Setting, wslconfig_store
 from kotaro_bridge.build_info import build_info
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.planning.plan_parts import PlannedModel
@@ -28,7 +31,6 @@ from kotaro_bridge.host.settings_store import SettingsStore
 from kotaro_bridge.host.update_memory import UpdateMemoryFile
 from kotaro_bridge.own_program import is_frozen
 from kotaro_bridge.resources import resource
-from kotaro_bridge.second_start import Doors
 from kotaro_bridge.service.app_settings import AppSettings
 from kotaro_bridge.service.bus import Bus
 from kotaro_bridge.service.connect import Connect
@@ -40,7 +42,6 @@ from kotaro_bridge.service.telemetry import Telemetry
 from kotaro_bridge.service.updates import UpdatePorts, Updates
 from kotaro_bridge.service.wslconfig_restart import WslConfigDesk
 from kotaro_bridge.texts import Texts
-from kotaro_bridge.this_pc import Setting, wslconfig_store
 
 if TYPE_CHECKING:
     from kotaro_bridge.domain.model.catalogue import CatalogueEntry
@@ -153,7 +154,7 @@ class Product:
         return frozenset((*own, *(run["profile"] for run in self._others() if run["state"] not in RESTING)))
 
     def _model_stock(self) -> ModelStock:
-        from kotaro_bridge.app_models import model_stock
+        from kotaro_bridge.app.models import model_stock
 
         # One process remembers, or a command's end would undo what the application has written.
         unfinished = self.setting.paths.unfinished_downloads if self._control is not None else None
@@ -207,7 +208,7 @@ class _DiagnosticsOf:
         return self._made().write(path)
 
     def _made(self) -> Diagnostics:
-        from kotaro_bridge.app_diagnostics import diagnostics
+        from kotaro_bridge.app.diagnostics import diagnostics
 
         product = self._product
         return diagnostics(lambda: product.setting.paths, lambda: product, product.texts)

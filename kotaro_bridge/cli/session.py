@@ -11,9 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
-from kotaro_bridge.cli_print import problem_of
+from kotaro_bridge.app.session import product, session
+from kotaro_bridge.cli.print import problem_of
 from kotaro_bridge.domain.errors import Problem, ProblemError
-from kotaro_bridge.session import product, session
 
 __all__ = ["Json", "agree", "has_person", "interrupted", "product", "raise_if_error", "session"]
 

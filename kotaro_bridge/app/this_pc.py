@@ -1,6 +1,6 @@
 """On which PC everything happens: the real one, or a simulated one, put together from adapters.
 
-Owns what belongs to a PC and nothing else: `app.py` makes the product that runs on it.
+Owns what belongs to a PC and nothing else: `product.py` makes the product that runs on it.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def real_setting() -> Setting:
     vm = WslExeVm(lambda distro: WslLauncher(wsl, distro))
 
     def models() -> ModelPorts:
-        from kotaro_bridge.app_models import real_model_ports
+        from kotaro_bridge.app.models import real_model_ports
 
         return real_model_ports(wsl)
 
@@ -167,7 +167,7 @@ def simulated_setting(scenario: str) -> Setting:
     vm = WslExeVm(lambda distro: WslLauncher(pc.wsl_argv, distro, pc.env))
 
     def models() -> ModelPorts:
-        from kotaro_bridge.app_models import simulated_model_ports
+        from kotaro_bridge.app.models import simulated_model_ports
 
         return simulated_model_ports(pc, scenario, launcher)
 

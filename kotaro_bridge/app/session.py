@@ -13,16 +13,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from kotaro_bridge import last_words
-from kotaro_bridge.app import Product, open_windows, tell_not_started
+from kotaro_bridge.app import last_words
+from kotaro_bridge.app.product import Product, open_windows, tell_not_started
+from kotaro_bridge.app.second_start import start_or_show
+from kotaro_bridge.app.this_pc import setting_for
 from kotaro_bridge.domain.errors import Problem, ProblemError
 from kotaro_bridge.domain.settings import OpenedSettings
 from kotaro_bridge.host.language import system_language
 from kotaro_bridge.host.paths import Paths
 from kotaro_bridge.host.settings_store import SettingsStore
-from kotaro_bridge.second_start import start_or_show
 from kotaro_bridge.texts import LANGUAGES, Texts
-from kotaro_bridge.this_pc import setting_for
 
 log = logging.getLogger(__name__)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import typer
 
+from kotaro_bridge.app.session import explain as explain
 from kotaro_bridge.domain.errors import Problem
 from kotaro_bridge.domain.gpu import cards_at, together
 from kotaro_bridge.domain.profile import Profile
@@ -24,7 +25,6 @@ from kotaro_bridge.domain.run.speed import slow_notice
 from kotaro_bridge.domain.units import format_gib
 from kotaro_bridge.service.bus import Message
 from kotaro_bridge.service.owner_desk import gpu_document, remedy_document
-from kotaro_bridge.session import explain as explain
 from kotaro_bridge.texts import Texts
 
 _MARK_COLUMNS = 8

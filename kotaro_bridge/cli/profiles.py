@@ -12,8 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
-from kotaro_bridge.cli_print import explain, print_json
-from kotaro_bridge.cli_session import Json, agree, product, raise_if_error, session
+from kotaro_bridge.cli.print import explain, print_json
+from kotaro_bridge.cli.session import Json, agree, product, raise_if_error, session
 from kotaro_bridge.domain.engine.arguments import checked_extra_args
 from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.errors import ProblemError, problem

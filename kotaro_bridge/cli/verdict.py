@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from kotaro_bridge.cli_print import print_json
-from kotaro_bridge.cli_session import Json, session
+from kotaro_bridge.cli.print import print_json
+from kotaro_bridge.cli.session import Json, session
 from kotaro_bridge.domain.engine.engine_log import Engine, Stream
 from kotaro_bridge.domain.engine.log_judge import JudgedLog, judge_rows
 from kotaro_bridge.domain.engine.reasons import Verdict

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import psutil
 import typer
 
-from kotaro_bridge import last_words
-from kotaro_bridge.cli_print import explain
-from kotaro_bridge.cli_session import agree, session
+from kotaro_bridge.app import last_words
+from kotaro_bridge.cli.print import explain
+from kotaro_bridge.cli.session import agree, session
 from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.host.control import OwnerLock, ask
 from kotaro_bridge.host.footprint import Trace, TraceKind, traces

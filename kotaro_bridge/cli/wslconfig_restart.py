@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from kotaro_bridge.cli_print import print_json, problem_of
-from kotaro_bridge.cli_session import Json, agree, product, raise_if_error, session
+from kotaro_bridge.cli.print import print_json, problem_of
+from kotaro_bridge.cli.session import Json, agree, product, raise_if_error, session
 from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.host.control import ask
 from kotaro_bridge.service.owner_desk import affected_document, report_document

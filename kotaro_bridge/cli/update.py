@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from kotaro_bridge import __version__
-from kotaro_bridge.cli_print import print_json
-from kotaro_bridge.cli_session import Json, has_person, product, session
+from kotaro_bridge.cli.print import print_json
+from kotaro_bridge.cli.session import Json, has_person, product, session
 from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.update import UpdateState, UpdateView
 from kotaro_bridge.service.owner_desk import problem_document

@@ -1,5 +1,5 @@
-"""The part of the composition root that is about model files. `app.py` loads it when they are first asked for: a tray
-that waits does not carry it.
+"""The part of the composition root that is about model files. `product.py` loads it when they are first asked for: a
+tray that waits does not carry it.
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from kotaro_bridge.app import Product
-from kotaro_bridge.cli_print import explain, print_json, remedy_text
-from kotaro_bridge.cli_session import Json, product, raise_if_error, session
+from kotaro_bridge.app.product import Product
+from kotaro_bridge.cli.print import explain, print_json, remedy_text
+from kotaro_bridge.cli.session import Json, product, raise_if_error, session
 from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.domain.run.remedy import Remedy, RemedyKind, changes, parse

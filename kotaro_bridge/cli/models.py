@@ -11,9 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
-from kotaro_bridge.cli_catalogue import models_advise, models_list, models_show
-from kotaro_bridge.cli_print import columns, explain, print_json
-from kotaro_bridge.cli_session import Json, agree, has_person, interrupted, product, session
+from kotaro_bridge.cli.catalogue import models_advise, models_list, models_show
+from kotaro_bridge.cli.print import columns, explain, print_json
+from kotaro_bridge.cli.session import Json, agree, has_person, interrupted, product, session
 from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.model.download import RESTING, DownloadRequest, DownloadState, DownloadView
 from kotaro_bridge.domain.model.model_files import Condition, StoredModel

@@ -178,8 +178,8 @@ def _about() -> str:
 
 def _tell(error: Exception, report: Path | None) -> None:
     """Tell the person at this PC, on the terminal or, where there is none, in a box of Windows."""
+    from kotaro_bridge.app.session import explain, session
     from kotaro_bridge.domain.errors import problem
-    from kotaro_bridge.session import explain, session
 
     words = problem("app.crashed", error=f"{type(error).__name__}: {error}", path=str(report or crash_folder()))
     if sys.stderr is not None:

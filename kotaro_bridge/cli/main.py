@@ -13,11 +13,12 @@ from typing import Annotated
 import typer
 
 from kotaro_bridge import __version__
-from kotaro_bridge.cli_diagnostics import write_diagnostics
-from kotaro_bridge.cli_end import forget_user, quit_program
-from kotaro_bridge.cli_models import models_cli
-from kotaro_bridge.cli_plan import plan_command
-from kotaro_bridge.cli_print import (
+from kotaro_bridge.app.session import DEFAULT_SCENARIO, in_session, run_windows
+from kotaro_bridge.cli.diagnostics import write_diagnostics
+from kotaro_bridge.cli.end import forget_user, quit_program
+from kotaro_bridge.cli.models import models_cli
+from kotaro_bridge.cli.plan import plan_command
+from kotaro_bridge.cli.print import (
     RunPrinter,
     explain,
     print_json,
@@ -26,20 +27,19 @@ from kotaro_bridge.cli_print import (
     print_run,
     report_document,
 )
-from kotaro_bridge.cli_profiles import profiles_cli
-from kotaro_bridge.cli_remedy import remedy
-from kotaro_bridge.cli_session import Json, interrupted, product, raise_if_error, session
-from kotaro_bridge.cli_settings import settings_cli
-from kotaro_bridge.cli_update import update
-from kotaro_bridge.cli_verdict import verdict
-from kotaro_bridge.cli_wslconfig import wslconfig_cli
+from kotaro_bridge.cli.profiles import profiles_cli
+from kotaro_bridge.cli.remedy import remedy
+from kotaro_bridge.cli.session import Json, interrupted, product, raise_if_error, session
+from kotaro_bridge.cli.settings import settings_cli
+from kotaro_bridge.cli.update import update
+from kotaro_bridge.cli.verdict import verdict
+from kotaro_bridge.cli.wslconfig import wslconfig_cli
 from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.run.run_state import Phase
 from kotaro_bridge.domain.units import format_gib, parse_size
 from kotaro_bridge.host.control import ask
 from kotaro_bridge.resources import resource
 from kotaro_bridge.service.owner_desk import gpu_document
-from kotaro_bridge.session import DEFAULT_SCENARIO, in_session, run_windows
 
 cli = typer.Typer(name="kotaro-bridge", no_args_is_help=False, add_completion=False, pretty_exceptions_enable=False)
 cli.add_typer(profiles_cli, name="profiles")

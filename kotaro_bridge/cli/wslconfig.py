@@ -15,9 +15,10 @@ from typing import Annotated, Any
 
 import typer
 
-from kotaro_bridge.cli_print import explain, print_json
-from kotaro_bridge.cli_session import Json, session
-from kotaro_bridge.cli_wslconfig_restart import proof, restart
+from kotaro_bridge.app.this_pc import setting_for, wslconfig_editor
+from kotaro_bridge.cli.print import explain, print_json
+from kotaro_bridge.cli.session import Json, session
+from kotaro_bridge.cli.wslconfig_restart import proof, restart
 from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.wsl.wslconfig_document import Document
 from kotaro_bridge.domain.wsl.wslconfig_findings import Weight, in_words
@@ -31,7 +32,6 @@ from kotaro_bridge.service.wslconfig_edit import (
     changes_between,
     unified_diff,
 )
-from kotaro_bridge.this_pc import setting_for, wslconfig_editor
 
 wslconfig_cli = typer.Typer(no_args_is_help=True, help="The settings of WSL 2 (.wslconfig).")
 

@@ -11,15 +11,15 @@ from typing import Annotated, Any
 
 import typer
 
-from kotaro_bridge import last_words
-from kotaro_bridge.app import Product
-from kotaro_bridge.app_diagnostics import Lazily, default_path, diagnostics
-from kotaro_bridge.cli_print import explain, print_json
-from kotaro_bridge.cli_session import Json, agree, session
+from kotaro_bridge.app import last_words
+from kotaro_bridge.app.diagnostics import Lazily, default_path, diagnostics
+from kotaro_bridge.app.product import Product
+from kotaro_bridge.app.this_pc import setting_for
+from kotaro_bridge.cli.print import explain, print_json
+from kotaro_bridge.cli.session import Json, agree, session
 from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.host.launcher import end_short_commands
 from kotaro_bridge.service.diagnostics import Written
-from kotaro_bridge.this_pc import setting_for
 
 _CLOSE_S = 5.0
 _INTERRUPTED = 130

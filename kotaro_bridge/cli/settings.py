@@ -6,13 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
-from kotaro_bridge.cli_print import explain, print_json
-from kotaro_bridge.cli_session import Json, session
+from kotaro_bridge.app.this_pc import setting_for
+from kotaro_bridge.cli.print import explain, print_json
+from kotaro_bridge.cli.session import Json, session
 from kotaro_bridge.domain.settings import START_AT_LOGIN, SYSTEM, LoginStart, SettingValue, as_table, parse_change
 from kotaro_bridge.host.settings_store import SettingsStore
 from kotaro_bridge.service.app_settings import AppSettings
 from kotaro_bridge.service.owner_desk import problem_document
-from kotaro_bridge.this_pc import setting_for
 
 settings_cli = typer.Typer(help="The settings of Kotaro Bridge itself.", invoke_without_command=True)
 

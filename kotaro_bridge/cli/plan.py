@@ -12,9 +12,9 @@ from typing import Annotated, Any
 
 import typer
 
-from kotaro_bridge.cli_model import LONGEST, entry_named, other_model, stated_vram
-from kotaro_bridge.cli_print import columns, explain, padded, print_json
-from kotaro_bridge.cli_session import Json, product, session
+from kotaro_bridge.cli.model import LONGEST, entry_named, other_model, stated_vram
+from kotaro_bridge.cli.print import columns, explain, padded, print_json
+from kotaro_bridge.cli.session import Json, product, session
 from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.errors import ProblemError
 from kotaro_bridge.domain.planning.learned import Learned
