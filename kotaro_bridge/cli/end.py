@@ -39,12 +39,13 @@ def forget_user(
 ) -> None:
     """Remove what Kotaro Bridge keeps of this user: settings, profiles, history, logs, token, start at login.
 
-    Models, .wslconfig and what is inside Linux stay. Refused while the application runs.
+    Models, .wslconfig and what is inside Linux stay. Refused while the application runs. With --simulate only what it
+    keeps of that simulated PC.
     """
     text = session.texts.text
     if any(not _is_free(folder) for folder in _owners_folders()):
         raise ProblemError(problem("forget.running"))
-    found = traces(Paths.of_user())
+    found = traces(Paths.of_user(), session.scenario)
     if not found:
         typer.echo(text("cli.forget.nothing"))
         return

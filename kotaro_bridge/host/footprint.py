@@ -7,7 +7,7 @@ Linux are the user's own and never in it.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -48,19 +48,34 @@ class Trace:
             raise ProblemError(problem("forget.not_removed", where=self.where, detail=str(error))) from error
 
 
-def traces(paths: Paths) -> tuple[Trace, ...]:
-    """All that is kept, the folders last: what is in them says which simulated PCs have a token."""
+def traces(paths: Paths, scenario: str | None = None) -> tuple[Trace, ...]:
+    """All that is kept, the folders last: what is in them says which simulated PCs have a token.
+
+    Args:
+        scenario: only what is kept of that simulated PC; a name that none of them has finds nothing.
+    """
+    if scenario is not None:
+        if scenario not in paths.simulations():  # it comes from the command line: `..` leads to folders too
+            return ()
+        return (*_tokens((scenario,)), _folder(paths.simulated_place(scenario)))
     found = []
     if autostart.is_listed():
         found.append(Trace(TraceKind.RUN_KEY, rf"HKCU\{autostart.RUN}\{autostart.VALUE}", autostart.forget))
     if app_id.app_id_registered():
         found.append(Trace(TraceKind.APP_ID, rf"HKCU\{app_id.KEY}", app_id.forget_app_id))
-    for simulated in ("", *paths.simulations()):
-        token = KeyringToken(HUGGING_FACE, simulated)
-        if has_keyring() and _may_be_there(token):
-            found.append(Trace(TraceKind.KEYRING, token.where, token.forget))
-    found += [Trace(TraceKind.FOLDER, str(folder), partial(_remove_folder, folder)) for folder in paths.existing()]
-    return tuple(found)
+    return (*found, *_tokens(("", *paths.simulations())), *map(_folder, paths.existing()))
+
+
+def _tokens(simulated: Iterable[str]) -> Iterator[Trace]:
+    """Tokens of these PCs, "" for the real one."""
+    if has_keyring():
+        for token in (KeyringToken(HUGGING_FACE, name) for name in simulated):
+            if _may_be_there(token):
+                yield Trace(TraceKind.KEYRING, token.where, token.forget)
+
+
+def _folder(folder: Path) -> Trace:
+    return Trace(TraceKind.FOLDER, str(folder), partial(_remove_folder, folder))
 
 
 def _may_be_there(token: KeyringToken) -> bool:

@@ -181,3 +181,16 @@ def test_forget_user_removes_what_is_ours_and_nothing_else(person: CommandLine) 
     assert all(file.read_text() == "[wsl2]\n" for file in theirs)
     assert json.loads(Path(person.env["KOTARO_TEST_KEYRING"]).read_text()) == {"theirs/a": "b"}
     assert json.loads(person.call("settings", "list", "--json").out)["language"] == ""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the registry of whoever runs the tests is not ours to clear")
+def test_forget_user_of_a_simulated_pc_leaves_the_real_one(person: CommandLine) -> None:
+    person.call("settings", "set", "language=en")
+    assert person.call("--simulate", "vram-taken", "settings", "set", "theme=dark").code == 0
+    assert person.call("--simulate", "../..", "forget-user", "--yes").out.strip() == text("cli.forget.nothing")
+    assert person.call("--simulate", "vram-taken", "forget-user", "--yes").code == 0
+    found = [
+        json.loads(person.call(*words, "settings", "list", "--json").out)
+        for words in ((), ("--simulate", "vram-taken"))
+    ]
+    assert [(each["language"], each["theme"]) for each in found] == [("en", ""), ("", "")]

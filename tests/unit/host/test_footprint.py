@@ -107,6 +107,30 @@ def test_tokens_of_this_pc_and_of_simulated_ones(paths: Paths, tmp_path: Path, m
 
 
 @pytest.mark.usefixtures("own_registry")
+def test_a_simulated_pc_goes_alone(paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KOTARO_TEST_KEYRING", str(tmp_path / "keyring.json"))
+    keyring.set_keyring(FileKeyring())  # type: ignore[no-untyped-call]
+    for name in ("", SCENARIO, "rtx4070-12gb"):
+        KeyringToken(HUGGING_FACE, name).set("hf_x")
+    kept = (paths.profiles, paths.simulated("rtx4070-12gb"))
+    place = paths.simulated(SCENARIO)
+    for trace in traces(paths, SCENARIO):
+        trace.remove()
+    assert not place.exists()
+    assert all(folder.exists() for folder in kept)
+    tokens = [KeyringToken(HUGGING_FACE, name).get() for name in ("", SCENARIO, "rtx4070-12gb")]
+    assert tokens == ["hf_x", None, "hf_x"]
+    assert traces(paths, SCENARIO) == ()
+
+
+@pytest.mark.usefixtures("own_registry")
+@pytest.mark.parametrize("name", ["..", ".", "", "../../config", "no-such-pc"])
+def test_a_name_that_no_simulated_pc_has_finds_nothing(paths: Paths, name: str) -> None:
+    _ = paths.profiles, paths.simulated(SCENARIO)
+    assert traces(paths, name) == ()
+
+
+@pytest.mark.usefixtures("own_registry")
 def test_a_keyring_that_is_locked_is_told(paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "keyring.json").write_text("locked")
     monkeypatch.setenv("KOTARO_TEST_KEYRING", str(tmp_path / "keyring.json"))
