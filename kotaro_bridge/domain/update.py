@@ -20,6 +20,8 @@ DAY_S: Final = 24 * 3600.0
 MAX_INSTALLER_BYTES: Final = 512 << 20
 SUMS: Final = "SHA256SUMS"
 _INSTALLER: Final = "-setup.exe"
+DOWNLOADED: Final = f"KotaroBridge-*{_INSTALLER}"
+"""What the installers of all versions are called here (`Release.file_name`)."""
 _VERSION = re.compile(r"v?(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?(.*)", re.ASCII | re.DOTALL)
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 

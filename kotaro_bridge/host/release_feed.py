@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from kotaro_bridge.domain.errors import ProblemError, problem
-from kotaro_bridge.domain.update import Release, decode_feed, is_newer, release_of
+from kotaro_bridge.domain.update import DOWNLOADED, Release, decode_feed, is_newer, release_of
 from kotaro_bridge.host.disk import free_beneath
 from kotaro_bridge.host.system_proxy import is_loopback
 
@@ -110,12 +110,13 @@ class ReleaseFeed:
         raise ProblemError(problem("update.checksum", version=release.version))
 
     def tidy(self, keep: Release | None) -> None:
-        """See `ReleaseSource.tidy`."""
+        """See `ReleaseSource.tidy`. By name: the folder may be a link to one with a person's own files."""
         kept = () if keep is None else (keep.file_name, keep.file_name + _PART)
         with contextlib.suppress(OSError):
-            for file in self._folder.iterdir():
+            for file in [*self._folder.glob(DOWNLOADED), *self._folder.glob(DOWNLOADED + _PART)]:
                 if file.name not in kept:
-                    file.unlink()
+                    with contextlib.suppress(OSError):  # one that is open must not keep the others
+                        file.unlink()
 
     def _client(self) -> httpx.Client:
         from kotaro_bridge.host.outside_http import outside_client
@@ -189,7 +190,8 @@ class ReleaseFeed:
         headers = {"Range": f"bytes={have}-"} if have else {}
         with self._asked(client, release.url, headers) as response:
             if response.status_code == 416:  # the server's file is shorter than the feed says
-                part.unlink()
+                with _written(part):
+                    part.unlink(missing_ok=True)
                 raise ProblemError(problem("update.checksum", version=release.version))
             found = _RANGE.fullmatch(response.headers.get("content-range", ""))
             goes_on = response.status_code == 206 and found is not None and int(found[1]) == have

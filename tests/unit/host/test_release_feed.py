@@ -310,6 +310,24 @@ def test_other_releases_are_tidied_away(server: FeedServer, feed: ReleaseFeed, t
     assert list((tmp_path / "updates").iterdir()) == []
 
 
+def test_files_of_somebody_else_stay(feed: ReleaseFeed, tmp_path: Path) -> None:
+    """The folder may lead to one that holds more, such as a person's downloads on a bigger disk."""
+    folder = tmp_path / "updates"
+    (folder / "KotaroBridge-0.0.1-setup.exe").mkdir(parents=True)  # what cannot be deleted keeps nothing else
+    theirs = ("thesis.docx", "other-setup.exe", "KotaroBridge-notes.txt")
+    for name in (*theirs, "KotaroBridge-0.1.0-setup.exe", "KotaroBridge-0.1.0-setup.exe.part"):
+        (folder / name).touch()
+    feed.tidy(None)
+    assert sorted(path.name for path in folder.iterdir() if path.is_file()) == sorted(theirs)
+
+
+def test_a_server_that_has_nothing_of_the_file_is_told(feed: ReleaseFeed, server: FeedServer) -> None:
+    server.routes[f"/{NAME}"] = body(b"", 416)
+    with pytest.raises(ProblemError) as caught:
+        feed.fetch(release(server), lambda _: None, threading.Event())
+    assert caught.value.problem.code == "update.checksum"
+
+
 class TestEncrypted:
     """Real TLS, with a certificate that is trusted as a firm's own is: because the system has it."""
 
