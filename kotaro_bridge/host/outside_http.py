@@ -86,8 +86,9 @@ class SystemRoute(httpx.BaseTransport):
             if proxy not in self._transports:
                 try:
                     made = httpx.HTTPTransport(verify=self._trusted, trust_env=False, proxy=proxy)
-                except (ImportError, ValueError, httpx.InvalidURL) as error:  # SOCKS needs a package of its own
-                    raise ProblemError(problem("proxy.unsupported", str(error), proxy=_shown(proxy))) from error
+                except (ImportError, ValueError, httpx.InvalidURL):  # SOCKS needs a package of its own
+                    # What they say may quote a piece of the password: "Invalid port: 'pa'" of `me:pa/ss@host`.
+                    raise ProblemError(problem("proxy.unsupported", proxy=_shown(proxy))) from None
                 self._transports[proxy] = made
             return self._transports[proxy]
 
