@@ -278,9 +278,13 @@ class Supervisor:
         for actor in self.actors():
             actor.stop()
 
+    def live(self) -> tuple[RunView, ...]:
+        """The runs that do not rest, a try (`TRIAL`) among them."""
+        return tuple(view for view in (actor.view for actor in self.actors()) if view.phase not in rs.RESTING)
+
     def all_resting(self) -> bool:
         """True if nothing runs and nothing is left over."""
-        return all(actor.view.phase in rs.RESTING for actor in self.actors())
+        return not self.live()
 
     def submit(self, work: Callable[[], None]) -> None:
         """Run a blocking call of a front end on a thread of its own: a chat that hangs must not keep a stop waiting."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from PySide6.QtCore import QSocketNotifier, Qt
+from PySide6.QtCore import QSocketNotifier, Qt, QTimer
 from PySide6.QtWidgets import QSystemTrayIcon
 
 from kotaro_bridge.ui.crash import CrashPort, ends_with_a_word
@@ -77,7 +77,11 @@ def _signals(quit_orderly: Callable[[], None]) -> Iterator[None]:
     for end in (ours, pythons):
         end.setblocking(False)
     before_fd = signal.set_wakeup_fd(pythons.fileno(), warn_on_full_buffer=False)
-    before = {number: signal.signal(number, lambda *_: quit_orderly()) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def hear(*_: object) -> None:
+        QTimer.singleShot(0, quit_orderly)  # not here: this thread may have been interrupted while it holds a lock
+
+    before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
     notifier = QSocketNotifier(ours.fileno(), QSocketNotifier.Type.Read)
     notifier.activated.connect(lambda *_: ours.recv(64))
     try:

@@ -52,14 +52,16 @@ def ends_with_a_word(app: QApplication, desk: Desk, bridge: Bridge, crashes: Cra
             bridge.post(lambda: tell(report, error))
 
     def tell(report: Path | None, error: BaseException | None) -> None:
-        show(desk, report, error)
-        if report is not None:
-            crashes.told(report)
-        # An end that hangs would leave a program behind that nobody can see: the guardian ends the engine then.
-        late = threading.Timer(_END_S, os._exit, (FAILED,))
-        late.daemon = True
-        late.start()
-        app.exit(FAILED)
+        try:
+            show(desk, report, error)
+            if report is not None:
+                crashes.told(report)
+        finally:  # what would show it may be what is broken: the next start tells of it then
+            # An end that hangs would leave a program behind that nobody can see: the guardian ends the engine then.
+            late = threading.Timer(_END_S, os._exit, (FAILED,))
+            late.daemon = True
+            late.start()
+            app.exit(FAILED)
 
     def message(kind: QtMsgType, context: QMessageLogContext, text: str) -> None:
         crashes.qt_message(text, fatal=kind is QtMsgType.QtFatalMsg)

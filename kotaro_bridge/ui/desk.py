@@ -61,6 +61,9 @@ class SupervisorPort(Protocol):
     def stop_all(self) -> None:
         """Ask every run to stop."""
 
+    def live(self) -> tuple[RunView, ...]:
+        """The runs that do not rest, a try among them."""
+
     def all_resting(self) -> bool:
         """True if nothing runs and nothing is left over."""
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
-from kotaro_bridge.domain.run.run_state import RESTING, Phase
+from kotaro_bridge.domain.run.run_state import ENDING, RESTING, Phase
+from kotaro_bridge.service.supervisor import TRIAL
 
 if TYPE_CHECKING:
     from kotaro_bridge.ui.shell import Shell
@@ -52,7 +53,8 @@ class WayOut(QObject):
     @Slot()
     def quit(self) -> None:
         """Stop every model, then end. The loop goes on meanwhile."""
-        if self._desk.supervisor.all_resting() or self._told_of_orphans:
+        live = self._desk.supervisor.live()
+        if not live or (self._told_of_orphans and all(view.phase is Phase.ORPHANED for view in live)):
             self._end()
             return
         if self.quitting:
@@ -68,19 +70,20 @@ class WayOut(QObject):
         if not self.quitting:
             return
         supervisor = self._desk.supervisor
-        if supervisor.all_resting():
+        live = supervisor.live()
+        if not live:
             self._end()
-            return
-        phases = {profile.id: supervisor.view(profile.id).phase for profile in supervisor.profiles()}
-        if all(phase in RESTING or phase is Phase.ORPHANED for phase in phases.values()):
+        elif all(view.phase is Phase.ORPHANED for view in live):
             # What could not be ended is shown before the program goes; a second quit leaves it to the next start.
             self.quitting = False
             self._told_of_orphans = True
             self._settle.stop()
             self._shell.show_quitting("")
-            for profile_id, phase in phases.items():
-                if phase is Phase.ORPHANED:
-                    self._shell.explain(profile_id)
+            for view in live:
+                if view.profile_id != TRIAL:  # told by the editor that tries it
+                    self._shell.explain(view.profile_id)
+        elif any(view.phase not in ENDING and view.phase is not Phase.ORPHANED for view in live):
+            supervisor.stop_all()  # a start that was on its way when the others were told to stop
 
     def close(self) -> None:
         """Ask no more."""

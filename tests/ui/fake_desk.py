@@ -25,6 +25,7 @@ from kotaro_bridge.domain.wsl.wslconfig_recommend import HostFacts, ModelLoad
 from kotaro_bridge.domain.wsl.wslconfig_store import WslConfigStore
 from kotaro_bridge.service.bus import Bus
 from kotaro_bridge.service.log_ring import LogRing
+from kotaro_bridge.service.supervisor import TRIAL
 from kotaro_bridge.service.wslconfig_edit import Editor
 from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.desk import About, Desk
@@ -220,8 +221,14 @@ class FakeSupervisor:
             if view.phase not in RESTING:
                 self.stop(profile_id)
 
+    def live(self) -> tuple[RunView, ...]:
+        return tuple(view for view in self._views.values() if view.phase not in RESTING)
+
     def all_resting(self) -> bool:
-        return all(view.phase in RESTING for view in self._views.values())
+        return not self.live()
+
+    def begin_try(self) -> None:
+        self._views[TRIAL] = RunView(TRIAL, Phase.CHECKING, 1, time.time())
 
     def adopt(self, profiles: tuple[Profile, ...]) -> None:
         """The profiles as their files are now."""

@@ -80,6 +80,20 @@ def test_ctrl_c_quits_in_order(world: FakeWorld) -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_the_signal_itself_asks_for_nothing(world: FakeWorld) -> None:
+    """The thread that it interrupts may hold a lock that a stop needs."""
+    world.supervisor.move(Q14.id, Phase.READY)
+    asked: list[int] = []
+
+    def interrupted() -> None:
+        signal.raise_signal(signal.SIGTERM)
+        asked.append(len(world.supervisor.asked))
+
+    assert run_application(world.desk, theme="light", on_ready=lambda *_: QTimer.singleShot(0, interrupted)) == 0
+    assert asked == [0]
+    assert world.supervisor.asked == [("stop", Q14.id)]
+
+
 def test_a_signal_before_the_loop_runs_is_not_lost(world: FakeWorld) -> None:
     too_late = threading.Timer(10, QApplication.exit, (1,))
     too_late.start()

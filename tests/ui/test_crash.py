@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QApplication, QMessageBox
 
 from kotaro_bridge.domain.run.run_state import Phase
 from kotaro_bridge.host.crash_report import Crashes
+from kotaro_bridge.ui import crash
 from kotaro_bridge.ui.bridge import Bridge
 from kotaro_bridge.ui.crash import FAILED, ends_with_a_word
 from tests.ui.fake_desk import FakeWorld
@@ -71,6 +72,25 @@ def test_the_first_error_ends_the_loop_after_the_models_were_told_to_stop(
     assert str(report) in said
     assert crashes.earlier() == (), "told"
     assert ("stop", profile_id) in world.supervisor.asked
+    bridge.close()
+
+
+@pytest.mark.allow_log("a call into the windows failed", reason="a defect is put in on purpose")
+def test_an_error_that_cannot_be_shown_ends_the_loop_too_and_is_told_by_the_next_start(
+    qapp: QApplication, crashes: Crashes, boxes: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise OSError("no words")
+
+    monkeypatch.setattr(crash, "show", broken)
+    bridge = Bridge(FakeWorld().desk.bus)
+    with ends_with_a_word(qapp, FakeWorld().desk, bridge, crashes):
+        report, hear = crashes.report("here", "what"), crashes.on_crash
+        assert hear is not None
+        QTimer.singleShot(0, lambda: hear(report, ERROR))
+        QTimer.singleShot(5000, lambda: qapp.exit(3))
+        assert qapp.exec() == FAILED
+    assert [ended.report for ended in crashes.earlier()] == [report]
     bridge.close()
 
 

@@ -10,6 +10,7 @@ import pytest
 from pytestqt.qtbot import QtBot
 
 from kotaro_bridge.domain.run.run_state import Phase
+from kotaro_bridge.service.supervisor import TRIAL
 from kotaro_bridge.ui import win_events as win
 from kotaro_bridge.ui.session_end import STOP_WITHIN_S, SessionEnd
 from tests.ui.conftest import Opener
@@ -203,3 +204,46 @@ def test_the_shell_stops_what_runs_without_the_event_loop(opened: Opener, qtbot:
     session.finish()
     assert world.supervisor.all_resting()
     assert ended == [True]
+
+
+# --- a person quits ---------------------------------------------------------------------------------------------------
+
+
+def test_one_quit_is_enough_while_a_try_runs(opened: Opener, qtbot: QtBot) -> None:
+    world, shell = opened()
+    world.supervisor.begin_try()
+    with qtbot.waitSignal(shell.ended):
+        shell.quit()
+        assert world.supervisor.asked == [("stop", TRIAL)]
+        world.supervisor.move(TRIAL, Phase.STOPPING)
+        shell.out.look()
+        assert shell.out.quitting, "no leftover: it is being stopped"
+        world.supervisor.move(TRIAL, Phase.STOPPED)
+
+
+def test_a_start_that_comes_after_the_quit_is_stopped_too(opened: Opener, qtbot: QtBot) -> None:
+    """A remedy that was chosen before takes its time, and starts its model while another one is being stopped."""
+    world, shell = opened()
+    world.supervisor.move(Q14.id, Phase.READY)
+    with qtbot.waitSignal(shell.ended):
+        shell.quit()
+        world.supervisor.move(Q14.id, Phase.STOPPING)
+        world.supervisor.move(A7.id, Phase.CHECKING)
+        qtbot.waitUntil(lambda: ("stop", A7.id) in world.supervisor.asked)
+        world.supervisor.move(A7.id, Phase.STOPPED)
+        world.supervisor.move(Q14.id, Phase.STOPPED)
+
+
+def test_a_leftover_that_was_told_of_hastens_no_later_quit(opened: Opener, qtbot: QtBot) -> None:
+    world, shell = opened()
+    world.supervisor.move(Q14.id, Phase.READY)
+    shell.quit()
+    world.supervisor.orphan(Q14.id)
+    qtbot.waitUntil(lambda: not shell.out.quitting)
+    world.supervisor.move(Q14.id, Phase.STOPPED)
+    world.supervisor.move(A7.id, Phase.READY)
+    shell.quit()
+    assert not shell.out.gone
+    assert ("stop", A7.id) in world.supervisor.asked
+    world.supervisor.move(A7.id, Phase.STOPPED)
+    qtbot.waitUntil(lambda: shell.out.gone)
