@@ -54,6 +54,12 @@ SECRETS = (
     re.compile(rf"\A(?P<gone>(?:(?!{_BEGIN_KEY}).)*?{_END_KEY})", re.DOTALL),
     # Whole header lines: a cookie has many parts, and a scheme of authorization any number.
     _named(r"authorization|cookie2?", rf"{_QUOTED}|[^\s\"'][^\r\n\"']*"),
+    # As HTTP libraries show it: (b'Cookie', b'…').
+    re.compile(
+        rf"['\"](?:(?:proxy-)?authorization|(?:set-)?cookie2?|[a-z-]{{0,20}}api-?key|x-[a-z-]{{0,20}}token)['\"]\s*,\s*"
+        rf"(?P<gone>[bru]?(?:{_QUOTED}))",
+        re.IGNORECASE | re.DOTALL,
+    ),
     re.compile(
         rf"(?=[Bb]){AFTER_ANYTHING}(?i:Bearer|Basic)(?:\s|%20|\+){{1,4}}"
         r"(?P<gone>(?=[a-z]{0,40}[0-9A-Z._~+/=-])[A-Za-z0-9._~+/=%-]{6,})"
@@ -115,7 +121,10 @@ CONVERSATION = (
     re.compile(r"data:[a-z]+/[\w.+-]+;base64,(?P<gone>[A-Za-z0-9+/=%_-]+)"),
 )
 
-EMAIL = re.compile(r"(?<![\w.%+-])(?P<gone>[\w.%+-]{1,64}(?:@|%40)(?:[\w-]{1,63}\.){1,4}[A-Za-z]{2,24})(?![\w-])")
+EMAIL = re.compile(
+    r"(?<![\w.%+-])(?P<gone>[\w.%+-]{1,64}(?:@|%40)(?:[\w-]{1,63}\.){1,4}[A-Za-z]{2,24})(?![A-Za-z0-9_-])"
+)
+"""Japanese goes on behind it without a space."""
 
 _SLASH = r"(?:\\(?!u[0-9A-Fa-f]{4})|/|%5[Cc]|%2[Ff]|\\u005[Cc])"
 _FOLDER_LETTER = r"(?:\\u(?!005[Cc])[0-9A-Fa-f]{4}|(?!%5[Cc]|%2[Ff])[^\s\\/\"'<>|:*?,;)\]}&])"
