@@ -262,9 +262,18 @@ def open_windows(
     doors = Doors()
     product.own(doors.open, doors.quit)
     chosen = product.settings.read()
-    # In the background: the tray icon does not wait for wsl.exe.
-    product.supervisor.submit(partial(_tell_of_earlier, product))
-    product.supervisor.submit(partial(_settle_in, product, chosen.problems))
+
+    def heard() -> None:
+        """The windows listen: what was told sooner would be lost. In the background, they do not wait for wsl.exe."""
+        product.supervisor.submit(partial(_tell_of_earlier, product))
+        product.supervisor.submit(partial(_settle_in, product, chosen.problems))
+
+    def ready(show: Callable[[], bool], end: Callable[[], None]) -> None:
+        doors.ready(show, end)
+        heard()
+
+    if tour is not None:
+        heard()  # a walk through the windows takes no visitors
     product.updates.start()
     theme = theme or chosen.settings.theme or None
     crashes = last_words.of_process().crashes
@@ -275,7 +284,7 @@ def open_windows(
             tour=tour,
             theme=theme,
             scale=scale,
-            on_ready=doors.ready,
+            on_ready=ready,
             crashes=crashes,
         )
     finally:

@@ -15,17 +15,21 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from kotaro_bridge.app.product import Product
+from kotaro_bridge.app import last_words
+from kotaro_bridge.app.product import Product, open_windows
 from kotaro_bridge.app.this_pc import Setting, real_setting, setting_for, simulated_setting
 from kotaro_bridge.domain.errors import ProblemError
 from kotaro_bridge.domain.ports import EngineCommand
 from kotaro_bridge.domain.run.gate import CheckId, Status
 from kotaro_bridge.domain.run.run_state import Phase
+from kotaro_bridge.domain.run.run_view import Notice
 from kotaro_bridge.host.control import OwnerLock, ask
+from kotaro_bridge.host.crash_report import Crashes
 from kotaro_bridge.host.launcher_local import LocalLauncher
 from kotaro_bridge.host.paths import Paths
 from kotaro_bridge.simulator.pc import SimulatedPC
 from kotaro_bridge.texts import Texts
+from kotaro_bridge.ui.desk import Desk
 from tests.helpers.machine import DEADLINE_S, LLAMA, Heard
 from tests.helpers.simulated import TIME_SCALE, processes_of, until
 
@@ -292,3 +296,41 @@ def test_a_second_start_opens_the_window_of_the_first() -> None:
         made.own(on_open=show)
         assert ask(made.setting.paths.state, {"verb": "open"}) == {"window": "shown"}
         assert opened.is_set()
+
+
+# --- the windows ------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_start_has_to_tell_waits_until_the_windows_listen(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is told before may not hear it, and it is told once."""
+    from kotaro_bridge.ui import application
+
+    settings = Paths.of_user().settings_file
+    settings.parent.mkdir(parents=True)
+    settings.write_text("theme = 3\n", encoding="utf-8")
+    crashes = home / "crashes"
+    crashes.mkdir()
+    (crashes / "crash-1.txt").touch()
+    (crashes / "crash-1.untold").touch()
+    monkeypatch.setattr(last_words.of_process(), "crashes", Crashes(crashes, str, str))
+    heard: set[str] = set()
+    both = threading.Event()
+
+    def hear(message: object) -> None:
+        if isinstance(message, Notice):
+            heard.add(message.problem.code)
+            if heard >= {"settings.bad_value", "app.crashed_before"}:
+                both.set()
+
+    def windows(desk: Desk, *, on_ready: application.OnReady, **_: object) -> int:
+        for thread in threading.enumerate():
+            if thread.name == "front":
+                thread.join(DEADLINE_S)
+        desk.bus.subscribe(hear)
+        on_ready(lambda: True, lambda: None)
+        assert both.wait(DEADLINE_S), heard
+        return 0
+
+    monkeypatch.setattr(application, "run_application", windows)
+    with product(setting_for(None)) as made:
+        assert open_windows(made) == 0
