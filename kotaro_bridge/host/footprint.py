@@ -40,7 +40,7 @@ class Trace:
         """Remove it.
 
         Raises:
-            ProblemError: `forget.not_removed`, or what the keyring says.
+            ProblemError: `forget.not_removed`, `forget.not_ours`, or what the keyring says.
         """
         try:
             self._remove()
@@ -87,10 +87,28 @@ def _may_be_there(token: KeyringToken) -> bool:
 
 
 def _remove_folder(folder: Path) -> None:
-    """All that can be removed of it is removed. Raises OSError: the first thing that could not."""
+    """All that can be removed of it is removed.
+
+    Raises:
+        OSError: the first thing that could not.
+        ProblemError: `forget.not_ours`; nothing is removed then.
+    """
     if folder.is_symlink():  # what it leads to is not ours to delete
         folder.unlink()
         return
+    if (found := _not_ours(folder)) is not None:
+        raise ProblemError(problem("forget.not_ours", where=str(folder), found=str(found)))
     shutil.rmtree(folder, ignore_errors=True)
     if folder.exists():
         shutil.rmtree(folder)  # says what keeps it
+
+
+def _not_ours(folder: Path) -> Path | None:
+    """What shows that a person has more there: the portable program unpacked into it, or a checkout, which has the
+    same name as our folder where `XDG_CONFIG_HOME` is the home folder. None if nothing does.
+    """
+    package = Path(__file__).resolve().parents[1]
+    if package.is_relative_to(folder.resolve()):
+        return package
+    repository = folder / ".git"
+    return repository if repository.exists() else None

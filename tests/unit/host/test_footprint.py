@@ -11,7 +11,7 @@ import pytest
 from keyring.backends import fail
 
 from kotaro_bridge.domain.errors import ProblemError
-from kotaro_bridge.host import app_id, autostart
+from kotaro_bridge.host import app_id, autostart, footprint
 from kotaro_bridge.host.footprint import TraceKind, traces
 from kotaro_bridge.host.paths import Paths
 from kotaro_bridge.host.secrets import HUGGING_FACE, KeyringToken
@@ -152,6 +152,32 @@ def test_what_a_link_leads_to_stays(paths: Paths, tmp_path: Path) -> None:
         trace.remove()
     assert list((tmp_path / "user").iterdir()) == []
     assert (tmp_path / "models" / "mine.gguf").exists()
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_a_checkout_in_the_place_of_the_settings_stays(paths: Paths) -> None:
+    (paths.config / ".git").mkdir()
+    (trace,) = traces(paths)
+    with pytest.raises(ProblemError) as caught:
+        trace.remove()
+    assert caught.value.problem.code == "forget.not_ours"
+    assert (paths.config / ".git").exists()
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_the_program_itself_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the portable one does that was unpacked into the folder of the settings."""
+    place = tmp_path / "kotaro-bridge"
+    program = place / "_internal" / "kotaro_bridge" / "host" / "footprint.py"
+    program.parent.mkdir(parents=True)
+    program.touch()
+    monkeypatch.setattr(footprint, "__file__", str(program))
+    monkeypatch.setattr(Paths, "place", lambda *_: place)
+    (trace,) = traces(Paths())
+    with pytest.raises(ProblemError) as caught:
+        trace.remove()
+    assert caught.value.problem.code == "forget.not_ours"
+    assert program.exists()
 
 
 @pytest.mark.usefixtures("own_registry")
