@@ -8,8 +8,8 @@
 ;   PLAIN     defined for tests: nothing is compressed, which takes minutes
 ;
 ; How files change hands, so that a kill, a full disk or a locked file never leaves a half-new program that looks whole:
-; everything is unpacked beside the old files (.new), the running program is asked to quit, then whole folders are
-; renamed: old away (.old…), new in. What cannot be renamed is renamed back, and nothing has changed. The next install
+; everything is unpacked beside the old files (NEW), the running program is asked to quit, then whole folders are
+; renamed: old away (OLD…), new in. What cannot be renamed is renamed back, and nothing has changed. The next install
 ; or uninstall clears what a killed one left.
 ;
 ; Exit codes: 0 done, 1 cancelled, 2 files could not be written, 3 the program runs and could not be closed or a file
@@ -49,6 +49,8 @@ RequestExecutionLevel user
 !define APP_ID_KEY "Software\Classes\AppUserModelId\${APP_ID}"
 !define SHORTCUT "$SMPROGRAMS\${PRODUCT}.lnk"
 !define OLDEST_BUILD 17763 ; Windows 10 1809: the oldest that Qt 6.11 supports (doc.qt.io/qt-6.11/windows.html)
+!define NEW ".kotaro-bridge-new" ; names that nobody else has: what is called so is deleted, wherever a person installs
+!define OLD ".kotaro-bridge-old"
 !define QUIT_S 90          ; an engine gets 10 s for TERM, then KILL, then its memory is looked at
 
 Name "${PRODUCT}"
@@ -218,7 +220,7 @@ FunctionEnd
 ; Takes the old files in $Before aside, all or none.
 Function ${UN}TakeAside
   System::Call 'kernel32::GetTickCount() i .r0'
-  StrCpy $Aside "$Before\.old$0"
+  StrCpy $Aside "$Before\${OLD}$0"
   CreateDirectory "$Aside"
   StrCpy $Failed 0
   !insertmacro ForEachPart MovePart "$Before" "$Aside"
@@ -237,8 +239,8 @@ Function ${UN}ClearUnpacked
   SetOutPath "$TEMP"
   StrCpy $3 "$INSTDIR"
   ${For} $4 1 2
-    RMDir /r "$3\.new"
-    FindFirst $0 $1 "$3\.old*"
+    RMDir /r "$3\${NEW}"
+    FindFirst $0 $1 "$3\${OLD}*"
     ${DoWhile} $1 != ""
       RMDir /r "$3\$1"
       FindNext $0 $1
@@ -308,9 +310,10 @@ FunctionEnd
 ; A folder with other files in it gets a folder of our own: the uninstaller removes ours by name.
 Function OwnFolder
   ${If} ${FileExists} "$INSTDIR\*.*"
-  ${AndIfNot} ${FileExists} "$INSTDIR\uninstall.exe"
-  ${AndIfNot} ${FileExists} "$INSTDIR\.new"
-  ${AndIfNot} ${FileExists} "$INSTDIR\.old*"
+  ${AndIf} $INSTDIR != $Before
+  ${AndIfNot} ${FileExists} "$INSTDIR\KotaroBridge.exe" ; an uninstall.exe is in the folder of any program
+  ${AndIfNot} ${FileExists} "$INSTDIR\${NEW}"
+  ${AndIfNot} ${FileExists} "$INSTDIR\${OLD}*"
     ${DirState} "$INSTDIR" $0
     ${If} $0 = 1
       StrCpy $INSTDIR "$INSTDIR\${PRODUCT}"
@@ -349,7 +352,7 @@ Section
     StrCpy $Before "$INSTDIR"
   ${EndIf}
   Call ClearUnpacked
-  SetOutPath "$INSTDIR\.new"
+  SetOutPath "$INSTDIR\${NEW}"
   File /r "${FROZEN}/*.*" ; out of room: Windows asks, or a silent setup ends with 2; .onInstFailed clears up
   Call QuitProgram
   Call TakeAside
@@ -358,9 +361,9 @@ Section
     !insertmacro ForEachPart DropPart "$INSTDIR" "" ; left by a setup that was killed while it moved the program here
   ${EndIf}
   StrCpy $Failed 0
-  !insertmacro ForEachPart MovePart "$INSTDIR\.new" "$INSTDIR"
+  !insertmacro ForEachPart MovePart "$INSTDIR\${NEW}" "$INSTDIR"
   ${If} $Failed = 1
-    !insertmacro ForEachPart MovePartBack "$INSTDIR" "$INSTDIR\.new"
+    !insertmacro ForEachPart MovePartBack "$INSTDIR" "$INSTDIR\${NEW}"
     !insertmacro ForEachPart MovePartBack "$Aside" "$Before"
     Call ClearUnpacked
     MessageBox MB_OK|MB_ICONEXCLAMATION "$(InUse)" /SD IDOK

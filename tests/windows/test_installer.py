@@ -41,6 +41,7 @@ SHORTCUT = rf"AppData\Roaming\Microsoft\Windows\Start Menu\Programs\{PRODUCT}.ln
 START_S, ANSWER_S = 60.0, 20.0
 DESKTOP = "/desktop=shell,1280x800"
 IN_USE, OLDER, TOO_OLD, NOT_WRITTEN, NOT_FORGOTTEN = 3, 4, 5, 2, 6
+NEW, OLD = ".kotaro-bridge-new", ".kotaro-bridge-old"
 WHOLE = ["_internal", "kotaro-bridge.exe", "KotaroBridge.exe", "licenses", "uninstall.exe"]
 ASK_OWNER = """
 import json, sys
@@ -268,6 +269,20 @@ def test_another_folder(installation: Installation, setups: Setups, scratch: Pat
     assert installation.inventory("removed") == before
 
 
+def test_the_folder_of_another_program(installation: Installation, setups: Setups, scratch: Path) -> None:
+    """It has an uninstaller, licences and libraries as we have, and folders that a person called old and new."""
+    place = scratch / "theirs"
+    for name in ("uninstall.exe", "licenses/MIT.txt", "_internal/their.dll", ".new/a.txt", ".old/b.txt"):
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_text("not ours", encoding="utf-8")
+    theirs = sorted(path.relative_to(place).as_posix() for path in place.rglob("*"))
+    assert installation.setup(setups.old, f"/D={installation.windows.path(place)}") == 0
+    assert installation.location == installation.windows.path(place / PRODUCT)
+    installation.uninstall()
+    assert sorted(path.relative_to(place).as_posix() for path in place.rglob("*")) == theirs
+    assert all(path.read_text(encoding="utf-8") == "not ours" for path in place.rglob("*") if path.is_file())
+
+
 def test_a_move_leaves_nothing_behind(installation: Installation, setups: Setups, scratch: Path) -> None:
     assert installation.setup(setups.old) == 0
     first = installation.location
@@ -286,17 +301,17 @@ def test_a_killed_setup_is_repaired(installation: Installation, setups: Setups, 
         assert hangs.stdout is not None
         assert hangs.stdout.readline().strip() == b"hangs"
         setup = installation.windows.start(installation.windows.path(setups.new), "/S", env=installation.env)
-        until(lambda: (place / ".new" / ONLY_NEW).exists(), what="it unpacks", deadline_s=START_S)
+        until(lambda: (place / NEW / ONLY_NEW).exists(), what="it unpacks", deadline_s=START_S)
         installation.windows.kill(*installation.windows.processes(setups.new.name))
         setup.communicate()
         assert hangs.stdin is not None
         hangs.stdin.close()
-    assert (place / ".new").exists()
+    assert (place / NEW).exists()
     assert installation.console("--version").code == 0
 
-    (place / ".old77").mkdir()
-    (place / "_internal").rename(place / ".old77" / "_internal")
-    (place / "KotaroBridge.exe").rename(place / ".old77" / "KotaroBridge.exe")
+    (place / f"{OLD}77").mkdir()
+    (place / "_internal").rename(place / f"{OLD}77" / "_internal")
+    (place / "KotaroBridge.exe").rename(place / f"{OLD}77" / "KotaroBridge.exe")
     assert installation.setup(setups.new) == 0
     assert sorted(entry.name.lower() for entry in place.iterdir()) == sorted(name.lower() for name in WHOLE)
     assert installation.console("--version").code == 0
