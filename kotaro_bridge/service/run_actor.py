@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Set
 from dataclasses import replace
+from functools import partial
 
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.ports import ChannelClosed, Exited, ProcessEvent, Started
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 
 _HEALTH_S = 3.0
 _SLEPT_S = 10.0  # no deadline is seen so late while the PC is awake
+_LOAD_ANSWER_S = 10.0  # a driver that takes longer hangs
 _TAIL = 8
 
 
@@ -164,9 +166,18 @@ class RunActor:
                 if self._context.clock() - at > _SLEPT_S:
                     self._arm(timer, seconds)  # what it waits for has slept as well
                     continue
-                used = self._context.prover.used
-                moved = timer is rs.Timer.LOAD and self._session.has_moved(sum(used(self.profile.gpus)))
-                self._step(rs.Progress(generation) if moved else rs.TimerFired(generation, timer))
+                if timer is rs.Timer.LOAD and not self._session.load_asked:
+                    self._ask_load(self._session)
+                else:
+                    self._step(rs.TimerFired(generation, timer))
+
+    def _ask_load(self, session: Session) -> None:
+        """Whether loading moves, on the pool: a driver may hang, a stop must not. No answer is none that moves."""
+        session.load_asked = True
+        self._arm(rs.Timer.LOAD, _LOAD_ANSWER_S)
+
+        look = partial(session.look_at_load, self._context, self.profile.gpus)
+        self._pool(look, lambda why: rs.Disqualified(session.generation, why))
 
     def _arm(self, timer: rs.Timer, seconds: float) -> None:
         number, at = next(self._numbers), self._context.clock() + seconds
@@ -198,7 +209,8 @@ class RunActor:
             self._deadlines.clear()
             self._end_session()
         if self._run.phase in rs.ENDING and old in rs.SPAWNED:
-            self._context.pool.submit(self._note_used, self._session)  # not here: a driver may hang, a stop must not
+            # On the pool: a driver may hang, a stop must not.
+            self._context.pool.submit(self._session.note_end, self._context, self.profile.gpus)
             if self._session.log is not None:
                 self._session.judgement = self._session.log.judge(ended=self._session.exited)
         if self._run.phase not in rs.STARTING:
@@ -206,13 +218,6 @@ class RunActor:
         log.info("%s: %s -> %s %s", self.profile.id, old, self._run.phase, self._run.problem or "")
         self._show(time.time())
         self._context.bus.publish(PhaseChanged(old, self._view))
-
-    def _note_used(self, session: Session) -> None:
-        """What is in use when the end begins, and how much of the run Windows has moved off the card by then."""
-        session.used_at_end = self._context.prover.used(self.profile.gpus)
-        counters, clearance = self._context.machine.counters.read(), session.clearance
-        shared, before = counters.shared if counters else None, clearance.shared_before if clearance else None
-        session.moved_at_end = max(0, shared - before) if shared is not None and before is not None else 0
 
     def _show(self, since: float) -> None:
         with self._changed:
@@ -262,6 +267,9 @@ class RunActor:
         elif isinstance(effect, rs.Spawn):
             self._pool(lambda: self._spawn(session), lambda why: rs.SpawnFailed(session.generation, why))
         elif isinstance(effect, rs.Probe):
+            if session.is_unwatched(self._context.samples()):  # not on the pool: a driver that hangs may fill it
+                self._queue.put(rs.Disqualified(session.generation, problem("watch.silent")))
+                return
             self._pool(lambda: self._probe(session), lambda why: rs.Disqualified(session.generation, why))
         elif isinstance(effect, rs.Prove):
             self._pool(lambda: self._prove(session), lambda why: rs.ProofAnswered(session.generation, why))
@@ -353,8 +361,6 @@ class RunActor:
         if http is None or run_log is None:
             return rs.HealthAnswered(session.generation, False)  # ended meanwhile
         run_log.flush()
-        if session.is_unwatched(self._context.samples()):
-            return rs.Disqualified(session.generation, problem("watch.silent"))
         return rs.HealthAnswered(session.generation, http.health(_HEALTH_S) == 200)
 
     def _prove(self, session: Session) -> rs.Event:

@@ -69,7 +69,8 @@ class Session:
         remedies: what would let a refused or failed start work; need: see `GateResult`.
         samples_seen: how many samples had been judged at the last look; unwatched: looks in a row at which there were
             no more of them than before.
-        lines_seen, vram_seen: log lines, and the most VRAM in use, when it was last asked whether loading moves.
+        lines_seen, vram_seen: log lines, and the most VRAM in use, when it was last asked whether loading moves;
+            load_asked: that is being asked.
     """
 
     generation: int
@@ -95,6 +96,7 @@ class Session:
     unwatched: int = 0
     lines_seen: int = 0
     vram_seen: int = 0
+    load_asked: bool = False
 
     def has_moved(self, used: int) -> bool:
         """True if the log moved or VRAM grew since this was asked last: 20 GB from a Windows drive take their time.
@@ -106,6 +108,20 @@ class Session:
         moved = grown or lines != self.lines_seen
         self.lines_seen, self.vram_seen = lines, used if grown else self.vram_seen
         return moved
+
+    def look_at_load(self, context: Context, cards: tuple[int, ...]) -> rs.Event:
+        """At the end of the time for loading: goes it on, or was that all? Blocks."""
+        moved = self.has_moved(sum(context.prover.used(cards)))
+        self.load_asked = False
+        return rs.Progress(self.generation) if moved else rs.TimerFired(self.generation, rs.Timer.LOAD)
+
+    def note_end(self, context: Context, cards: tuple[int, ...]) -> None:
+        """What is in use when the end begins, and how much Windows has moved off the card by then. Blocks."""
+        self.used_at_end = context.prover.used(cards)
+        counters = context.machine.counters.read()
+        shared = counters.shared if counters else None
+        before = self.clearance.shared_before if self.clearance else None
+        self.moved_at_end = max(0, shared - before) if shared is not None and before is not None else 0
 
     def is_unwatched(self, samples: int | None) -> bool:
         """True if nobody has judged a sample over some looks at a run that serves: telemetry hangs, fails or is gone.

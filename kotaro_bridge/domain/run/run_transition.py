@@ -170,14 +170,14 @@ def _serving(run: Run, event: Event, limits: Limits) -> Step:
     if isinstance(event, ProofWanted):
         return replace(run, phase=Phase.PROVING), (Prove(), Arm(Timer.PROVE, limits.prove_s))
     if isinstance(event, TimerFired) and event.timer is Timer.PROBE:
-        return run, (Probe(),)
+        # Armed before the answer: one that never comes must not be the last look at a run that is offered.
+        return run, (Probe(), Arm(Timer.PROBE, limits.ready_probe_s))
     if isinstance(event, HealthAnswered):
-        rearm = (Arm(Timer.PROBE, limits.ready_probe_s),)
         if event.ok:
-            return replace(run, phase=Phase.READY, misses=0), rearm
+            return replace(run, phase=Phase.READY, misses=0), ()
         misses = run.misses + 1
         phase = Phase.UNRESPONSIVE if misses >= limits.misses_to_unresponsive else run.phase
-        return replace(run, phase=phase, misses=misses), rearm
+        return replace(run, phase=phase, misses=misses), ()
     return run, ()
 
 

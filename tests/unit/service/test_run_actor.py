@@ -11,12 +11,14 @@ import pytest
 
 from kotaro_bridge.domain.engine.placement import Verdict
 from kotaro_bridge.domain.errors import problem
+from kotaro_bridge.domain.gpu import GpuSnapshot
 from kotaro_bridge.domain.ports import ChannelClosed, Exited
 from kotaro_bridge.domain.run import run_state as rs
 from kotaro_bridge.domain.run.metrics import RatesSample
 from kotaro_bridge.domain.run.run_state import Phase
 from kotaro_bridge.domain.run.run_view import Endpoint, RunView
 from kotaro_bridge.domain.units import MIB
+from kotaro_bridge.service import run_actor
 from kotaro_bridge.service.run_session import UNWATCHED_LOOKS, Session
 from tests.helpers.captures import llama_lines
 from tests.helpers.machine import CLAIMED, DEADLINE_S, LLAMA, VLLM, Life, Machine, Process, life
@@ -1063,3 +1065,49 @@ def test_an_actor_that_is_closed_while_it_starts_keeps_no_slot() -> None:
         assert run.context.load_slot.take(VLLM) == LLAMA.title
         assert run.actor.close(DEADLINE_S)
         assert run.context.load_slot.take(VLLM) is None
+
+
+# --- a driver that hangs ----------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_nobody_watches_ends_where_no_thread_of_the_pool_is_left() -> None:
+    """Each run that ends leaves questions to the driver behind."""
+    freed = threading.Event()
+    with life(ready_probe_s=0.02) as run:
+        run.samples = 7
+        engine = run.serves()
+        for _ in range(4):
+            run.context.pool.submit(freed.wait)
+        try:
+            engine.was_asked("stop 10")
+        finally:
+            freed.set()
+        assert code(run.waits_for(Phase.FAILED)) == "watch.silent"
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_load_beside_a_driver_that_hangs_can_be_stopped_and_ends_by_itself(
+    monkeypatch: pytest.MonkeyPatch, wanted: bool
+) -> None:
+    monkeypatch.setattr(run_actor, "_LOAD_ANSWER_S", 3600.0 if wanted else 0.02)
+    asked, freed = threading.Event(), threading.Event()
+    with life(load_s=0.05) as run:
+        engine = run.loads()
+        answer = run.machine.gpu.snapshot
+
+        def hang() -> tuple[GpuSnapshot, ...]:
+            asked.set()
+            freed.wait(DEADLINE_S)
+            return answer()
+
+        monkeypatch.setattr(run.machine.gpu, "snapshot", hang)
+        try:
+            assert asked.wait(DEADLINE_S)
+            if wanted:
+                run.actor.stop()
+            engine.was_asked("stop 10")
+            assert not freed.is_set()
+        finally:
+            freed.set()
+        end = run.waits_for(Phase.STOPPED if wanted else Phase.FAILED)
+        assert code(end) == (None if wanted else "run.load_timeout")
