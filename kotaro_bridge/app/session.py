@@ -7,7 +7,9 @@ tray that waits for days does not carry it.
 from __future__ import annotations
 
 import logging
+import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +28,8 @@ from kotaro_bridge.texts import LANGUAGES, Texts
 
 log = logging.getLogger(__name__)
 
+END_S = 60.0
+"""An orderly end stops the models in at most half of it."""
 DEFAULT_SCENARIO = "rtx4070-12gb"
 OPEN = "--open"
 """With the dashboard in front: the entry of the Start menu. A plain start, as at login, shows the tray icon alone."""
@@ -62,7 +66,8 @@ session = Session()
 @contextmanager
 def product(*, owner: bool = False) -> Iterator[Product]:
     """The product on the PC that the options name; `owner` takes the runs of this user and reports leftovers."""
-    with Product(setting_for(session.scenario), session.texts) as made:
+    made = Product(setting_for(session.scenario), session.texts)
+    try:
         if owner:
             made.own()
             last_words.log_beginning()
@@ -70,6 +75,28 @@ def product(*, owner: bool = False) -> Iterator[Product]:
             for each in (*leftovers, *last_words.of_process().earlier(killed=not leftovers)):
                 explain(session.texts, each)
         yield made
+    finally:
+        with _ends_in_time():
+            made.close()
+
+
+@contextmanager
+def _ends_in_time() -> Iterator[None]:
+    """End this process if what is done meanwhile does not: a thread that hangs in a driver would keep a program that
+    nobody sees, and no other could become the owner. Engines that are left are ended by their guardians.
+    """
+
+    def give_up() -> None:
+        log.critical("the end hangs")
+        os._exit(1)
+
+    late = threading.Timer(END_S, give_up)
+    late.daemon = True
+    late.start()
+    try:
+        yield
+    finally:
+        late.cancel()
 
 
 def explain(texts: Texts, what: Problem) -> None:
@@ -123,7 +150,10 @@ def global_options(arguments: list[str]) -> tuple[str | None, str | None, list[s
         values[name] = value
     if (language := values.get("--lang")) and language not in LANGUAGES:
         raise UsageError(f"--lang {language}: not one of {', '.join(LANGUAGES)}")
-    return values.get("--simulate"), values.get("--lang"), rest
+    scenario = values.get("--simulate")
+    if scenario is not None and not re.fullmatch(r"[\w-]+(?:\.[\w-]+)*", scenario):  # it becomes the name of a folder
+        raise UsageError(f"--simulate {scenario}: no name of a scenario")
+    return scenario, values.get("--lang"), rest
 
 
 def run_tray(words: list[str]) -> int:

@@ -298,6 +298,33 @@ def test_a_second_start_opens_the_window_of_the_first() -> None:
         assert opened.is_set()
 
 
+# --- an end that hangs ------------------------------------------------------------------------------------------------
+
+HANGS = """
+import threading
+from kotaro_bridge.app import session
+session.END_S = 0.2
+with session.product() as made:
+    made.own()
+    answer, asked = made.setting.machine.gpu.snapshot, threading.Event()
+    def hang():
+        asked.set()
+        threading.Event().wait()
+    made.setting.machine.gpu.snapshot = hang
+    made.telemetry.set_watched(True)
+    asked.wait()
+print("never")
+"""
+
+
+def test_a_driver_that_hangs_does_not_keep_the_place_of_the_owner() -> None:
+    with other_process(HANGS) as process:
+        said, _ = process.communicate(timeout=30)
+        assert (process.returncode, said) == (1, "")
+    with product(setting_for(None)) as made:
+        made.own()
+
+
 # --- the windows ------------------------------------------------------------------------------------------------------
 
 
