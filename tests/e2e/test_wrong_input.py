@@ -102,7 +102,7 @@ def test_unknown_profile_and_scenario(station: Station) -> None:
     assert "Traceback" not in nowhere.err
     before = set(station.line.folder.rglob("*"))
     outside = station.line.call("profiles", "list", "--simulate", "../../../../nope", deadline_s=SECOND_S)
-    assert (outside.code, outside.out) == (1, "")
+    assert (outside.code, outside.out) == (2, "")
     made = {path for path in station.line.folder.rglob("*") if "calls" not in path.parts} - before
     assert not made, "no folder for a scenario that is none"
 

@@ -8,6 +8,7 @@ import sys
 import pytest
 import typer
 
+from kotaro_bridge.app.session import UsageError, global_options
 from kotaro_bridge.cli import session as cli_session
 from kotaro_bridge.cli.main import run_command_line
 from kotaro_bridge.cli.session import agree, has_person
@@ -54,3 +55,11 @@ def test_a_profile_from_nowhere_is_none(monkeypatch: pytest.MonkeyPatch, capsys:
     monkeypatch.setattr(sys, "stdin", None)
     assert run_command_line(["profiles", "import", "-", "--id", "mine", "--lang", "en"]) == 1
     assert "title" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["..", "../../evil", "/evil", r"a\b", "C:", "a/b", ".", "a\n"])
+def test_a_scenario_is_no_path(name: str) -> None:
+    """It becomes the name of a folder, which the tray and `diagnostics` made wherever that led to."""
+    with pytest.raises(UsageError):
+        global_options(["--simulate", name, "status"])
+    assert global_options(["--simulate", "rtx4090-24gb"]) == ("rtx4090-24gb", None, [])
