@@ -151,8 +151,11 @@ def names_in(text: str) -> frozenset[str]:
 
 
 def secret_values(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Values of variables whose names say that they are secret."""
-    return tuple(value for name, value in environment.items() if SECRET_NAME.search(name.upper()))
+    """Values of variables whose names say that they are secret, and passwords of proxies."""
+    named = (value for name, value in environment.items() if SECRET_NAME.search(name.upper()))
+    proxies = (value for name, value in environment.items() if name.upper().endswith("_PROXY"))
+    logins = (value.rpartition("@")[0].rpartition("://")[2] for value in proxies)
+    return (*named, *(unquote(password) for _, _, password in (login.partition(":") for login in logins) if password))
 
 
 def _longest_first(words: Iterable[str]) -> list[str]:

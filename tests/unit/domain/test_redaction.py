@@ -202,6 +202,16 @@ def test_secrets_of_the_environment() -> None:
     assert secret_values(environment | plain) == ("a", "b", "c", "d")
 
 
+def test_passwords_of_proxies() -> None:
+    proxies = {
+        "https_proxy": "http://me:p%40ss/1@proxy:8080",
+        "ALL_PROXY": "you:word@proxy",
+        "HTTP_PROXY": "http://proxy:80",
+    }
+    assert secret_values(proxies | {"NO_PROXY": "a,b:80"}) == ("p@ss/1", "word")
+    assert Redactor(Identity((), (), secret_values(proxies))).text("p%40ss%2F1, p@ss/1") == "<secret>, <secret>"
+
+
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("llama-server/*.log")), ids=lambda path: path.stem)
 def test_a_real_log_keeps_all_but_the_conversation(path: object) -> None:
     """Every line that is not what the model said comes out as it went in, but for colours."""
