@@ -196,7 +196,14 @@ def _checksums() -> None:
 
 def _sign(path: Path) -> None:
     if command := os.environ.get(SIGN):
-        call([*shlex.split(command, posix=not WINDOWS), str(path)], f"Signing {path.name}")
+        call([*signing_words(command, windows=WINDOWS), str(path)], f"Signing {path.name}")
+
+
+def signing_words(command: str, *, windows: bool) -> list[str]:
+    """A signing command taken apart. Windows' backslashes separate folders, and its quotes are none of a word."""
+    if not windows:
+        return shlex.split(command)
+    return [word.strip('"') for word in shlex.split(command, posix=False)]
 
 
 def _windows(command: Sequence[str], what: str) -> None:

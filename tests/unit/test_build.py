@@ -179,6 +179,12 @@ def test_the_installer_speaks_both_languages() -> None:
         assert set(re.findall(r"\$\w+|\$\{\w+\}", english)) == set(re.findall(r"\$\w+|\$\{\w+\}", japanese))
 
 
+def test_a_signing_command_with_blanks() -> None:
+    windows = r'"C:\Program Files\sign tool.exe" sign /n "Our Firm"'
+    assert build.signing_words(windows, windows=True) == [r"C:\Program Files\sign tool.exe", "sign", "/n", "Our Firm"]
+    assert build.signing_words("'/opt/sign tool' -n 'Our Firm'", windows=False) == ["/opt/sign tool", "-n", "Our Firm"]
+
+
 def test_every_action_is_pinned_by_commit() -> None:
     for path in (ROOT / ".github" / "workflows").iterdir():
         for line in path.read_text(encoding="utf-8").splitlines():
