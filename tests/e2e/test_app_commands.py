@@ -187,7 +187,7 @@ def test_forget_user_removes_what_is_ours_and_nothing_else(person: CommandLine) 
 def test_forget_user_of_a_simulated_pc_leaves_the_real_one(person: CommandLine) -> None:
     person.call("settings", "set", "language=en")
     assert person.call("--simulate", "vram-taken", "settings", "set", "theme=dark").code == 0
-    assert person.call("--simulate", "../..", "forget-user", "--yes").out.strip() == text("cli.forget.nothing")
+    assert person.call("--simulate", "spill", "forget-user", "--yes").out.strip() == text("cli.forget.nothing")
     assert person.call("--simulate", "vram-taken", "forget-user", "--yes").code == 0
     found = [
         json.loads(person.call(*words, "settings", "list", "--json").out)
