@@ -97,7 +97,7 @@ class LastWords:
 _of_process = LastWords(None)
 _log: list[AppLog] = []
 _redactors: list[Redactor] = []
-_one_at_a_time = threading.Lock()
+_one_at_a_time = threading.RLock()  # what the garbage collector throws here is reported, and cleaned, here
 
 
 def begin() -> LastWords:

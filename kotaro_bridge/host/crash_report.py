@@ -184,7 +184,10 @@ class Crashes:
             self._crashed(f"thread {name}", (args.exc_type, args.exc_value, args.exc_traceback))
 
     def _crashed(self, where: str, raised: Raised) -> None:
-        path = self.report(where, _trace(raised))
+        try:
+            path = self.report(where, _trace(raised))
+        except Exception:  # a report that fails must not keep the models running
+            path = None
         if self.on_crash is not None:
             self.on_crash(path, raised[1])
         elif sys.stderr is not None:

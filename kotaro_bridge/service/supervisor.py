@@ -168,7 +168,8 @@ class Supervisor:
     def start(self, profile_id: str) -> None:
         """Ask for a start; what comes of it arrives on the bus."""
         with self._starting:
-            self._current(profile_id).start()
+            if not self._closing:
+                self._current(profile_id).start()
 
     def stop(self, profile_id: str) -> None:
         """Ask for a stop; accepted in every state."""
@@ -201,9 +202,9 @@ class Supervisor:
                 self._machine.speeds.forget(profile_id)
             else:
                 self._stop_and_wait(remedy.value)
-            if self._closing:
-                return
             with self._starting:
+                if self._closing:
+                    return
                 actor = self._current(profile_id)
                 before = actor.view.generation
                 actor.start()
@@ -277,6 +278,12 @@ class Supervisor:
         """Ask every run to stop."""
         for actor in self.actors():
             actor.stop()
+
+    def end_all(self) -> None:
+        """Ask every run to stop; nothing starts any more."""
+        with self._starting, self._lock:
+            self._closing = True
+        self.stop_all()
 
     def live(self) -> tuple[RunView, ...]:
         """The runs that do not rest, a try (`TRIAL`) among them."""

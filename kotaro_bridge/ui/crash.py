@@ -48,7 +48,7 @@ def ends_with_a_word(app: QApplication, desk: Desk, bridge: Bridge, crashes: Cra
     def hear(report: Path | None, error: BaseException | None) -> None:
         """On the thread of the error; the first one decides."""
         if once.acquire(blocking=False):
-            desk.supervisor.stop_all()  # now: the person may be away
+            desk.supervisor.end_all()  # now: the person may be away
             bridge.post(lambda: tell(report, error))
 
     def tell(report: Path | None, error: BaseException | None) -> None:

@@ -61,6 +61,9 @@ class SupervisorPort(Protocol):
     def stop_all(self) -> None:
         """Ask every run to stop."""
 
+    def end_all(self) -> None:
+        """Ask every run to stop; nothing starts any more."""
+
     def live(self) -> tuple[RunView, ...]:
         """The runs that do not rest, a try among them."""
 

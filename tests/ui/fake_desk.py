@@ -221,6 +221,9 @@ class FakeSupervisor:
             if view.phase not in RESTING:
                 self.stop(profile_id)
 
+    def end_all(self) -> None:
+        self.stop_all()
+
     def live(self) -> tuple[RunView, ...]:
         return tuple(view for view in self._views.values() if view.phase not in RESTING)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -148,3 +149,18 @@ def test_the_crash_handler_loads_little() -> None:
         assert (
             subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT).stdout == "False\n"
         )
+
+
+def test_what_is_thrown_while_a_text_is_cleaned_can_be_cleaned_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The garbage collector runs anywhere: an error in what it throws away is reported on the spot."""
+
+    class Collected:
+        def text(self, text: str) -> str:
+            return last_words.clean("inner") if text == "outer" else text
+
+    monkeypatch.setattr(last_words, "_redactors", [Collected()])
+    done: list[str] = []
+    thread = threading.Thread(target=lambda: done.append(last_words.clean("outer")), daemon=True)
+    thread.start()
+    thread.join(10)
+    assert done == ["inner"]

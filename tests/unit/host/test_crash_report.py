@@ -149,3 +149,16 @@ def test_errors_of_com_that_windows_caught_again_are_no_crash(tmp_path: Path) ->
     (crashes / "alive-1-1.txt").write_bytes(f"3.12\n--\nrun qwen: ready\n{harmless}".encode())
     (crashes / "alive-1-2.txt").write_bytes(f"3.12\n--\n{harmless}Windows fatal exception: access violation\n".encode())
     assert sorted(end.how.value for end in later(tmp_path)) == ["crashed", "killed"]
+
+
+def test_whoever_stops_the_models_hears_of_an_error_that_cannot_be_reported(tmp_path: Path) -> None:
+    heard: list[BaseException | None] = []
+
+    def broken() -> list[str]:
+        raise MemoryError
+
+    crashes = Crashes(tmp_path, str, str, broken)
+    crashes.on_crash = lambda report, error: heard.append(error)
+    error = RuntimeError("a defect")
+    crashes._uncaught(RuntimeError, error, None)
+    assert heard == [error]

@@ -555,3 +555,18 @@ def test_a_broken_file_that_was_removed_is_forgotten() -> None:
         all_runs.supervisor.forget(PurePath(str(BROKEN[0].params["file"])).stem)
         assert all_runs.supervisor.profile_problems() == BROKEN[1:]
         assert all_runs.supervisor.profiles() == PROFILES
+
+
+def test_after_an_end_of_all_runs_nothing_starts_any_more() -> None:
+    """A program that has crashed waits with its box for a person: its menu, or a remedy under way, starts no model."""
+    with house() as all_runs:
+        engine = all_runs.serves()
+        all_runs.supervisor.end_all()
+        all_runs.heard.phase(Phase.STOPPED)
+        assert engine.calls == ["stop 10"]
+        actor = all_runs.supervisor.actor(LLAMA.id)
+        all_runs.supervisor.start(LLAMA.id)
+        actor.stop()
+        actor.start()  # behind what was put before it
+        actor.wait(lambda view: view.phase is Phase.LAUNCHING, DEADLINE_S)
+        assert all_runs.heard.phases.count(Phase.CHECKING) == 2
