@@ -41,6 +41,7 @@ SHORTCUT = rf"AppData\Roaming\Microsoft\Windows\Start Menu\Programs\{PRODUCT}.ln
 START_S, ANSWER_S = 60.0, 20.0
 DESKTOP = "/desktop=shell,1280x800"
 IN_USE, OLDER, TOO_OLD, NOT_WRITTEN, NOT_FORGOTTEN = 3, 4, 5, 2, 6
+NOT_OURS = 8
 NEW, OLD = ".kotaro-bridge-new", ".kotaro-bridge-old"
 WHOLE = ["_internal", "kotaro-bridge.exe", "KotaroBridge.exe", "licenses", "uninstall.exe"]
 ASK_OWNER = """
@@ -49,6 +50,14 @@ from kotaro_bridge.host.control import ask
 from kotaro_bridge.host.paths import Paths
 print(json.dumps(ask(Paths.of_user().state, json.loads(sys.argv[1]))))
 """
+FORGET_APP_ID = """
+import sys, winreg
+try:
+    winreg.DeleteKey(winreg.HKEY_CURRENT_USER, sys.argv[1])
+except FileNotFoundError:
+    pass
+"""
+"""A program that ran without being installed leaves it; an uninstaller takes it away, and "before" would differ."""
 HOLD = """
 import pathlib, sys
 with open(sys.argv[1], "rb"):
@@ -96,6 +105,7 @@ def installation(windows_lab: Windows, scratch: Path, log: Path, setups: Setups)
     made = Installation(windows_lab, env, log)
     if made.location:
         pytest.fail(f"{PRODUCT} is installed in this Windows: the tests would remove it. Uninstall it first.")
+    windows_lab.python(FORGET_APP_ID, APP_ID_KEY)
     yield made
     if made.location:
         made.uninstall()
@@ -283,6 +293,18 @@ def test_the_folder_of_another_program(installation: Installation, setups: Setup
     assert all(path.read_text(encoding="utf-8") == "not ours" for path in place.rglob("*") if path.is_file())
 
 
+def test_a_copy_of_the_uninstaller_removes_nothing(installation: Installation, setups: Setups, scratch: Path) -> None:
+    place, desktop = scratch / "place", scratch / "desktop"
+    (desktop / "licenses").mkdir(parents=True)
+    (desktop / "licenses" / "mine.txt").write_text("not ours", encoding="utf-8")
+    assert installation.setup(setups.old, f"/D={installation.windows.path(place)}") == 0
+    shutil.copy(place / "uninstall.exe", desktop)
+    folder = installation.windows.path(desktop)
+    assert installation.run(f"{folder}\\uninstall.exe", "/S", f"_?={folder}").code == NOT_OURS
+    assert (desktop / "licenses" / "mine.txt").exists()
+    assert installation.console("--version").code == 0
+
+
 def test_a_move_leaves_nothing_behind(installation: Installation, setups: Setups, scratch: Path) -> None:
     assert installation.setup(setups.old) == 0
     first = installation.location
@@ -300,10 +322,13 @@ def test_a_killed_setup_is_repaired(installation: Installation, setups: Setups, 
     with installation.windows.start("py", "-c", HANG, f"{installation.location}\\kotaro-bridge.exe") as hangs:
         assert hangs.stdout is not None
         assert hangs.stdout.readline().strip() == b"hangs"
-        setup = installation.windows.start(installation.windows.path(setups.new), "/S", env=installation.env)
+        command, nothing = installation.windows.argv(installation.windows.path(setups.new), "/S"), subprocess.DEVNULL
+        # No pipes: the desktop that Wine starts for it, if there is none, would keep them open.
+        env = {**os.environ, **installation.env}
+        setup = subprocess.Popen(command, env=env, cwd=lab.ROOT, stdin=nothing, stdout=nothing, stderr=nothing)
         until(lambda: (place / NEW / ONLY_NEW).exists(), what="it unpacks", deadline_s=START_S)
         installation.windows.kill(*installation.windows.processes(setups.new.name))
-        setup.communicate()
+        setup.wait(START_S)
         assert hangs.stdin is not None
         hangs.stdin.close()
     assert (place / NEW).exists()
