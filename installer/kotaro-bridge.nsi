@@ -14,7 +14,7 @@
 ;
 ; Exit codes: 0 done, 1 cancelled, 2 files could not be written, 3 the program runs and could not be closed or a file
 ; is in use, 4 an older version over a newer one without /DOWNGRADE, 5 Windows too old, 6 settings could not be deleted,
-; 7 another setup runs.
+; 7 another setup runs, 8 the uninstaller was copied to a folder that is not ours.
 ; Options: /S silent, /AUTOSTART=1 or 0, /DOWNGRADE, /D=FOLDER (last, without quotes); uninstall.exe: /S, /FORGET.
 
 Unicode true
@@ -465,11 +465,23 @@ Function un.onInit
   SetShellVarContext current
   !insertmacro OnlyOne
   StrCpy $Before "$INSTDIR"
+  Call un.RefuseOthers
   ${GetParameters} $0
   ClearErrors
   ${GetOptions} $0 "/FORGET" $1
   ${IfNot} ${Errors}
     StrCpy $Forget 1
+  ${EndIf}
+FunctionEnd
+
+; A copy of the uninstaller on somebody's desktop: folders there that are called as ours are not ours.
+Function un.RefuseOthers
+  ReadRegStr $0 HKCU "${UNINSTALL_KEY}" "InstallLocation"
+  ${If} $0 != $INSTDIR
+  ${AndIfNot} ${FileExists} "$INSTDIR\KotaroBridge.exe"
+  ${AndIfNot} ${FileExists} "$INSTDIR\${OLD}*"
+    SetErrorLevel 8
+    Quit
   ${EndIf}
 FunctionEnd
 
