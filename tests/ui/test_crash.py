@@ -28,6 +28,7 @@ def crashes(tmp_path: Path) -> Crashes:
 @pytest.fixture
 def boxes(qapp: QApplication) -> Iterator[list[str]]:
     """What boxes said; each is closed at once."""
+    qapp.setQuitOnLastWindowClosed(False)  # as the program has it: a box that closes would end the loops of later tests
     said: list[str] = []
 
     def close() -> None:
@@ -88,8 +89,11 @@ def test_an_error_that_cannot_be_shown_ends_the_loop_too_and_is_told_by_the_next
         report, hear = crashes.report("here", "what"), crashes.on_crash
         assert hear is not None
         QTimer.singleShot(0, lambda: hear(report, ERROR))
-        QTimer.singleShot(5000, lambda: qapp.exit(3))
+        too_late = QTimer()
+        too_late.timeout.connect(lambda: qapp.exit(3))
+        too_late.start(5000)
         assert qapp.exec() == FAILED
+        too_late.stop()
     assert [ended.report for ended in crashes.earlier()] == [report]
     bridge.close()
 
