@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from kotaro_bridge.domain.errors import problem
@@ -64,6 +65,17 @@ def test_a_plan_names_each_part_and_where_it_comes_from(library: Open) -> None:
     assert plan.slider.accessibleName()
     assert "Weights 8,148 MiB" in plan.bar.accessibleName()
     assert "Apache License 2.0" in one.said(one.window.fit.details)
+
+
+@pytest.mark.parametrize("entry", [Q14, A14])
+def test_a_plan_has_its_place_when_it_first_shows(library: Open, entry: str) -> None:
+    fit = library().window.fit
+    fit.show_entry(entry)
+    QApplication.processEvents()
+    plan = fit.details.plan
+    assert plan is not None
+    cells = [cell for line in plan.table.cells for cell in line]
+    assert [cell.text() for cell in cells if cell.height() < cell.minimumSizeHint().height()] == []
 
 
 def test_the_rows_of_a_vllm_plan_add_up(library: Open) -> None:

@@ -30,6 +30,7 @@ from kotaro_bridge.ui.widgets.basics import button, label, put, row
 from kotaro_bridge.ui.widgets.entry_details import Details, open_page
 from kotaro_bridge.ui.widgets.entry_list import EntryList, Row
 from kotaro_bridge.ui.widgets.notice_bar import NoticeBar
+from kotaro_bridge.ui.widgets.plan_card import PlanCard
 
 ADVICE = "?"
 """Id of the row that shows the advice."""
@@ -308,7 +309,16 @@ class FitPage(QWidget):
     ) -> None:
         texts, entry, use = self._desk.texts, place.entry, self.use
         about = texts.text(f"catalogue.about.{entry.about.value}") if entry.about else ""
-        card = self.details.show_model(
+
+        def fill(card: PlanCard) -> None:
+            card.show_plan(
+                lambda tokens: words.plan_words(texts, entry, sight, use, tokens),
+                words.context_limit(entry),
+                context or words.first_context(place),
+                words.parallel_words(texts, use),
+            )
+
+        self.details.show_model(
             entry.name,
             about,
             tuple(words.fact_rows(texts, place)),
@@ -316,12 +326,7 @@ class FitPage(QWidget):
             words.against_words(texts, self._entries, place, sight, use),
             tuple(self._actions(place, transfer)),
             "" if entry.shape_measured or not entry.source else texts.text("catalogue.unmeasured"),
-        )
-        card.show_plan(
-            lambda tokens: words.plan_words(texts, entry, sight, use, tokens),
-            words.context_limit(entry),
-            context or words.first_context(place),
-            words.parallel_words(texts, use),
+            fill,
         )
 
     def _actions(

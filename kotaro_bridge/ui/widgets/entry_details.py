@@ -70,11 +70,13 @@ class Details(QScrollArea):
         against: Against | None,
         actions: tuple[tuple[str, str, str, Callable[[], None] | None], ...],
         unmeasured: str,
-    ) -> PlanCard:
-        """A model; the plan's card is filled by the caller.
+        fill: Callable[[PlanCard], None],
+    ) -> None:
+        """A model with its plan.
 
         Args:
-            rows: facts, name and value; actions: name, caption, kind, and what a click does, None for not now.
+            rows: facts, name and value; actions: name, caption, kind, and what a click does, None for not now;
+                fill: puts the plan into its card.
         """
         box = self._fresh()
         box.addWidget(label(title, "title", wrap=True))
@@ -88,10 +90,10 @@ class Details(QScrollArea):
         if against is not None:
             box.addWidget(self._against(against))
         self.plan = PlanCard(self._theme, self._texts)
+        fill(self.plan)
         box.addWidget(self.plan)
         box.addWidget(self._facts(rows, reason, unmeasured))
         self._show(box)
-        return self.plan
 
     def show_advice(self, advice: AdviceWords) -> None:
         """Which engine, and what to think of common recommendations."""
