@@ -85,6 +85,8 @@ def show(desk: Desk, report: Path | None, error: BaseException | None) -> None:
     where = desk.texts.text("ui.crash.report", path=str(report)) if report is not None else ""
     box = QMessageBox(QMessageBox.Icon.Critical, "Kotaro Bridge", said)
     box.setInformativeText("\n\n".join(part for part in (desk.texts.text("ui.crash.do"), where) if part))
-    box.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    box.setTextInteractionFlags(
+        Qt.TextInteractionFlag.TextSelectableByMouse | Qt.TextInteractionFlag.TextSelectableByKeyboard
+    )
     box.setObjectName("crash")
     box.exec()
