@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from kotaro_bridge.domain.engine.engine_log import Engine, LogLine
@@ -34,19 +35,30 @@ _NOT_READABLE = 44
 
 
 _under_way: set[subprocess.Popen[bytes]] = set()
+_turn = threading.Lock()
+_no_more = threading.Event()
 
 
 def end_short_commands() -> None:
-    """End what other threads of this process still wait for: the process is about to go, and they with it."""
-    for popen in tuple(_under_way):
-        popen.kill()
+    """End what other threads of this process still wait for, and whatever they ask next: the process is about to go."""
+    with _turn:
+        _no_more.set()
+        for popen in tuple(_under_way):
+            popen.kill()
 
 
 @contextmanager
-def _noted(popen: subprocess.Popen[bytes]) -> Iterator[None]:
-    _under_way.add(popen)
+def _short_command(command: Sequence[str], env: Mapping[str, str] | None) -> Iterator[subprocess.Popen[bytes]]:
+    """A program with its streams on pipes, known to `end_short_commands` from its first moment. Raises OSError."""
+    pipe = subprocess.PIPE
+    with _turn:
+        if _no_more.is_set():
+            raise InterruptedError("this program is about to end")
+        popen = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=env, **popen_flags())
+        _under_way.add(popen)
     try:
-        yield
+        with popen:
+            yield popen
     finally:
         _under_way.discard(popen)
 
@@ -96,18 +108,11 @@ class TargetLauncher(ABC):
         self, command: Sequence[str], *, timeout_s: float, stdin: bytes | None = None
     ) -> tuple[int, bytes, bytes, bool]:
         """The same for a command of this side. Raises ProblemError if it could not be started."""
-        try:
-            popen = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=self._env,
-                **popen_flags(),
-            )
-        except OSError as error:
-            raise ProblemError(self.not_started(command[0], error)) from error
-        with popen, _noted(popen):
+        with contextlib.ExitStack() as stack:
+            try:
+                popen = stack.enter_context(_short_command(command, self._env))
+            except OSError as error:
+                raise ProblemError(self.not_started(command[0], error)) from error
             try:
                 out, err = popen.communicate(stdin, timeout=timeout_s)
                 return popen.returncode, out, err, False

@@ -197,3 +197,4 @@ def test_an_interrupt_leaves_nothing(station: Station, tmp_path: Path, number: s
     assert done.code == 130
     assert sentence("diagnostics.interrupted").what in done.err
     assert list(tmp_path.iterdir()) == []
+    until(lambda: not any("simulator.wsl" in each for each in processes_of(station.line.folder)), what="no wsl.exe")
