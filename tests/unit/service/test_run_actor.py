@@ -1067,6 +1067,15 @@ def test_an_actor_that_is_closed_while_it_starts_keeps_no_slot() -> None:
         assert run.context.load_slot.take(VLLM) is None
 
 
+@INTERNAL
+def test_an_event_that_nobody_understands_ends_the_run() -> None:
+    with life() as run:
+        run.loads()
+        run.actor._queue.put(object())  # type: ignore[arg-type]
+        stopping = run.waits_for(Phase.STOPPING, Phase.ORPHANED, Phase.FAILED)
+        assert code(stopping) == "run.internal"
+
+
 # --- a driver that hangs ----------------------------------------------------------------------------------------------
 
 
