@@ -17,7 +17,7 @@ from tests.helpers.words import phase, sentence
 pytestmark = pytest.mark.e2e
 
 LLAMA, VLLM = "qwen2.5-14b-q4_k_m", "qwen2.5-7b-awq"
-CHECK_S, RUN_S, STOP_S = 15.0, 30.0, 8.0
+CHECK_S, RUN_S, STOP_S = 15.0, 30.0, 20.0
 CHECKS = {
     *("driver", "wsl", "gpu_in_target", "engine", "model"),
     *("engine_gpu", "config_file", "port_windows", "port_target", "localhost_forwarding", "vram"),
