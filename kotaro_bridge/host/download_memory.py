@@ -11,9 +11,9 @@ from pathlib import Path
 import msgspec
 
 from kotaro_bridge.domain.model.download import DownloadRequest, DownloadState, DownloadView
-from kotaro_bridge.host.text_file import replace_file
+from kotaro_bridge.host.memory_file import recall, remember
 
-log = logging.getLogger(__name__)
+_WHAT = "downloads"
 
 
 class _Kept(msgspec.Struct, frozen=True):
@@ -38,13 +38,7 @@ class DownloadMemoryFile:
 
     def load(self) -> tuple[DownloadView, ...]:
         """See `DownloadMemory.load`. A file that is none counts as not there."""
-        try:
-            kept = msgspec.json.decode(self._file.read_bytes(), type=list[_Kept])
-        except FileNotFoundError:
-            return ()
-        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-            log.warning("no memory of downloads: %r", error)
-            return ()
+        kept = recall(self._file, list[_Kept], _WHAT, logging.WARNING) or []
         paused = DownloadState.PAUSED
         return tuple(
             DownloadView(each.id, each.request, paused, each.bytes, each.total, folder=each.folder) for each in kept
@@ -53,7 +47,4 @@ class DownloadMemoryFile:
     def save(self, views: Sequence[DownloadView]) -> None:
         """See `DownloadMemory.save`."""
         kept = [_Kept(view.id, view.request, view.bytes, view.total, view.folder) for view in views]
-        try:
-            replace_file(self._file, msgspec.json.encode(kept))
-        except OSError as error:
-            log.warning("no memory of downloads: %r", error)
+        remember(self._file, kept, _WHAT)

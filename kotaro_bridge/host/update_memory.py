@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import msgspec
 
 from kotaro_bridge.domain.update import Release
-from kotaro_bridge.host.text_file import replace_file
+from kotaro_bridge.host.memory_file import recall, remember
 
-log = logging.getLogger(__name__)
+_WHAT = "updates"
 
 
 class _Kept(msgspec.Struct, frozen=True):
@@ -30,16 +29,9 @@ class UpdateMemoryFile:
 
     def load(self) -> tuple[float | None, Release | None]:
         """See `UpdateMemory.load`. A file that is none counts as not there."""
-        try:
-            kept = msgspec.json.decode(self._file.read_bytes(), type=_Kept)
-        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-            log.info("no memory of updates: %r", error)
-            return None, None
-        return kept.checked_at, kept.release
+        kept = recall(self._file, _Kept, _WHAT)
+        return (kept.checked_at, kept.release) if kept is not None else (None, None)
 
     def save(self, checked_at: float, release: Release | None) -> None:
         """See `UpdateMemory.save`."""
-        try:
-            replace_file(self._file, msgspec.json.encode(_Kept(checked_at, release)))
-        except OSError as error:
-            log.warning("no memory of updates: %r", error)
+        remember(self._file, _Kept(checked_at, release), _WHAT)

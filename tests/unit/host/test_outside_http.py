@@ -18,15 +18,10 @@ from kotaro_bridge.host.outside_http import SystemRoute, outside_client
 from kotaro_bridge.host.release_feed import ReleaseFeed
 from tests.helpers.feed_server import FeedServer, body, make_certificate, ranges, status, tunnel
 
+pytestmark = pytest.mark.usefixtures("no_proxy_variables")
+
 FAR = "http://feed.example/latest"
 DATA = b"0123456789" * 1000
-
-
-@pytest.fixture(autouse=True)
-def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
 
 
 @pytest.fixture

@@ -17,17 +17,12 @@ from kotaro_bridge.domain.update import Release
 from kotaro_bridge.host.release_feed import ReleaseFeed
 from tests.helpers.feed_server import FeedServer, body, drips, make_certificate, ranges, redirect, status
 
+pytestmark = pytest.mark.usefixtures("no_proxy_variables")
+
 DATA = bytes(range(256)) * 2000
 SHA = hashlib.sha256(DATA).hexdigest()
 NAME = "KotaroBridge-0.2.0-setup.exe"
 FEED = "/releases/latest"
-
-
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
 
 
 @pytest.fixture

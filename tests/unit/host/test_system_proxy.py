@@ -15,14 +15,9 @@ from kotaro_bridge.host.system_proxy import (
     ways_out,
 )
 
+pytestmark = pytest.mark.usefixtures("no_proxy_variables")
+
 FAR = "https://feed.example/latest"
-
-
-@pytest.fixture(autouse=True)
-def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
 
 
 @pytest.mark.parametrize(
