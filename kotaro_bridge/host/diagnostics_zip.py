@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import tempfile
 import time
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from kotaro_bridge.domain.errors import ProblemError, problem
-from kotaro_bridge.host.disk import sync_folder
+from kotaro_bridge.host.disk import put_whole
 
 
 class ZipArchive:
@@ -33,27 +32,22 @@ class ZipArchive:
 
 
 def _written(path: Path, files: Sequence[tuple[str, str]], *, replace: bool) -> int:
-    """Bytes of the file. Raises OSError; whatever happens, no part of it is left, after Ctrl-C too."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=".tmp", dir=path.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-                for inside, text in files:
-                    entry = zipfile.ZipInfo(inside, time.localtime()[:6])
-                    entry.compress_type = zipfile.ZIP_DEFLATED
-                    entry.external_attr = 0o600 << 16
-                    archive.writestr(entry, text.encode("utf-8", "replace"))
-            file.flush()
-            os.fsync(file.fileno())
-        size = temporary.stat().st_size
+    """Bytes of the file. Raises OSError."""
+
+    def write(file: BinaryIO) -> None:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            for inside, text in files:
+                entry = zipfile.ZipInfo(inside, time.localtime()[:6])
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                entry.external_attr = 0o600 << 16
+                archive.writestr(entry, text.encode("utf-8", "replace"))
+
+    def put(made: Path) -> None:
         # Another process may have made the file meanwhile: only a name that is new fails where there is one.
-        os.replace(temporary, path) if replace else _as_new(temporary, path)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-    sync_folder(path.parent)
-    return size
+        os.replace(made, path) if replace else _as_new(made, path)
+
+    put_whole(path, write, put)
+    return path.stat().st_size
 
 
 def _as_new(temporary: Path, path: Path) -> None:

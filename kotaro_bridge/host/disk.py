@@ -8,10 +8,11 @@ import contextlib
 import os
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import BinaryIO, TypeAlias, TypeVar
 
 T = TypeVar("T")
 Registered: TypeAlias = tuple[str, Sequence[tuple[str, str, str]]]
@@ -74,6 +75,30 @@ def patiently(act: Callable[[], T]) -> T:
         except PermissionError:
             time.sleep(_PAUSE_S)
     return act()
+
+
+def put_whole(target: Path, write: Callable[[BinaryIO], object], put: Callable[[Path], object]) -> None:
+    """Write a new file in the folder of `target` and have it put in the target's place, whole or not at all: whatever
+    happens, Ctrl-C too, no part of it is left.
+
+    Args:
+        write: fills the file; put: gives it, on the disk and closed, the target's name.
+
+    Raises:
+        OSError: and what `write` and `put` raise.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=".tmp", dir=target.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        put(temporary)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+    sync_folder(target.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -5,17 +5,15 @@ Owns how such a file is changed on the disk. Must not judge its content.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
 import stat
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from kotaro_bridge.host.disk import patiently, sync_folder
+from kotaro_bridge.host.disk import patiently, put_whole
 
 MAX_BYTES = 1 << 20
 MARK = "\ufeff"  # Notepad writes it in front
@@ -73,25 +71,14 @@ def replace_file(target: Path, data: bytes) -> None:
         OSError: nothing is changed then.
     """
     target = Path(os.path.realpath(target))
-    temporary: Path | None = None
-    try:
-        there = target.exists()
-        # Replacing a file needs no right to write it: its own mark is what the person meant.
-        if there and not target.stat().st_mode & stat.S_IWUSR:
-            raise PermissionError(f"read-only: {target}")
-        descriptor, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=".tmp", dir=target.parent)
-        temporary = Path(name)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+    there = target.exists()
+    # Replacing a file needs no right to write it: its own mark is what the person meant.
+    if there and not target.stat().st_mode & stat.S_IWUSR:
+        raise PermissionError(f"read-only: {target}")
+
+    def put(made: Path) -> None:
         if there:
-            shutil.copymode(target, temporary)
-        made = temporary
+            shutil.copymode(target, made)
         patiently(lambda: os.replace(made, target))
-    except OSError:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-        raise
-    sync_folder(target.parent)
+
+    put_whole(target, lambda file: file.write(data), put)
