@@ -111,6 +111,7 @@ def main(arguments: list[str]) -> int:
         os.environ[PROGRAM] = options.console
     windows = lab.windows()
     try:
+        lab.clear(windows)
         windows.install(*lab.STAND_INS)
         with (
             lab.scratch("click") as folder,

@@ -20,11 +20,12 @@ SCENARIO = "rtx4070-12gb"
 
 @pytest.fixture(scope="session")
 def windows_lab() -> Iterator[Windows]:
-    """The Windows of this session; what tests installed there goes at its end."""
+    """The Windows of this session; what tests installed there goes at its end, or at the beginning of the next."""
     if (reason := lab.missing_reason()) is not None:
         pytest.skip(reason)
     made = lab.windows()
-    made.inside("remove", *lab.STAND_INS)  # of a session that was ended hard
+    lab.clear(made)
+    made.inside("remove", *lab.STAND_INS)
     yield made
     made.remove()
 

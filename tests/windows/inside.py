@@ -3,6 +3,7 @@
 install FILE… / remove NAME…   stand-ins into System32, and what was there before back
 processes TEXT                 one line `pid command` for each process with TEXT in its command line
 kill PID…                      TerminateProcess
+makers                         one line `pid maker` for each process that names a scratch folder
 end-session PID                tells its windows that the session ends, as a log-off does; prints each answer
 sleep PID                      tells its windows that the PC went to sleep and woke up
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 import shutil
 import sys
 import time
@@ -22,6 +24,8 @@ SYSTEM = Path(os.environ.get("WINDIR", "")) / "System32"
 BEFORE = ".before-tests"
 MARK = b"KOTARO_RELAY"
 """The variable that every stand-in reads."""
+SCRATCH = re.compile(r"build[\\/]windows[\\/]\w+-(\d+)-\w+")
+"""A test's scratch folder; the number is the process that made it."""
 OVERRIDES = r"Software\Wine\DllOverrides"
 """Where Wine is told to take a DLL from a file instead of its own; Windows itself does not look there."""
 WM_QUERYENDSESSION, WM_ENDSESSION, WM_POWERBROADCAST = 0x11, 0x16, 0x218
@@ -93,6 +97,19 @@ def kill(pids: list[str]) -> None:
     print(time.time())
 
 
+def makers() -> list[tuple[int, int]]:
+    """Each process, of either side, that names a scratch folder, with the process that made the folder."""
+    import psutil
+
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            named = SCRATCH.search("\0".join((*process.cmdline(), *process.environ().values())))
+            if named:
+                found.append((process.pid, int(named[1])))
+    return found
+
+
 def end_session(pids: list[str]) -> None:
     """WM_QUERYENDSESSION to all top-level windows of a process, then WM_ENDSESSION; prints the moment of the second."""
     windows = _windows_of(int(pids[0]))
@@ -152,6 +169,7 @@ if __name__ == "__main__":
         "remove": remove,
         "processes": processes,
         "kill": kill,
+        "makers": lambda _: print(*(f"{pid} {maker}" for pid, maker in makers()), sep="\n"),
         "end-session": end_session,
         "sleep": sleep,
     }

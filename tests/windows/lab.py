@@ -6,15 +6,19 @@ lasts). What such a lab must offer is in README.md; nothing here knows one by na
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from kotaro_bridge.simulator import procs
+from tests.windows import inside
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -128,7 +132,7 @@ class Windows:
             self.inside("remove", *present)
             self._installed.difference_update(present)
 
-    @contextmanager
+    @contextlib.contextmanager
     def without(self, *names: str) -> Iterator[None]:
         """A Windows that has not got these stand-ins."""
         present = [name for name in names if name in self._installed]
@@ -169,13 +173,31 @@ def built(name: str) -> Path:
     return target
 
 
-@contextmanager
+@contextlib.contextmanager
 def scratch(name: str) -> Iterator[Path]:
     """A folder that both sides see, gone afterwards."""
     BUILD.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=BUILD))
+    folder = Path(tempfile.mkdtemp(prefix=f"{name}-{os.getpid()}-", dir=BUILD))
     folder.chmod(0o777)  # the user of that Windows may be another one than ours
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def clear(windows: Windows) -> None:
+    """Remove what sessions left that were ended hard: scratch folders, and the programs that name them."""
+    there = [tuple(map(int, line.split())) for line in windows.inside("makers").splitlines() if line]
+    windows.kill(*(pid for pid, maker in there if not _runs(maker)))
+    for pid, maker in inside.makers():
+        with contextlib.suppress(ProcessLookupError):
+            if not _runs(maker):
+                os.kill(pid, signal.SIGKILL)
+    for folder in BUILD.glob("*"):
+        made = inside.SCRATCH.search(str(folder))
+        if made and not _runs(int(made[1])):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _runs(maker: int) -> bool:
+    return procs.start_ticks(maker) is not None
