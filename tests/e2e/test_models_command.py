@@ -110,7 +110,8 @@ def test_a_killed_command_leaves_nothing_running(person: Person) -> None:
     person.hub.trouble.rate = MIB
     running = person.line.start("models", "download", "org/gguf", "*q8*", env=person.env)
     until(lambda: person.parts() > 0, what="it transfers", deadline_s=40)
-    running.end(signal.SIGKILL)
+    running.process.kill()
+    running.end()
     until(
         lambda: not any("fetch" in line for line in processes_of(person.line.folder)),
         what="the client ends",
