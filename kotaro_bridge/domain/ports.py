@@ -34,12 +34,18 @@ class CountersProbe(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """A finished one-off command. `stdout` and `stderr` are text, CRLF normalised to LF."""
+    """A finished one-off command. `stdout` and `stderr` are text, CRLF normalised to LF.
+
+    Args:
+        asked: what was asked, in as many words as name it; limit_s: how long it might take.
+    """
 
     code: int
     stdout: str
     stderr: str
     timed_out: bool = False
+    asked: str = ""
+    limit_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

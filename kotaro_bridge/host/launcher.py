@@ -18,7 +18,7 @@ from kotaro_bridge.domain.ports import Completed, EngineCommand, ProcessEvent, T
 from kotaro_bridge.host.guardian import GuardedProcess, alive_ids, guardian_argv, left_pids, run_argv, target_script
 from kotaro_bridge.host.nvidia_smi import FIELDS, parse_nvidia_smi
 from kotaro_bridge.host.probe import parse_probe, probe_argv
-from kotaro_bridge.host.winproc import JobObject, popen_flags
+from kotaro_bridge.host.winproc import JobObject, kill_with_children, popen_flags
 from kotaro_bridge.host.wsl_text import decode
 
 SHORT_S = 20.0
@@ -44,7 +44,7 @@ def end_short_commands() -> None:
     with _turn:
         _no_more.set()
         for popen in tuple(_under_way):
-            popen.kill()
+            kill_with_children(popen)
 
 
 @contextmanager
@@ -92,7 +92,7 @@ class TargetLauncher(ABC):
     def run(self, argv: Sequence[str], *, timeout_s: float, stdin: bytes | None = None) -> Completed:
         """Run one short command and wait. See `domain.ports.Launcher.run`."""
         code, out, err, timed_out = self.run_bytes(argv, timeout_s=timeout_s, stdin=stdin)
-        completed = Completed(code, decode(out), decode(err), timed_out)
+        completed = Completed(code, decode(out), decode(err), timed_out, _named(argv), timeout_s)
         failed = self.failure(completed)
         if failed is not None:
             raise ProblemError(failed)
@@ -117,11 +117,11 @@ class TargetLauncher(ABC):
                 out, err = popen.communicate(stdin, timeout=timeout_s)
                 return popen.returncode, out, err, False
             except subprocess.TimeoutExpired as error:
-                popen.kill()
-                # A grandchild may hold the pipes; what came so far is enough.
+                # Windows closes a pipe only when all who hold it are gone; what came so far is enough.
+                kill_with_children(popen)
                 return -1, error.stdout or b"", error.stderr or b"", True
             except BaseException:
-                popen.kill()  # Ctrl-C: a wsl.exe that hangs must not stay behind
+                kill_with_children(popen)  # Ctrl-C: a wsl.exe that hangs must not stay behind
                 popen.wait()
                 raise
 
@@ -165,7 +165,7 @@ class TargetLauncher(ABC):
         code, out, err, timed_out = self.run_bytes(argv, timeout_s=timeout_s)
         if code == _NOT_READABLE:
             raise ProblemError(problem("model.missing", path=path))
-        failed = self.failure(Completed(code, decode(out) if code else "", "", timed_out))
+        failed = self.failure(Completed(code, decode(out) if code else "", "", timed_out, _named(argv), timeout_s))
         if failed is not None:
             raise ProblemError(failed)
         if code != 0:
@@ -216,3 +216,8 @@ class TargetLauncher(ABC):
         """The cards as nvidia-smi inside the target sees them: `verify_gpu.sh` asks it, as it does for people."""
         argv = ["/bin/sh", "-c", target_script("verify_gpu.sh"), "verify_gpu.sh", "--csv", FIELDS]
         return parse_nvidia_smi(self.run(argv, timeout_s=self._short_s))
+
+
+def _named(argv: Sequence[str]) -> str:
+    """A command of the Linux side in a few words: a script goes by the name it was given, with its first argument."""
+    return " ".join(argv[3:5] if tuple(argv[:2]) == ("/bin/sh", "-c") else argv[:2])

@@ -25,7 +25,8 @@ class LocalLauncher(TargetLauncher):
 
     def failure(self, completed: Completed) -> Problem | None:
         """Nothing stands between us and the command; only the time-out is ours."""
-        return problem("launch.hangs") if completed.timed_out else None
+        hangs = problem("launch.hangs", asked=completed.asked, seconds=round(completed.limit_s))
+        return hangs if completed.timed_out else None
 
     def reachable_now(self) -> bool:
         """This machine is always there."""

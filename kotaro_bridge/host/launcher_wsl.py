@@ -81,7 +81,7 @@ class WslLauncher(TargetLauncher):
             ProblemError: `wsl.hangs` after `timeout_s` seconds, or what wsl.exe says.
         """
         code, out, err, timed_out = self.run_here([*self._wsl, "--shutdown"], timeout_s=timeout_s)
-        completed = Completed(code, decode(out), decode(err), timed_out)
+        completed = Completed(code, decode(out), decode(err), timed_out, "wsl.exe --shutdown", timeout_s)
         failed = failure(completed, None)
         if failed is None and code != 0:
             failed = problem("wsl.failed", *completed.stdout.splitlines()[-5:], error=f"exit {code}")
@@ -111,9 +111,10 @@ class WslLauncher(TargetLauncher):
                 popen.kill()
 
     def _listed(self, *options: str) -> tuple[str, ...]:
-        argv = [*self._wsl, "--list", "--quiet", *options]
-        code, out, err, timed_out = self.run_here(argv, timeout_s=self._short_s)
-        completed = Completed(code, decode(out), decode(err), timed_out)
+        question = ["--list", "--quiet", *options]
+        code, out, err, timed_out = self.run_here([*self._wsl, *question], timeout_s=self._short_s)
+        asked = " ".join(["wsl.exe", *question])
+        completed = Completed(code, decode(out), decode(err), timed_out, asked, self._short_s)
         failed = failure(completed, self._distro)
         if failed is not None:
             raise ProblemError(failed)

@@ -6,14 +6,18 @@ Owns the library's life: loaded at the first question, initialised once, again a
 
 from __future__ import annotations
 
-import threading
+import contextlib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.domain.gpu import GpuSnapshot
+from kotaro_bridge.host.bounded_calls import BoundedCalls
 
 T = TypeVar("T")
+
+LIMIT_S = 10.0
+"""A driver answers within milliseconds; one that takes longer than this hangs."""
 
 # Error names of pynvml (nvml.h, nvmlReturn_t) by what they mean for us.
 _NO_DRIVER = ("NVML_ERROR_LIBRARY_NOT_FOUND", "NVML_ERROR_DRIVER_NOT_LOADED", "NVML_ERROR_LIB_RM_VERSION_MISMATCH")
@@ -37,11 +41,12 @@ class NvmlProbe:
 
     Args:
         nvml: the binding to use; None imports `pynvml` at the first question.
+        limit_s: how long a driver may take.
     """
 
-    def __init__(self, nvml: Any = None) -> None:
-        self._nvml = nvml
-        self._lock = threading.Lock()
+    def __init__(self, nvml: Any = None, limit_s: float = LIMIT_S) -> None:
+        self._nvml: Any = _Noted(nvml) if nvml is not None else None
+        self._calls = BoundedCalls(limit_s)
         self._initialised = False
         self._worked = False
 
@@ -49,25 +54,33 @@ class NvmlProbe:
         """All cards now; what a card does not tell is None.
 
         Raises:
-            ProblemError: `gpu.no_driver`, `gpu.driver_lost` (it had worked), `gpu.nvml_failed` (with `detail`).
+            ProblemError: `gpu.no_driver`, `gpu.driver_lost` (it had worked), `gpu.driver_hangs` (with the function of
+                NVML that does not return), `gpu.nvml_failed` (with `detail`).
         """
-        with self._lock:
-            if self._nvml is None:
-                import pynvml
+        try:
+            return self._calls.call(self._snapshot)
+        except TimeoutError as error:
+            asked = self._nvml.function if self._nvml is not None else ""
+            hangs = problem("gpu.driver_hangs", function=asked, seconds=round(self._calls.limit_s))
+            raise ProblemError(hangs) from error
 
-                self._nvml = pynvml
-            try:
-                self._initialise()
-                cards = self._cards()
-            except self._nvml.NVMLError as error:
-                raise ProblemError(self._failed(error)) from error
-            self._worked = True
-            return cards
+    def _snapshot(self) -> tuple[GpuSnapshot, ...]:
+        if self._nvml is None:
+            import pynvml
+
+            self._nvml = _Noted(pynvml)
+        try:
+            self._initialise()
+            cards = self._cards()
+        except self._nvml.NVMLError as error:
+            raise ProblemError(self._failed(error)) from error
+        self._worked = True
+        return cards
 
     def close(self) -> None:
-        """Let the driver go; the next question takes it up again."""
-        with self._lock:
-            self._shut_down()
+        """Let the driver go, unless it hangs; the next question takes it up again."""
+        with contextlib.suppress(TimeoutError):
+            self._calls.call(self._shut_down)
 
     def _initialise(self) -> None:
         if not self._initialised:
@@ -137,3 +150,17 @@ class NvmlProbe:
         nvml = self._nvml
         second = self._told(lambda: nvml.nvmlDeviceGetMemoryInfo(handle, version=nvml.nvmlMemory_v2))
         return second if second is not None else nvml.nvmlDeviceGetMemoryInfo(handle)
+
+
+class _Noted:
+    """The binding, and the function of it that was called last."""
+
+    def __init__(self, nvml: Any) -> None:
+        self._nvml = nvml
+        self.function = "nvmlInit"
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._nvml, name)
+        if name.startswith("nvml") and callable(found):
+            self.function = name
+        return found

@@ -7,14 +7,20 @@ by ctypes the same would be a hundred lines of structures.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import re
 import sys
-import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from kotaro_bridge.domain.gpu import GpuCounters, GpuProcess
+from kotaro_bridge.host.bounded_calls import BoundedCalls
 from kotaro_bridge.host.win_adapters import nvidia_luids
+
+log = logging.getLogger(__name__)
+
+_LIMIT_S = 10.0  # PDH answers within milliseconds
 
 _ADAPTER_SHARED = r"\GPU Adapter Memory(*)\Shared Usage"
 _PROCESS_DEDICATED = r"\GPU Process Memory(*)\Dedicated Usage"
@@ -27,28 +33,33 @@ class WindowsCounters:
     """Implements `domain.ports.CountersProbe`. May be asked from several threads; no counters on other systems."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._calls = BoundedCalls(_LIMIT_S)
         self._query: _Query | None = None
         self._adapters: frozenset[int] = frozenset()
         self._nvidia: frozenset[int] | None = None
 
     def read(self) -> GpuCounters | None:
-        """The counters now; None where there are none (not Windows, counters switched off or broken)."""
+        """The counters now; None where there are none (not Windows, counters switched off, broken or hanging)."""
         if sys.platform != "win32":
             return None
+        try:
+            return self._calls.call(self._read)
+        except TimeoutError:
+            log.warning("Windows' performance counters did not answer within %g s", self._calls.limit_s)
+            return None
+
+    def _read(self) -> GpuCounters | None:
         import pywintypes
         import win32pdh
 
-        with self._lock:
-            try:
-                if self._query is None:
-                    self._query = _Query()
-                shared, dedicated, shared_by_process = self._query.collect()
-            except (pywintypes.error, win32pdh.counter_status_error):
-                self._close()
-                return None
-            luids = self._counted(shared)
-        return gpu_counters(shared, dedicated, shared_by_process, luids, process_name)
+        try:
+            if self._query is None:
+                self._query = _Query()
+            shared, dedicated, shared_by_process = self._query.collect()
+        except (pywintypes.error, win32pdh.counter_status_error):
+            self._close()
+            return None
+        return gpu_counters(shared, dedicated, shared_by_process, self._counted(shared), process_name)
 
     def _counted(self, adapter_shared: Mapping[str, int]) -> frozenset[int] | None:
         """LUIDs of the NVIDIA cards, asked for again when the adapters change: a restarted driver gets new ones."""
@@ -59,8 +70,8 @@ class WindowsCounters:
 
     def close(self) -> None:
         """Let the counters go; the next question opens them again."""
-        with self._lock:
-            self._close()
+        with contextlib.suppress(TimeoutError):
+            self._calls.call(self._close)
 
     def _close(self) -> None:
         if self._query is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -19,6 +20,21 @@ def popen_flags() -> dict[str, Any]:
         startup = subprocess.STARTUPINFO(dwFlags=subprocess.STARTF_USESHOWWINDOW, wShowWindow=subprocess.SW_HIDE)
         return {"creationflags": subprocess.CREATE_NO_WINDOW, "startupinfo": startup}
     return {"start_new_session": True}
+
+
+def kill_with_children(popen: subprocess.Popen[Any]) -> None:
+    """End a program and all that it started: Windows' own wsl.exe may be only the way to an installed one, which then
+    holds the pipes.
+    """
+    import psutil
+
+    family: list[psutil.Process] = []
+    with contextlib.suppress(psutil.Error):
+        family = psutil.Process(popen.pid).children(recursive=True)
+    popen.kill()
+    for process in family:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
 
 
 class JobObject:

@@ -47,7 +47,7 @@ def failure(completed: Completed, distro: str | None) -> Problem | None:
     """
     lines = tuple(line for line in completed.stdout.splitlines() if line.strip())[-10:]
     if completed.timed_out:
-        return problem("wsl.hangs", *lines)
+        return problem("wsl.hangs", *lines, asked=completed.asked, seconds=round(completed.limit_s))
     if completed.code == STUB_NOT_INSTALLED:
         return problem("wsl.not_installed", *lines)
     code = error_code(completed.stdout)

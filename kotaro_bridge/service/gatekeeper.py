@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeVar
 
 from kotaro_bridge.domain.engine.command import build_command, device_question
 from kotaro_bridge.domain.engine.engine_log import Engine
@@ -34,6 +35,7 @@ from kotaro_bridge.domain.run.gate import (
 from kotaro_bridge.domain.run.remedy import Remedy, at_gate
 from kotaro_bridge.domain.wsl.wslconfig import parse
 from kotaro_bridge.service import target_facts
+from kotaro_bridge.service.asked import Asked
 from kotaro_bridge.service.block_cache import HEADER_BLOCK, BlockCache
 from kotaro_bridge.service.holders import Holders, Serving
 from kotaro_bridge.service.learning import learned_for
@@ -41,6 +43,8 @@ from kotaro_bridge.service.machine import Machine
 from kotaro_bridge.service.model_config import planned_from_config
 from kotaro_bridge.service.model_header import read_model
 from kotaro_bridge.service.needs import Needs, Spread, answer
+
+T = TypeVar("T")
 
 FRESH_S = 5.0  # facts of a start are no older
 _READINGS = 3
@@ -110,9 +114,12 @@ class Gatekeeper:
         self._clock = clock
         self._holders = Holders(machine, serving)
 
-    def check(self, profile: Profile | None = None, need: int | None = None) -> GateResult:
+    def check(self, profile: Profile | None = None, need: int | None = None, asked: Asked | None = None) -> GateResult:
         """Read everything and judge it. Without a profile only driver and WSL side are checked, with `need` VRAM as
         well.
+
+        Args:
+            asked: where the questions under way can be seen.
         """
         if profile is None:
             stated = Need(need, "") if need is not None else None
@@ -125,7 +132,7 @@ class Gatekeeper:
         stale = GateReport(())
         for _ in range(_READINGS):
             begun = self._clock()
-            result = self._read(profile)
+            result = self._read(profile, asked or Asked())
             # The first call may have started the VM: what was read before it is old by the time the rest is there.
             if not result.report.ok or self._clock() - begun <= FRESH_S:
                 return result
@@ -133,19 +140,23 @@ class Gatekeeper:
         slow = Check(CheckId.VRAM, Status.UNKNOWN, problem("gate.slow.unknown", seconds=FRESH_S))
         return GateResult(replace(stale, checks=(*stale.checks[:-1], slow)), None)
 
-    def _read(self, profile: Profile) -> GateResult:
+    def _read(self, profile: Profile, asked: Asked) -> GateResult:
         launcher = self._machine.launcher(profile)
-        ask = self._pool.submit
-        driver = ask(answer, self._machine.gpu.snapshot)
-        wsl = ask(answer, partial(self._wsl, profile))
+
+        def ask(name: str, question: Callable[[], T]) -> Future[T | Problem]:
+            return self._pool.submit(asked.answer, name, question)
+
+        driver = ask("NVML", self._machine.gpu.snapshot)
+        wsl = ask("wsl.exe --list", partial(self._wsl, profile))
         wanted = "" if target_facts.fetched_by_vllm(profile) else profile.model
         question = device_question(profile)
-        probe = ask(answer, partial(launcher.probe, profile.engine, question, wanted, profile.projector, profile.port))
+        probed_by = partial(launcher.probe, profile.engine, question, wanted, profile.projector, profile.port)
+        probe = ask("kotaro-probe", probed_by)
         # The header is on its way before the probe has told that there is a model: each call into WSL takes its time.
-        begin = ask(answer, partial(launcher.read_at, wanted, 0, HEADER_BLOCK)) if _has_header(profile) else None
-        config = ask(answer, partial(planned_from_config, launcher, profile)) if _has_config(profile) else None
-        forwarding = None if profile.is_local else answer(self._forwarding)
-        port_here = answer(partial(self._machine.port_free, profile.port))
+        begin = ask(wanted, partial(launcher.read_at, wanted, 0, HEADER_BLOCK)) if _has_header(profile) else None
+        config = ask(wanted, partial(planned_from_config, launcher, profile)) if _has_config(profile) else None
+        forwarding = None if profile.is_local else asked.answer(".wslconfig", self._forwarding)
+        port_here = asked.answer(f"port {profile.port}", partial(self._machine.port_free, profile.port))
         wslanswer = wsl.result()
         # What a distro that cannot be reached says of itself is no answer, and is not waited for.
         probed = wslanswer if isinstance(wslanswer, Problem) else probe.result()
@@ -164,8 +175,8 @@ class Gatekeeper:
             return launcher.nvidia_smi()
 
         # Last of all the free VRAM, from both sides at once: an engine that lists its devices holds some meanwhile.
-        target = ask(answer, cards_in_target)
-        late = answer(self._machine.gpu.snapshot)
+        target = ask("nvidia-smi", cards_in_target)
+        late = asked.answer("NVML", self._machine.gpu.snapshot)
         counters = self._machine.counters.read()
         target_gpus = target.result()
         cards = cards_at(late, profile.gpus) if isinstance(late, tuple) else ()

@@ -169,7 +169,7 @@ class RunActor:
                 if timer is rs.Timer.LOAD and not self._session.load_asked:
                     self._ask_load(self._session)
                 else:
-                    self._step(rs.TimerFired(generation, timer))
+                    self._step(rs.TimerFired(generation, timer, self._session.asked.open()))
 
     def _ask_load(self, session: Session) -> None:
         """Whether loading moves, on the pool: a driver may hang, a stop must not. No answer is none that moves."""
@@ -300,7 +300,7 @@ class RunActor:
         self._context.pool.submit(guarded)
 
     def _check_gate(self, session: Session) -> rs.Event:
-        result = self._context.gatekeeper.check(self.profile)
+        result = self._context.gatekeeper.check(self.profile, asked=session.asked)
         session.report, session.clearance = result.report, result.clearance
         session.remedies, session.need = result.remedies, result.need
         if result.clearance is not None:

@@ -17,6 +17,7 @@ from kotaro_bridge.domain.run.gate import GateReport
 from kotaro_bridge.domain.run.remedy import Remedy
 from kotaro_bridge.domain.run.run_view import Speed
 from kotaro_bridge.domain.units import MIB
+from kotaro_bridge.service.asked import Asked
 from kotaro_bridge.service.bus import Bus
 from kotaro_bridge.service.gatekeeper import Clearance, Gatekeeper
 from kotaro_bridge.service.load_slot import LoadSlot
@@ -59,6 +60,7 @@ class Session:
     """Everything of one generation, from clearance to confirmation.
 
     Args:
+        asked: what the gate has asked and has no answer to yet.
         first_line: cursor of the ring where this run's lines begin.
         proved: a proof has passed; a later one cannot go by what was in use before the start.
         exited: the engine ended (by itself, or after it was told to).
@@ -75,6 +77,7 @@ class Session:
 
     generation: int
     run_id: str
+    asked: Asked = field(default_factory=Asked)
     report: GateReport | None = None
     clearance: Clearance | None = None
     log: RunLog | None = None

@@ -238,5 +238,5 @@ def test_nvidia_smi_that_hangs(hanging: Hanging) -> None:
 def test_wsl_that_hangs(hanging: Hanging) -> None:
     done = hanging.wsl.end(deadline_s=HANGING_S)
     assert done.code == 1
-    assert sentence("wsl.hangs").what in done.err
+    assert sentence("wsl.hangs", asked="wsl.exe --list --quiet", seconds=20).what in done.err
     assert sentence("wsl.hangs").do in done.err

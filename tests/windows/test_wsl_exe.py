@@ -40,6 +40,18 @@ try:
 except ProblemError as error:
     print(error.problem.code)
 """
+HELD = """
+import sys, time
+from kotaro_bridge.domain.errors import ProblemError
+from kotaro_bridge.host.launcher_wsl import WslLauncher
+slow = "import time; time.sleep(60)"
+stub = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {slow!r}])"
+begin = time.monotonic()
+try:
+    WslLauncher([sys.executable, "-c", stub], None, short_s=2.0).installed()
+except ProblemError as error:
+    print(error.problem.code, time.monotonic() - begin < 20)
+"""
 UNKNOWN = """
 import sys
 from kotaro_bridge.domain.errors import ProblemError
@@ -142,3 +154,8 @@ def test_a_windowed_program_flashes_no_console(product: WindowsProduct, relay: R
     assert product.windows.run("pyw", *command, env={**product.env, **relay.env}).code == 0
     assert len(relay.calls) > 3
     assert {(call.manners["window"], call.manners["show"]) for call in relay.calls} == {(0, 0)}
+
+
+def test_one_that_only_waits_for_another_is_given_up_as_well(windows_lab: Windows) -> None:
+    """Windows' own wsl.exe starts the installed one, which holds the pipes: a pipe is closed when both are gone."""
+    assert windows_lab.python(HELD).split() == ["wsl.hangs", "True"]

@@ -41,6 +41,7 @@ ENDING = frozenset({Phase.STOPPING, Phase.KILLING})
 class Timer(StrEnum):
     """Named deadlines; arming one again replaces it."""
 
+    CHECK = "check"
     LAUNCH = "launch"
     LOAD = "load"
     PROBE = "probe"
@@ -52,8 +53,11 @@ class Timer(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Deadlines in seconds. The grace stays below WSL's idle timer of 15 s (reference wsl-exe §4.5)."""
+    """Deadlines in seconds. The grace stays below WSL's idle timer of 15 s (reference wsl-exe §4.5). A check asks
+    several questions, each of which is given up after 10 to 30 s (`host`): its own deadline is for what has none.
+    """
 
+    check_s: float = 120.0
     launch_s: float = 30.0
     load_s: float = 180.0
     first_probe_s: float = 0.25
@@ -204,10 +208,11 @@ class Confirmed:
 
 @dataclass(frozen=True, slots=True)
 class TimerFired:
-    """A deadline passed."""
+    """A deadline passed; `waiting` names what was still asked, as far as that is known."""
 
     generation: int
     timer: Timer
+    waiting: tuple[str, ...] = ()
 
 
 Event: TypeAlias = (

@@ -57,7 +57,7 @@ def transition(run: Run, event: Event, limits: Limits) -> Step:
 
 def _step(run: Run, event: Event, limits: Limits) -> Step:
     if isinstance(event, StartRequested):
-        return _start(run)
+        return _start(run, limits)
     if isinstance(event, StopRequested):
         return _stop(run, limits)
     if event.generation != run.generation:
@@ -73,10 +73,10 @@ def _step(run: Run, event: Event, limits: Limits) -> Step:
     return run, ()
 
 
-def _start(run: Run) -> Step:
+def _start(run: Run, limits: Limits) -> Step:
     if run.phase not in RESTING:
         return run, ()
-    return Run(Phase.CHECKING, run.generation + 1), (CheckGate(),)
+    return Run(Phase.CHECKING, run.generation + 1), (Arm(Timer.CHECK, limits.check_s), CheckGate())
 
 
 def _stop(run: Run, limits: Limits) -> Step:
@@ -101,6 +101,9 @@ def _checking(run: Run, event: Event, limits: Limits) -> Step:
             return replace(run, phase=Phase.REFUSED, problem=event.problem), ()
         launching = replace(run, phase=Phase.LAUNCHING, attached=True)
         return launching, (Spawn(), Arm(Timer.LAUNCH, limits.launch_s))
+    if isinstance(event, TimerFired) and event.timer is Timer.CHECK:
+        hangs = problem("run.check_timeout", *event.waiting, seconds=round(limits.check_s))
+        return replace(run, phase=Phase.REFUSED, problem=hangs), ()
     return run, ()
 
 

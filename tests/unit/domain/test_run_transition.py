@@ -58,7 +58,13 @@ def test_a_normal_life() -> None:
 def test_a_refused_start_spawns_nothing_and_keeps_its_reason() -> None:
     run, effects = walk(rs.StartRequested(), rs.GateAnswered(1, WHY))
     assert (run.phase, run.problem) == (Phase.REFUSED, WHY)
-    assert effects == [rs.CheckGate()]
+    assert effects == [rs.Arm(Timer.CHECK, LIMITS.check_s), rs.CheckGate()]
+
+
+def test_a_check_that_does_not_end_refuses_and_a_late_answer_starts_nothing() -> None:
+    run, _ = walk(rs.StartRequested(), rs.TimerFired(1, Timer.CHECK, ("NVML",)))
+    assert (run.phase, run.problem) == (Phase.REFUSED, problem("run.check_timeout", "NVML", seconds=120))
+    assert walk(rs.GateAnswered(1, None), run=run) == (run, [])
 
 
 def test_a_spawn_that_fails_ends_failed() -> None:
@@ -296,8 +302,8 @@ def test_invariants_hold_in_any_order(events: list[rs.Event]) -> None:
             assert run.problem is not None  # a reason is never lost
         if run.phase in rs.RESTING:
             assert not run.attached
-        if run.phase in rs.ENDING and before.phase not in rs.ENDING:
-            assert any(isinstance(effect, (rs.Arm, rs.Confirm)) for effect in effects)  # an end has a bound
+        if run.phase in (*rs.ENDING, Phase.CHECKING) and before.phase is not run.phase:
+            assert any(isinstance(effect, (rs.Arm, rs.Confirm)) for effect in effects)  # it has a bound
 
 
 ANSWERS: dict[type[rs.Effect], Callable[[int], rs.Event]] = {

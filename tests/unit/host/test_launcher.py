@@ -87,15 +87,25 @@ def test_the_default_distro_needs_no_name(shared: SimulatedPC) -> None:
 
 def test_a_command_that_takes_too_long_is_ended(shared: SimulatedPC) -> None:
     begin = time.monotonic()
-    assert refused(lambda: wsl(shared).run(["sleep", "60"], timeout_s=0.5))[0] == "wsl.hangs"
+    late = refused(lambda: wsl(shared).run(["sleep", "60"], timeout_s=0.5))
+    assert late == ("wsl.hangs", {"asked": "sleep 60", "seconds": 0})
     assert time.monotonic() - begin < 10
 
 
 def test_a_grandchild_that_keeps_the_pipes_keeps_nobody_waiting() -> None:
     begin = time.monotonic()
-    argv = ["/bin/sh", "-c", "sleep 5 & echo here; sleep 60"]
-    assert refused(lambda: LocalLauncher().run(argv, timeout_s=0.3))[0] == "launch.hangs"
+    argv = ["/bin/sh", "-c", "sleep 5 & echo here; sleep 60", "a-script", "its-argument"]
+    late = refused(lambda: LocalLauncher().run(argv, timeout_s=0.3))
+    assert late == ("launch.hangs", {"asked": "a-script its-argument", "seconds": 0})
     assert time.monotonic() - begin < 4
+
+
+def test_what_a_command_that_takes_too_long_has_started_ends_with_it(tmp_path: Path) -> None:
+    """The wsl.exe of Windows may only start the installed one, and wait for it."""
+    said = tmp_path / "pid"
+    argv = ["/bin/sh", "-c", 'sleep 60 & echo $! >"$1"; wait', "x", str(said)]
+    assert refused(lambda: LocalLauncher().run(argv, timeout_s=0.5))[0] == "launch.hangs"
+    until(lambda: not alive(int(said.read_text())), what="the end of the child")
 
 
 def test_ctrl_c_leaves_no_command_behind(tmp_path: Path) -> None:
@@ -265,9 +275,14 @@ def test_a_pc_where_wsl_is_only_a_stub(tmp_path: Path) -> None:
 def test_a_wsl_that_hangs_is_not_waited_for_without_end(pc: SimulatedPC) -> None:
     pc.set(wsl="hang")
     begin = time.monotonic()
+    asked = []
     for work in everything(wsl(pc, short_s=0.5)):
-        assert refused(work)[0] == "wsl.hangs"
+        code, params = refused(work)
+        assert code == "wsl.hangs"
+        asked.append(params["asked"])
     assert time.monotonic() - begin < 15
+    listed = ["wsl.exe --list --quiet", *["wsl.exe --list --quiet --running"] * 2]
+    assert asked == ["true", *listed, "kotaro-probe llama-server", "read-at ~/x", "verify_gpu.sh --csv"]
 
 
 def test_a_wsl_that_fails_says_its_code(pc: SimulatedPC) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -10,7 +12,7 @@ from typing import Any, TypeVar
 import pynvml
 import pytest
 
-from kotaro_bridge.domain.errors import ProblemError
+from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.gpu import GpuSnapshot
 from kotaro_bridge.host.nvml import NvmlProbe
 
@@ -217,6 +219,35 @@ def test_other_errors_keep_their_text(function: str) -> None:
         NvmlProbe(library).snapshot()
     assert caught.value.problem.code == "gpu.nvml_failed"
     assert caught.value.problem.params == {"detail": "Unknown Error"}
+
+
+def test_a_driver_that_hangs_keeps_nobody_and_says_which_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    library, freed, over = Library(), threading.Event(), threading.Event()
+    count = library.nvmlDeviceGetCount
+
+    def hangs() -> int:
+        freed.wait(30)
+        over.set()
+        return count()
+
+    monkeypatch.setattr(library, "nvmlDeviceGetCount", hangs)
+    probe = NvmlProbe(library, limit_s=0.05)
+    for _ in range(3):
+        with pytest.raises(ProblemError) as caught:
+            probe.snapshot()
+        assert caught.value.problem == problem("gpu.driver_hangs", function="nvmlDeviceGetCount", seconds=0)
+    probe.close()
+    assert sum(thread.name == "bounded" for thread in threading.enumerate()) == 1, "one thread is lost, no more"
+    assert not over.is_set()
+    freed.set()
+    assert over.wait(10)
+    patient = time.monotonic() + 10
+    while time.monotonic() < patient:
+        with contextlib.suppress(ProblemError):
+            assert probe.snapshot() == (H100,)
+            break
+    else:
+        pytest.fail("it answers again")
 
 
 def test_several_threads_take_turns() -> None:

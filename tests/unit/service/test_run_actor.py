@@ -6,6 +6,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from kotaro_bridge.domain.run.run_state import Phase
 from kotaro_bridge.domain.run.run_view import Endpoint, RunView
 from kotaro_bridge.domain.units import MIB
 from kotaro_bridge.service import run_actor
+from kotaro_bridge.service.gatekeeper import GateResult
 from kotaro_bridge.service.run_session import UNWATCHED_LOOKS, Session
 from tests.helpers.captures import llama_lines
 from tests.helpers.machine import CLAIMED, DEADLINE_S, LLAMA, VLLM, Life, Machine, Process, life
@@ -789,7 +791,7 @@ def test_a_spawn_whose_run_ended_before_its_turn_spawns_nothing() -> None:
         pool = run.context.pool
         check = run.context.gatekeeper.check
 
-        def check_and_fill(*arguments: object) -> object:
+        def check_and_fill(*arguments: object, **named: object) -> object:
             for _ in range(4):
                 pool.submit(released.wait, DEADLINE_S)
             return check(LLAMA)
@@ -1092,6 +1094,37 @@ def test_a_run_that_nobody_watches_ends_where_no_thread_of_the_pool_is_left() ->
         finally:
             freed.set()
         assert code(run.waits_for(Phase.FAILED)) == "watch.silent"
+
+
+def test_a_check_that_hangs_ends_by_itself_and_its_late_answer_starts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    freed = threading.Event()
+    with life(check_s=0.05) as run:
+        answer, check = run.machine.gpu.snapshot, run.context.gatekeeper.check
+        answered = threading.Event()
+
+        def hang() -> tuple[GpuSnapshot, ...]:
+            freed.wait(DEADLINE_S)
+            return answer()
+
+        def late(*args: Any, **named: Any) -> GateResult:
+            try:
+                return check(*args, **named)
+            finally:
+                answered.set()
+
+        monkeypatch.setattr(run.machine.gpu, "snapshot", hang)
+        monkeypatch.setattr(run.context.gatekeeper, "check", late)
+        run.actor.start()
+        view = run.waits_for(Phase.REFUSED)
+        assert not answered.is_set()
+        assert run.context.load_slot.take(VLLM) is None  # free for others at once
+        assert view.problem == problem("run.check_timeout", "NVML", seconds=0)
+        freed.set()
+        assert answered.wait(DEADLINE_S)
+        run.context.load_slot.release(VLLM.id)
+        run.serves()  # the next start is another one
+        assert run.heard.phases == [Phase.CHECKING, Phase.REFUSED, *SERVED]
+        assert len(run.machine.target.launches) == 1
 
 
 @pytest.mark.parametrize("wanted", [True, False])
