@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
+from kotaro_bridge.domain.errors import Problem, problem
 from kotaro_bridge.domain.run.run_state import ENDING, RESTING, Phase
 from kotaro_bridge.service.supervisor import TRIAL
+from kotaro_bridge.ui.program_notices import told_of_program
 
 if TYPE_CHECKING:
     from kotaro_bridge.ui.shell import Shell
@@ -80,10 +82,18 @@ class WayOut(QObject):
             self._settle.stop()
             self._shell.show_quitting("")
             for view in live:
-                if view.profile_id != TRIAL:  # told by the editor that tries it
+                if view.profile_id != TRIAL:
                     self._shell.explain(view.profile_id)
+                elif view.problem is not None:
+                    self._tell_of_try(view.problem)
         elif any(view.phase not in ENDING and view.phase is not Phase.ORPHANED for view in live):
             supervisor.stop_all()  # a start that was on its way when the others were told to stop
+
+    def _tell_of_try(self, left: Problem) -> None:
+        """It has no dialog of its own, and the editor that tried it may be behind other windows, or gone."""
+        why = problem("stop.try_left", *left.evidence, **{**left.params, "error": left.code})
+        self._shell.notices.tell(told_of_program(self._shell, why))
+        self._shell.open_dashboard()
 
     def close(self) -> None:
         """Ask no more."""

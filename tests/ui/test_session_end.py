@@ -13,8 +13,10 @@ from kotaro_bridge.domain.run.run_state import Phase
 from kotaro_bridge.service.supervisor import TRIAL
 from kotaro_bridge.ui import win_events as win
 from kotaro_bridge.ui.session_end import STOP_WITHIN_S, SessionEnd
+from tests.helpers.words import sentence
 from tests.ui.conftest import Opener
 from tests.ui.fake_desk import A7, Q14
+from tests.ui.test_block_dialog import words
 
 HWND = 0x1234
 
@@ -219,6 +221,21 @@ def test_one_quit_is_enough_while_a_try_runs(opened: Opener, qtbot: QtBot) -> No
         shell.out.look()
         assert shell.out.quitting, "no leftover: it is being stopped"
         world.supervisor.move(TRIAL, Phase.STOPPED)
+
+
+def test_a_try_that_cannot_be_ended_is_told_of_before_a_second_quit_leaves_it(opened: Opener, qtbot: QtBot) -> None:
+    world, shell = opened()
+    world.supervisor.begin_try()
+    shell.quit()
+    world.supervisor.orphan(TRIAL)
+    qtbot.waitUntil(lambda: not shell.out.quitting)
+    assert shell.window is not None
+    qtbot.waitUntil(shell.window.notice.isVisible)
+    left = sentence("stop.try_left", error="stop.processes_left", pids="812, 815")
+    assert "812, 815" in left.what
+    assert left.what in words(shell.window.notice)
+    with qtbot.waitSignal(shell.ended):
+        shell.quit()
 
 
 def test_a_start_that_comes_after_the_quit_is_stopped_too(opened: Opener, qtbot: QtBot) -> None:

@@ -21,7 +21,7 @@ from kotaro_bridge.service.bus import Bus
 from kotaro_bridge.service.connect import Connect
 from kotaro_bridge.service.owner_desk import OwnerDesk
 from kotaro_bridge.service.run_actor import RunActor
-from kotaro_bridge.service.supervisor import Supervisor, default_limits
+from kotaro_bridge.service.supervisor import TRIAL, Supervisor, default_limits
 from kotaro_bridge.service.telemetry import Telemetry
 from kotaro_bridge.service.wslconfig_restart import WslConfigDesk
 from tests.helpers.captures import llama_lines
@@ -181,14 +181,14 @@ def test_work_of_a_front_end_that_fails_is_told(caplog: pytest.LogCaptureFixture
 
 def test_leftovers_are_ended_and_told() -> None:
     machine = Machine()
-    machine.target.runs = ("old-1", "old-2")
+    machine.target.runs = (f"{TRIAL}-1", "old-2")
     answers = iter([(), (4711, 4712)])
     machine.target.reap = lambda run, grace: next(answers)  # type: ignore[assignment,method-assign]
     with house(machine) as all_runs:
         all_runs.supervisor.announce_leftovers()
         notices = [message.problem for message in all_runs.heard.messages if isinstance(message, Notice)]
         assert [(told.code, told.params["run"], told.params["pids"]) for told in notices] == [
-            ("stop.leftover_ended", "old-1", ""),
+            ("stop.leftover_ended", f"{TRIAL}-1", ""),
             ("stop.leftover_kept", "old-2", "4711, 4712"),
         ]
 
