@@ -35,14 +35,11 @@ def set_settings(
     changes: Annotated[list[str], typer.Argument(metavar="KEY=VALUE...", help="language=ja, start_at_login=true …")],
     as_json: Json = False,
 ) -> None:
-    """Change settings: language (system, en, ja), theme (system, light, dark), check_updates, start_at_login."""
+    """Change settings, all of them or none: language (system, en, ja), theme (system, light, dark), check_updates,
+    start_at_login.
+    """
     wanted: dict[str, SettingValue] = dict(map(parse_change, changes))
-    at_login = wanted.pop(START_AT_LOGIN, None)
-    desk = _desk()
-    if wanted:
-        desk.change(wanted)
-    if at_login is not None:
-        desk.set_at_login(bool(at_login))
+    _desk().change_all(wanted)
     _print(as_json)
     if not as_json and not wanted.keys().isdisjoint(("language", "theme")):
         typer.echo(session.texts.text("cli.settings.next_start"))

@@ -5,10 +5,12 @@ Implements `ui.desk.SettingsPort`. Owns that the one is a file and the other the
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 
+from kotaro_bridge.domain.errors import ProblemError
 from kotaro_bridge.domain.ports_app import SettingsFile, StartsAtLogin
-from kotaro_bridge.domain.settings import LoginStart, OpenedSettings, Settings, SettingValue
+from kotaro_bridge.domain.settings import START_AT_LOGIN, LoginStart, OpenedSettings, Settings, SettingValue
 
 
 class AppSettings:
@@ -29,6 +31,25 @@ class AppSettings:
             ProblemError: `settings.broken`, `settings.unreadable`, `settings.not_saved`; the file is as it was then.
         """
         return self._file.change(changes)
+
+    def change_all(self, changes: Mapping[str, SettingValue]) -> None:
+        """Change keys of the file and the start at login: all of them or none.
+
+        Raises:
+            ProblemError: as `change` and `set_at_login`.
+        """
+        in_file = {key: value for key, value in changes.items() if key != START_AT_LOGIN}
+        before = self._login.status().enabled
+        if START_AT_LOGIN in changes:
+            self._login.set_enabled(bool(changes[START_AT_LOGIN]))  # first: a rule of the firm may forbid it
+        try:
+            if in_file:
+                self._file.change(in_file)
+        except ProblemError:
+            if START_AT_LOGIN in changes:
+                with contextlib.suppress(ProblemError):  # what keeps the file from being written is what is told
+                    self._login.set_enabled(bool(before))
+            raise
 
     def at_login(self) -> LoginStart:
         """What the system says of the start at login. Never raises."""
