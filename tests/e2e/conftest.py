@@ -10,10 +10,12 @@ import pytest
 
 from kotaro_bridge.simulator.pc import SimulatedPC
 from kotaro_bridge.simulator.state import SWITCHES
-from tests.helpers.cli import CommandLine
+from tests.helpers.cli import CommandLine, Running
 from tests.helpers.simulated import TIME_SCALE, processes_of, until
 
 SCENARIO = "rtx4070-12gb"
+LLAMA = "qwen2.5-14b-q4_k_m"
+"""A built-in profile whose model the simulated PC has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,17 @@ class Station:
         """As it was at first: no profiles of the user's own, no switch turned."""
         self.pc.set(**{**SWITCHES, "time_scale": TIME_SCALE, **self.pc.scenario.switches})
         shutil.rmtree(self.line.profiles, ignore_errors=True)
+
+
+def ready(station: Station, running: Running, profile: str) -> None:
+    """Wait for the address and see the memory taken."""
+    running.wait_for(f"http://127.0.0.1:{station.line.port_of(profile)}/v1")
+    assert used(station) > 8000 << 20
+
+
+def used(station: Station) -> int:
+    """Bytes of VRAM in use."""
+    return station.pc.gpu.snapshot()[0].used or 0
 
 
 @pytest.fixture(scope="module")

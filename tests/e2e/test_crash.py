@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Station
-from tests.e2e.test_owner_ends import LLAMA, ready
+from tests.e2e.conftest import LLAMA, Station, ready
 from tests.helpers.cli import ROOT, listens, started
 from tests.helpers.simulated import until
 from tests.helpers.words import pattern, text
@@ -35,7 +34,7 @@ def crash(station: Station, where: str) -> subprocess.CompletedProcess[str]:
 
 
 def reports(station: Station) -> list[Path]:
-    return sorted((station.line.folder / "state" / "kotaro-bridge" / "log" / "crashes").glob("crash-*.txt"))
+    return sorted((station.line.own_log / "crashes").glob("crash-*.txt"))
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from kotaro_bridge.simulator.procs import start_ticks
-from tests.e2e.conftest import Station
-from tests.helpers.cli import Running, listens, started
+from tests.e2e.conftest import LLAMA, Station, ready, used
+from tests.helpers.cli import listens, started
 from tests.helpers.simulated import TIME_SCALE, until
 from tests.helpers.words import phase, sentence
 
@@ -20,20 +20,9 @@ if sys.platform == "win32":
 
 pytestmark = pytest.mark.e2e
 
-LLAMA, VLLM = "qwen2.5-14b-q4_k_m", "qwen2.5-7b-awq"
+VLLM = "qwen2.5-7b-awq"
 END_S = 8.0
 GRACE_S = 15.0
-
-
-def ready(station: Station, running: Running, profile: str) -> None:
-    """Wait for the address and see the memory taken."""
-    running.wait_for(f"http://127.0.0.1:{station.line.port_of(profile)}/v1")
-    assert used(station) > 8000 << 20
-
-
-def used(station: Station) -> int:
-    """Bytes of VRAM in use."""
-    return station.pc.gpu.snapshot()[0].used or 0
 
 
 def processes(station: Station, *parts: str) -> list[int]:

@@ -121,6 +121,12 @@ class CommandLine:
         return state / "simulated" / self.scenario if self.scenario else state
 
     @property
+    def own_log(self) -> Path:
+        """Where the product keeps its own log and its crash reports, whatever it works on."""
+        windows = sys.platform == "win32"
+        return self.folder / ("local/kotaro-bridge/Logs" if windows else "state/kotaro-bridge/log")
+
+    @property
     def profiles(self) -> Path:
         """Where the user's profiles are."""
         own = "local" if sys.platform == "win32" else "config"
