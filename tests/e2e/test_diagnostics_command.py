@@ -104,7 +104,7 @@ def test_a_distro_that_is_off_stays_off_and_one_that_runs_is_asked(station: Stat
         [*pc.wsl_argv, "--list", "--running"], env={**os.environ, **pc.env}, capture_output=True, check=False
     )
     assert b"Ubuntu" not in listed.stdout.replace(b"\0", b""), "it stays off"
-    line.call("check", "--profile", LLAMA)
+    pc.boot("Ubuntu")
     done = line.call("diagnostics", str(tmp_path / "on.zip"))
     assert done.code == 0, done.err
     gate = inside(tmp_path / "on.zip")["gate.txt"]
