@@ -23,7 +23,7 @@ from kotaro_bridge.domain.run.run_state import RESTING, SERVING
 from kotaro_bridge.domain.run.run_view import Notice
 from kotaro_bridge.host.app_id import register_app_id
 from kotaro_bridge.host.control import ControlServer, OwnerLock, ask
-from kotaro_bridge.host.installer_start import start_installer
+from kotaro_bridge.host.installer_start import show_package, start_installer
 from kotaro_bridge.host.language import system_language
 from kotaro_bridge.host.log_file import RunLogFile
 from kotaro_bridge.host.profile_store import ProfileFolder, load_profiles, new_text
@@ -99,6 +99,7 @@ class Product:
                 UpdateMemoryFile(paths.update_memory),
                 lambda: self.settings.read().settings.check_updates,
                 start_installer,
+                show_package,
             ),
             self.bus.publish,
         )

@@ -19,12 +19,14 @@ from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.ports import Launcher
 from kotaro_bridge.domain.ports_app import ReleaseSource, StartsAtLogin
 from kotaro_bridge.domain.profile import Profile
+from kotaro_bridge.domain.update import Package
 from kotaro_bridge.domain.wsl.wsl_vm import WslVm
 from kotaro_bridge.domain.wsl.wslconfig_recommend import HostFacts
 from kotaro_bridge.host.autostart import Autostart
 from kotaro_bridge.host.history import SqliteSpeedHistory, SqliteStartHistory
 from kotaro_bridge.host.host_facts import host_facts
 from kotaro_bridge.host.http_engine import HttpEngine
+from kotaro_bridge.host.installer_start import is_installed
 from kotaro_bridge.host.launcher_local import LocalLauncher
 from kotaro_bridge.host.launcher_wsl import WslLauncher
 from kotaro_bridge.host.local_port import local_port_free
@@ -126,7 +128,10 @@ def real_setting() -> Setting:
 def _release_feed(paths: Paths) -> ReleaseFeed | None:
     """The feed that the build names; None where it names none, as from source."""
     build = build_info()
-    return ReleaseFeed(build.feed, paths.installers, __version__) if build is not None and build.feed else None
+    if build is None or not build.feed:
+        return None
+    package = Package.INSTALLER if is_installed() else Package.PORTABLE
+    return ReleaseFeed(build.feed, paths.installers, __version__, package)
 
 
 def simulated_setting(scenario: str) -> Setting:

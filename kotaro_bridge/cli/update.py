@@ -1,4 +1,4 @@
-"""The command `update`: whether there is a newer version, its download, and the start of its installer."""
+"""The command `update`: whether there is a newer version, its download, and the start of an installer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kotaro_bridge import __version__
 from kotaro_bridge.cli.print import print_json
 from kotaro_bridge.cli.session import Json, has_person, product, session
 from kotaro_bridge.domain.errors import ProblemError, problem
-from kotaro_bridge.domain.update import UpdateState, UpdateView
+from kotaro_bridge.domain.update import Package, UpdateState, UpdateView
 from kotaro_bridge.service.owner_desk import problem_document
 from kotaro_bridge.service.updates import Updates
 
@@ -21,7 +21,7 @@ def update(
     as_json: Json = False,
 ) -> None:
     """Look for a newer version, download it and compare its checksum; in a terminal its installer is started if you say
-    so. Exit code 1 if something fails.
+    so. A copy that was unpacked from the zip gets the zip. Exit code 1 if something fails.
     """
     with product() as made:
         updates = made.updates
@@ -43,7 +43,10 @@ def update(
             _tell(view)
             return
         typer.echo(session.texts.text("cli.update.downloaded", file=file))
-        _offer(updates)
+        if view.release is not None and view.release.package is Package.PORTABLE:
+            typer.echo(session.texts.text("cli.update.unpack"))
+        else:
+            _offer(updates)
 
 
 def _offer(updates: Updates) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from io import BufferedReader
 from pathlib import Path
 from typing import Protocol
 
 from kotaro_bridge.domain.settings import LoginStart, OpenedSettings, Settings, SettingValue
-from kotaro_bridge.domain.update import Release
+from kotaro_bridge.domain.update import Package, Release
 
 
 class SettingsFile(Protocol):
@@ -42,6 +44,10 @@ class StartsAtLogin(Protocol):
 class ReleaseSource(Protocol):
     """The release feed and what is downloaded from it. All blocks, in bounded time without a transfer."""
 
+    @property
+    def package(self) -> Package:
+        """What this copy of the program is renewed with."""
+
     def latest(self, current: str) -> Release | None:
         """The newest release that may be installed; None if the newest is not newer than `current`.
 
@@ -50,20 +56,21 @@ class ReleaseSource(Protocol):
         """
 
     def fetch(self, release: Release, progress: Callable[[int], None], stopped: threading.Event) -> Path | None:
-        """Download the installer, going on from what is there, and compare its checksum.
+        """Download the package, going on from what is there, and compare its checksum.
 
         Args:
             progress: bytes on disk.
 
         Returns:
-            The installer; None if it was stopped.
+            The package; None if it was stopped.
 
         Raises:
             ProblemError: `update.*`.
         """
 
-    def verified(self, release: Release) -> Path:
-        """The installer on disk, its checksum compared now.
+    def verified(self, release: Release) -> AbstractContextManager[BufferedReader]:
+        """The package on disk, its checksum compared now through this very opening (`name` is its path): on Windows
+        nobody can write, rename or delete it before that is closed.
 
         Raises:
             ProblemError: `update.gone`, `update.checksum`.

@@ -17,13 +17,21 @@ import msgspec
 from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 
 DAY_S: Final = 24 * 3600.0
-MAX_INSTALLER_BYTES: Final = 512 << 20
+MAX_PACKAGE_BYTES: Final = 512 << 20
 SUMS: Final = "SHA256SUMS"
-_INSTALLER: Final = "-setup.exe"
-DOWNLOADED: Final = f"KotaroBridge-*{_INSTALLER}"
-"""What the installers of all versions are called here (`Release.file_name`)."""
 _VERSION = re.compile(r"v?(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?(.*)", re.ASCII | re.DOTALL)
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+
+
+class Package(StrEnum):
+    """What a copy of the program is renewed with, by how its file's name ends."""
+
+    INSTALLER = "-setup.exe"  # a copy that the installer put there
+    PORTABLE = "-portable.zip"  # one that a person unpacked
+
+
+DOWNLOADED: Final = tuple(f"KotaroBridge-*{package.value}" for package in Package)
+"""What the files of all versions are called here (`Release.file_name`)."""
 
 
 class UpdateState(StrEnum):
@@ -34,7 +42,7 @@ class UpdateState(StrEnum):
     CURRENT = "current"  # nothing newer is offered
     AVAILABLE = "available"
     DOWNLOADING = "downloading"
-    READY = "ready"  # the installer is here and its checksum is right
+    READY = "ready"  # the package is here and its checksum is right
     INSTALLING = "installing"  # the installer was started, and will end this program
     FAILED = "failed"
 
@@ -44,7 +52,7 @@ class Release(msgspec.Struct, frozen=True):
 
     Args:
         version: without a leading v; page: what a browser shows of it, https or "".
-        url: of the installer; size: its bytes; sha256: of its content, 64 hexadecimal digits.
+        url: of the package; size: its bytes; sha256: of its content, 64 hexadecimal digits.
     """
 
     version: str
@@ -52,11 +60,12 @@ class Release(msgspec.Struct, frozen=True):
     url: str
     size: int
     sha256: str
+    package: Package = Package.INSTALLER
 
     @property
     def file_name(self) -> str:
-        """What the installer is called here: made of the version alone, whatever the feed calls it."""
-        return f"KotaroBridge-{self.version}{_INSTALLER}"
+        """What the package is called here: made of version and kind alone, whatever the feed calls it."""
+        return f"KotaroBridge-{self.version}{self.package.value}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +94,9 @@ class Published:
     """What a feed's document says, before the checksums are there.
 
     Args:
-        version: without a leading v; sha256: of the installer as the feed itself states it, "" if it does not.
-        sums_url: of the file `SHA256SUMS` beside it, "" if there is none; name: of the installer in that file.
-        url: of the installer; "" where there is none that could be installed.
+        version: without a leading v; sha256: of the package as the feed itself states it, "" if it does not.
+        sums_url: of the file `SHA256SUMS` beside it, "" if there is none; name: of the package in that file.
+        url: of the package; "" where there is none that could be taken.
     """
 
     version: str
@@ -98,6 +107,7 @@ class Published:
     size: int
     sha256: str
     sums_url: str
+    package: Package
 
 
 class _Asset(msgspec.Struct, frozen=True):
@@ -118,8 +128,8 @@ class _Document(msgspec.Struct, frozen=True):
     prerelease: bool = False
 
 
-def decode_feed(data: bytes) -> Published:
-    """What the feed says.
+def decode_feed(data: bytes, package: Package = Package.INSTALLER) -> Published:
+    """What the feed says of packages of this kind.
 
     Raises:
         ProblemError: `update.feed_broken`.
@@ -133,8 +143,8 @@ def decode_feed(data: bytes) -> Published:
         raise ProblemError(problem("update.feed_broken", detail=f"tag_name: {found.tag_name[:60]!r}"))
     version = found.tag_name.strip().removeprefix("v")
     page = found.html_url if found.html_url.startswith("https://") else ""
-    installers = [asset for asset in found.assets if asset.name.lower().endswith(_INSTALLER)]
-    one = installers[0] if len(installers) == 1 and 0 < installers[0].size <= MAX_INSTALLER_BYTES else _NO_ASSET
+    packages = [asset for asset in found.assets if asset.name.lower().endswith(package.value)]
+    one = packages[0] if len(packages) == 1 and 0 < packages[0].size <= MAX_PACKAGE_BYTES else _NO_ASSET
     sums = next((asset.browser_download_url for asset in found.assets if asset.name == SUMS), "")
     digest = (one.digest or "").lower().removeprefix("sha256:")
     return Published(
@@ -146,6 +156,7 @@ def decode_feed(data: bytes) -> Published:
         one.size,
         digest if _SHA256.fullmatch(digest) else "",
         sums,
+        package,
     )
 
 
@@ -156,17 +167,17 @@ def release_of(published: Published, sums: str | None) -> Release:
         sums: content of `SHA256SUMS`, None where there is none.
 
     Raises:
-        ProblemError: `update.no_installer`, `update.no_checksum`, or `update.checksums_differ`, with `version`.
+        ProblemError: `update.no_package`, `update.no_checksum`, or `update.checksums_differ`, with `version`.
     """
     if not published.url:
-        raise ProblemError(problem("update.no_installer", version=published.version))
+        raise ProblemError(problem("update.no_package", version=published.version, ending=published.package.value))
     listed = _listed(sums, published.name) if sums is not None else ""
     if listed and published.sha256 and listed != published.sha256:
         raise ProblemError(problem("update.checksums_differ", version=published.version))
     sha256 = published.sha256 or listed
     if not sha256:
         raise ProblemError(problem("update.no_checksum", version=published.version))
-    return Release(published.version, published.page, published.url, published.size, sha256)
+    return Release(published.version, published.page, published.url, published.size, sha256, published.package)
 
 
 def is_newer(version: str, current: str) -> bool:

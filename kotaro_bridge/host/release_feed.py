@@ -1,6 +1,6 @@
-"""The release feed, and installers downloaded from it. Implements `domain.ports_app.ReleaseSource`.
+"""The release feed, and packages downloaded from it. Implements `domain.ports_app.ReleaseSource`.
 
-Owns the requests, their limits, and that nothing is called an installer before its checksum was compared. Encryption is
+Owns the requests, their limits, and that nothing is started or unpacked before its checksum was compared. Encryption is
 demanded of every address on the way; plain HTTP is for a feed on this very machine.
 
 Sources: docs.github.com/rest/releases (address, headers; assets redirect to another host, limits by `x-ratelimit-*`);
@@ -14,15 +14,17 @@ import errno
 import hashlib
 import os
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from kotaro_bridge.domain.errors import ProblemError, problem
-from kotaro_bridge.domain.update import DOWNLOADED, Release, decode_feed, is_newer, release_of
+from kotaro_bridge.domain.update import DOWNLOADED, Package, Release, decode_feed, is_newer, release_of
 from kotaro_bridge.host.disk import free_beneath
 from kotaro_bridge.host.system_proxy import is_loopback
 
@@ -46,12 +48,21 @@ class ReleaseFeed:
     Args:
         url: of the document of the latest release; folder: for downloads, made when it is needed.
         version: of this program, which is all that the feed is told about it.
+        package: what this copy of it is renewed with.
         limit_s: for an answer of the feed; pause_s: before a download that was cut goes on.
     """
 
     def __init__(
-        self, url: str, folder: Path, version: str, *, limit_s: float = _FEED_S, pause_s: float = _PAUSE_S
+        self,
+        url: str,
+        folder: Path,
+        version: str,
+        package: Package = Package.INSTALLER,
+        *,
+        limit_s: float = _FEED_S,
+        pause_s: float = _PAUSE_S,
     ) -> None:
+        self.package = package
         self._url = url
         self._folder = folder
         self._version = version
@@ -61,7 +72,7 @@ class ReleaseFeed:
     def latest(self, current: str) -> Release | None:
         """See `ReleaseSource.latest`."""
         with self._client() as client:
-            published = decode_feed(self._document(client, self._url, _MAX_FEED_BYTES))
+            published = decode_feed(self._document(client, self._url, _MAX_FEED_BYTES), self.package)
             if published.prerelease or not is_newer(published.version, current):
                 return None
             sums = None
@@ -98,22 +109,28 @@ class ReleaseFeed:
                 break
         raise ProblemError(problem("update.checksum", version=release.version))
 
-    def verified(self, release: Release) -> Path:
+    @contextmanager
+    def verified(self, release: Release) -> Iterator[BufferedReader]:
         """See `ReleaseSource.verified`."""
         target = self._folder / release.file_name
-        with _written(target):
-            if not target.exists():
-                raise ProblemError(problem("update.gone", file=str(target)))
-            if _is_right(target, release):
-                return target
-            target.unlink()
-        raise ProblemError(problem("update.checksum", version=release.version))
+        with contextlib.ExitStack() as stack:
+            with _written(target):
+                if not target.exists():
+                    raise ProblemError(problem("update.gone", file=str(target)))
+                content = stack.enter_context(open(target, "rb", opener=for_us_alone))
+                right = _size(target) == release.size and _digest(content) == release.sha256
+                if not right:
+                    content.close()
+                    target.unlink()
+            if not right:
+                raise ProblemError(problem("update.checksum", version=release.version))
+            yield content
 
     def tidy(self, keep: Release | None) -> None:
         """See `ReleaseSource.tidy`. By name: the folder may be a link to one with a person's own files."""
         kept = () if keep is None else (keep.file_name, keep.file_name + _PART)
         with contextlib.suppress(OSError):
-            for file in [*self._folder.glob(DOWNLOADED), *self._folder.glob(DOWNLOADED + _PART)]:
+            for file in [file for name in DOWNLOADED for end in ("", _PART) for file in self._folder.glob(name + end)]:
                 if file.name not in kept:
                     with contextlib.suppress(OSError):  # one that is open must not keep the others
                         file.unlink()
@@ -254,4 +271,29 @@ def _is_right(file: Path, release: Release) -> bool:
     if _size(file) != release.size:
         return False
     with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest() == release.sha256
+        return _digest(content) == release.sha256
+
+
+def _digest(content: BufferedReader) -> str:
+    return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def for_us_alone(path: str, flags: int) -> int:
+    """Open a file so that others may read it and nothing else, while it is open (learn.microsoft.com, CreateFileW,
+    dwShareMode). On POSIX nothing keeps others from a file of the same user.
+    """
+    if sys.platform != "win32":
+        return os.open(path, flags)
+    import msvcrt
+
+    import pywintypes
+    import win32con
+    import win32file
+
+    try:
+        handle = win32file.CreateFile(
+            path, win32con.GENERIC_READ, win32con.FILE_SHARE_READ, None, win32con.OPEN_EXISTING, 0, None
+        )
+    except pywintypes.error as error:
+        raise OSError(None, error.strerror, path, error.winerror) from error
+    return msvcrt.open_osfhandle(int(handle.Detach()), flags)

@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
+from io import BufferedReader
 from typing import Final, TypeAlias
 
 from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.ports_app import ReleaseSource, UpdateMemory
 from kotaro_bridge.domain.run.run_view import Notice
-from kotaro_bridge.domain.update import DAY_S, Release, UpdateState, UpdateView, is_newer
+from kotaro_bridge.domain.update import DAY_S, Package, Release, UpdateState, UpdateView, is_newer
 
 log = logging.getLogger(__name__)
 
@@ -38,13 +38,15 @@ class UpdatePorts:
     Args:
         source: the feed; None where there is none.
         enabled: what the setting says now.
-        start: starts an installer that outlives this program. Raises ProblemError `update.not_started`.
+        start: starts an installer that outlives this program; show: shows a person the zip to be unpacked. Both take
+            the open file and raise ProblemError `update.not_started`.
     """
 
     source: ReleaseSource | None
     memory: UpdateMemory
     enabled: Callable[[], bool]
-    start: Callable[[Path], None]
+    start: Callable[[BufferedReader], None]
+    show: Callable[[BufferedReader], None]
 
 
 class Updates:
@@ -83,8 +85,10 @@ class Updates:
         if self._ports.source is None:
             return
         checked_at, release = self._ports.memory.load()
-        if release is not None and not is_newer(release.version, self._view.current):
-            release = None  # it was installed since
+        if release is not None and not (
+            is_newer(release.version, self._view.current) and release.package is self._ports.source.package
+        ):
+            release = None  # it was installed since, or another copy of this user's looked for it
         self._ports.source.tidy(release)
         state = UpdateState.AVAILABLE if release is not None else UpdateState.IDLE
         self._show(state=state, release=release, checked_at=checked_at)
@@ -109,10 +113,11 @@ class Updates:
         self._cancelled.set()
 
     def install(self) -> None:
-        """Compare the checksum once more and start the installer. Nothing happens unless one is ready."""
+        """Compare the checksum again and start the installer, or show the zip. Nothing happens unless it is ready."""
         view = self._view
         if view.state is UpdateState.READY and view.release is not None:
-            self._begin(UpdateState.INSTALLING, partial(self._install, view.release))
+            goes = view.release.package is Package.INSTALLER  # a zip is unpacked by hand, and this goes on
+            self._begin(UpdateState.INSTALLING if goes else view.state, partial(self._install, view.release))
 
     def wait(self, timeout_s: float | None = None) -> UpdateView:
         """The search as soon as nothing is under way, or as it is after `timeout_s`."""
@@ -184,8 +189,8 @@ class Updates:
 
     def _download(self, release: Release, source: ReleaseSource) -> None:
         """Raises ProblemError."""
-        installer = source.fetch(release, self._progress, self._cancelled)
-        if installer is not None:
+        package = source.fetch(release, self._progress, self._cancelled)
+        if package is not None:
             self._show(state=UpdateState.READY, bytes=release.size)
         else:
             self._show(state=UpdateState.AVAILABLE, bytes=0)
@@ -196,7 +201,9 @@ class Updates:
 
     def _install(self, release: Release, source: ReleaseSource) -> None:
         """Raises ProblemError."""
-        self._ports.start(source.verified(release))
+        hand_on = self._ports.start if release.package is Package.INSTALLER else self._ports.show
+        with source.verified(release) as package:
+            hand_on(package)
 
     def _show(self, **changes: object) -> None:
         with self._changed:

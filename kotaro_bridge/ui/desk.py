@@ -303,7 +303,9 @@ class UpdatesPort(Protocol):
         """Stop the download; what is there of it stays for the next one."""
 
     def install(self) -> None:
-        """Compare the checksum once more and start the installer, which ends this program in order."""
+        """Compare the checksum once more and start the installer, which ends this program in order; or show the zip
+        that a person unpacks.
+        """
 
 
 class DiagnosticsPort(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QApplication, QFileDialog
@@ -13,7 +14,7 @@ from pytestqt.qtbot import QtBot
 from kotaro_bridge.domain.errors import problem
 from kotaro_bridge.domain.run.run_state import Phase
 from kotaro_bridge.domain.settings import LoginStart, OpenedSettings, Settings
-from kotaro_bridge.domain.update import Release, UpdateState, UpdateView
+from kotaro_bridge.domain.update import Package, Release, UpdateState, UpdateView
 from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.desk import About
 from kotaro_bridge.ui.dialogs.settings import AppSettings
@@ -25,6 +26,7 @@ from tests.ui.fake_desk import A7, Q14, Q32, FakeWorld, gate
 from tests.ui.test_block_dialog import words
 
 RELEASE = Release("0.2.0", "https://example.org/notes", "https://example.org/setup.exe", 60 << 20, "0" * 64)
+ZIPPED = msgspec.structs.replace(RELEASE, package=Package.PORTABLE)
 
 
 class Opened:
@@ -170,6 +172,7 @@ def test_a_start_at_login_that_was_refused_is_not_shown_as_on(one: Opened) -> No
             "Downloading 0.2.0: 15 MiB of 60 MiB",
         ),
         (view(UpdateState.READY, release=RELEASE), "Install and &restart", True, "its checksum is right"),
+        (view(UpdateState.READY, release=ZIPPED), "Show the &zip", True, "unpack the new zip in place of its folder"),
         (view(UpdateState.INSTALLING, release=RELEASE), "Check &now", False, "Starting the installer of 0.2.0"),
         (view(UpdateState.FAILED, problem=problem("update.no_feed")), "Check &now", True, ""),
         (view(UpdateState.IDLE, has_feed=False), "Check &now", False, "runs from source"),
@@ -194,6 +197,10 @@ def test_each_step_of_an_update_is_a_click(one: Opened, monkeypatch: pytest.Monk
         QApplication.processEvents()
         one.window.updates.button.click()
     assert one.world.updates.asked == ["check", "download", "cancel", "install"]
+    one.world.updates.show(view(UpdateState.READY, release=ZIPPED))
+    QApplication.processEvents()
+    one.window.updates.button.click()
+    assert one.world.updates.asked[-1] == "install", "which shows the zip"
     one.window.updates.notes.click()
     assert urls == [RELEASE.page]
 
@@ -286,23 +293,6 @@ def test_a_language_that_is_the_systems_follows_it(one: Opened) -> None:
     one.window = one.shell.app_settings
     one.choose("language", "")
     assert one.shell.tray.quit.text() == "&Quit"
-
-
-def test_what_is_unsaved_keeps_its_words_rather_than_be_lost(one: Opened) -> None:
-    shell = one.shell
-    shell.open_settings()
-    shell.editors.edit(Q14.id)
-    one.settle()
-    wsl, editor = shell.settings, shell.editors.windows[0]
-    assert wsl is not None
-    wsl.edit.form.edited.emit("wsl2.memory", "12GB")
-    editor.fields.fill(editor.fields.texts() | {"context": "4096"})
-    editor.fields.edited.emit()
-    one.choose("language", "ja")
-    assert shell.settings is wsl
-    assert wsl.unsaved
-    assert shell.editors.windows == [editor]
-    assert editor.unsaved
 
 
 def test_a_run_goes_on_through_a_change_of_language(one: Opened) -> None:

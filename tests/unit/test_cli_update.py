@@ -15,6 +15,7 @@ from kotaro_bridge import __version__
 from kotaro_bridge.app import product as app
 from kotaro_bridge.app import this_pc
 from kotaro_bridge.build_info import BuildInfo, build_info
+from kotaro_bridge.cli import update
 from kotaro_bridge.cli.main import run_command_line
 from kotaro_bridge.resources import resource
 from tests.helpers.feed_server import FeedServer, body, ranges
@@ -24,6 +25,7 @@ from tests.helpers.words import sentence, text
 DATA = b"installer" * 1000
 SHA = hashlib.sha256(DATA).hexdigest()
 NAME = "KotaroBridge-9.0.0-setup.exe"
+ZIP = "KotaroBridge-9.0.0-portable.zip"
 PAGE = "https://example.invalid/v9.0.0"
 
 
@@ -34,10 +36,12 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FeedServ
     with FeedServer() as server:
         build = BuildInfo(__version__, "abc", f"{server.url}/latest", True, "a test")
         monkeypatch.setattr(this_pc, "build_info", lambda: build)
+        monkeypatch.setattr(this_pc, "is_installed", lambda: True)
         asset = {"name": NAME, "browser_download_url": f"{server.url}/x", "size": len(DATA), "digest": f"sha256:{SHA}"}
-        found = {"tag_name": "v9.0.0", "html_url": PAGE, "assets": [asset]}
+        zipped = asset | {"name": ZIP, "browser_download_url": f"{server.url}/z"}
+        found = {"tag_name": "v9.0.0", "html_url": PAGE, "assets": [asset, zipped]}
         server.routes["/latest"] = body(json.dumps(found).encode())
-        server.routes["/x"] = ranges(DATA)
+        server.routes["/x"] = server.routes["/z"] = ranges(DATA)
         yield server
 
 
@@ -74,6 +78,19 @@ def test_a_download_is_checked_and_nothing_is_started(
     assert out.splitlines()[-1] == text("cli.update.downloaded", file=document["file"])
     assert server.paths == ["/latest", "/x", "/latest"]
     assert started == []
+
+
+def test_a_copy_that_was_unpacked_gets_the_zip(
+    server: FeedServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(this_pc, "is_installed", lambda: False)
+    monkeypatch.setattr(update, "has_person", lambda: True)  # who is not asked: there is nothing to start
+    code, out, err = call(capsys, "update")
+    *_, downloaded, unpack = out.splitlines()
+    assert (code, err) == (0, "")
+    assert downloaded.endswith(ZIP)
+    assert unpack == text("cli.update.unpack")
+    assert server.paths == ["/latest", "/z"]
 
 
 def test_a_wrong_checksum_is_told(server: FeedServer, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

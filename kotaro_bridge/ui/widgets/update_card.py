@@ -8,8 +8,9 @@ from PySide6.QtCore import QUrl, Slot
 from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QProgressBar
 
+from kotaro_bridge.domain.errors import problem
 from kotaro_bridge.domain.units import format_size
-from kotaro_bridge.domain.update import UpdateState, UpdateView
+from kotaro_bridge.domain.update import Package, UpdateState, UpdateView
 from kotaro_bridge.ui.bridge import Bridge
 from kotaro_bridge.ui.desk import Desk
 from kotaro_bridge.ui.widgets.basics import Card, button, label, put, row, set_property
@@ -56,36 +57,48 @@ class UpdateCard(Card):
         self.progress.setVisible(view.state is UpdateState.DOWNLOADING)
         if view.release is not None and view.release.size:
             self.progress.setValue(_PERMILLE * view.bytes // view.release.size)
-        self._step = _STEPS.get(view.state, "check")
+        self._step = _step(view)
         put(self.button, self._desk.texts.text(f"ui.app.update.{self._step}"))
-        set_property(self.button, "kind", "primary" if self._step in ("download", "install") else "")
+        set_property(self.button, "kind", "primary" if self._step in ("download", "install", "unpack") else "")
         self.button.setEnabled(view.has_feed and view.state not in _BUSY)
         self.notes.setVisible(view.release is not None)
 
     def _words(self, view: UpdateView) -> str:
         text, release = self._desk.texts.text, view.release
+        why = view.problem if view.state is UpdateState.FAILED else None
         if not view.has_feed:
-            return text("ui.app.update.no_feed")
-        if view.state is UpdateState.FAILED and view.problem is not None:
-            message = self._desk.texts.message(view.problem)
+            why = problem("update.no_feed")
+        if why is not None:
+            message = self._desk.texts.message(why)
             return f"{message.what} {message.do}".strip()
         values = {"version": view.current, "current": view.current, "when": _when(view.checked_at)}
         if release is not None:
             values |= {"version": release.version, "size": format_size(release.size), "done": format_size(view.bytes)}
-        return text(f"ui.app.update.{view.state.value}", **values)
+        return text(f"ui.app.update.{'unpack_now' if _step(view) == 'unpack' else view.state.value}", **values)
 
     @Slot()
     def _on_button(self) -> None:
         updates = self._desk.updates
-        {"check": updates.check, "download": updates.download, "cancel": updates.cancel, "install": updates.install}[
-            self._step
-        ]()
+        {
+            "check": updates.check,
+            "download": updates.download,
+            "cancel": updates.cancel,
+            "install": updates.install,
+            "unpack": updates.install,
+        }[self._step]()
 
     @Slot()
     def _on_notes(self) -> None:
         release = self._desk.updates.state().release
         if release is not None:
             QDesktopServices.openUrl(QUrl(release.page))
+
+
+def _step(view: UpdateView) -> str:
+    """What the button does now."""
+    if view.state is UpdateState.READY and view.release is not None and view.release.package is Package.PORTABLE:
+        return "unpack"
+    return _STEPS.get(view.state, "check")
 
 
 def _when(at: float | None) -> str:

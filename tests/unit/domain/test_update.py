@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kotaro_bridge.domain.errors import ProblemError
-from kotaro_bridge.domain.update import MAX_INSTALLER_BYTES, Release, decode_feed, is_newer, release_of
+from kotaro_bridge.domain.update import MAX_PACKAGE_BYTES, Release, decode_feed, is_newer, release_of
 
 SHA, OTHER = "ab" * 32, "cd" * 32
 NAME = "KotaroBridge-0.2.0-setup.exe"
@@ -70,16 +70,16 @@ def test_what_is_no_feed(data: bytes) -> None:
     assert code_of(data) == "update.feed_broken"
 
 
-@pytest.mark.parametrize("size", [0, -1, MAX_INSTALLER_BYTES + 1])
+@pytest.mark.parametrize("size", [0, -1, MAX_PACKAGE_BYTES + 1])
 def test_an_installer_of_an_impossible_size(size: int) -> None:
     asset = {"name": NAME, "browser_download_url": "https://a/b", "size": size}
-    assert code_of(document(assets=[asset])) == "update.no_installer"
+    assert code_of(document(assets=[asset])) == "update.no_package"
 
 
 def test_no_installer_or_two_of_them() -> None:
     asset = {"name": NAME, "browser_download_url": "https://a/b", "size": 1}
-    assert code_of(document(assets=[])) == "update.no_installer"
-    assert code_of(document(assets=[asset, asset | {"name": "Other-setup.EXE"}])) == "update.no_installer"
+    assert code_of(document(assets=[])) == "update.no_package"
+    assert code_of(document(assets=[asset, asset | {"name": "Other-setup.EXE"}])) == "update.no_package"
 
 
 def test_the_file_is_never_called_what_the_feed_calls_it() -> None:

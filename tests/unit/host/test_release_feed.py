@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from kotaro_bridge.domain.errors import Problem, ProblemError
-from kotaro_bridge.domain.update import Release
+from kotaro_bridge.domain.update import Package, Release
 from kotaro_bridge.host.release_feed import ReleaseFeed
 from tests.helpers.feed_server import FeedServer, body, drips, make_certificate, ranges, redirect, status
 
@@ -167,7 +168,8 @@ def test_a_download(server: FeedServer, feed: ReleaseFeed, tmp_path: Path) -> No
     assert [path.name for path in file.parent.iterdir()] == [NAME]
     assert told == sorted(told)
     assert told[-1] == len(DATA)
-    assert feed.verified(release(server)) == file
+    with feed.verified(release(server)) as content:
+        assert (Path(content.name), content.seek(0), content.read()) == (file, 0, DATA)
     assert fetch(feed, release(server)) == file
     assert len(server.asked) == 1
 
@@ -287,17 +289,17 @@ def test_an_installer_that_was_changed_on_the_disk_is_not_started(
     assert file is not None
     file.write_bytes(DATA[::-1])
     with pytest.raises(ProblemError) as caught:
-        feed.verified(release(server))
+        feed.verified(release(server)).__enter__()
     assert caught.value.problem.code == "update.checksum"
     with pytest.raises(ProblemError) as caught:
-        feed.verified(release(server))
+        feed.verified(release(server)).__enter__()
     assert caught.value.problem.code == "update.gone"
 
 
 def test_other_releases_are_tidied_away(server: FeedServer, feed: ReleaseFeed, tmp_path: Path) -> None:
     feed.tidy(None)  # no folder: nothing happens
     (tmp_path / "updates").mkdir()
-    for name in ("KotaroBridge-0.1.0-setup.exe", NAME, f"{NAME}.part"):
+    for name in ("KotaroBridge-0.1.0-setup.exe", "KotaroBridge-0.1.0-portable.zip.part", NAME, f"{NAME}.part"):
         (tmp_path / "updates" / name).touch()
     feed.tidy(release(server))
     assert sorted(path.name for path in (tmp_path / "updates").iterdir()) == [NAME, f"{NAME}.part"]
@@ -314,6 +316,44 @@ def test_files_of_somebody_else_stay(feed: ReleaseFeed, tmp_path: Path) -> None:
         (folder / name).touch()
     feed.tidy(None)
     assert sorted(path.name for path in folder.iterdir() if path.is_file()) == sorted(theirs)
+
+
+@pytest.mark.skipif(sys.platform != "win32", reason="elsewhere nothing keeps a program of the same user from a file")
+def test_nobody_puts_another_file_in_the_place_of_one_that_was_checked(
+    server: FeedServer, feed: ReleaseFeed, tmp_path: Path
+) -> None:
+    server.routes[f"/{NAME}"] = ranges(DATA)
+    file = fetch(feed, release(server))
+    assert file is not None
+    other = tmp_path / "other.exe"
+    other.write_bytes(b"other")
+    with feed.verified(release(server)):
+        for swap in (
+            lambda: file.write_bytes(b"x"),
+            file.unlink,
+            lambda: file.rename(tmp_path / "aside"),
+            lambda: os.replace(other, file),
+        ):
+            with pytest.raises(PermissionError):
+                swap()
+        assert file.read_bytes() == DATA, "a virus scanner may read it"
+    os.replace(other, file)
+
+
+def test_a_copy_that_was_unpacked_is_offered_the_zip(server: FeedServer, tmp_path: Path) -> None:
+    feed = ReleaseFeed(server.url + FEED, tmp_path / "updates", "0.1.0", Package.PORTABLE)
+    server.routes[FEED] = body(document(server.url))
+    found = refused(feed)
+    assert (found.code, found.params["ending"]) == ("update.no_package", "-portable.zip")
+    zipped = {"name": "KotaroBridge-0.2.0-portable.zip", "size": 7, "digest": f"sha256:{'ab' * 32}"}
+    installer = {"name": NAME, "browser_download_url": f"{server.url}/{NAME}", "size": 9}
+    assets = [installer, zipped | {"browser_download_url": f"{server.url}/z"}]
+    server.routes[FEED] = body(document(server.url, assets=assets))
+    offered = feed.latest("0.1.0")
+    assert offered == Release(
+        "0.2.0", "https://example.invalid/v0.2.0", f"{server.url}/z", 7, "ab" * 32, Package.PORTABLE
+    )
+    assert offered.file_name == "KotaroBridge-0.2.0-portable.zip"
 
 
 def test_a_server_that_has_nothing_of_the_file_is_told(feed: ReleaseFeed, server: FeedServer) -> None:

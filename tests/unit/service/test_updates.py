@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 
 import pytest
 
 from kotaro_bridge.domain.errors import ProblemError, problem
 from kotaro_bridge.domain.run.run_view import Notice
-from kotaro_bridge.domain.update import DAY_S, Release, UpdateState, UpdateView
+from kotaro_bridge.domain.update import DAY_S, Package, Release, UpdateState, UpdateView
 from kotaro_bridge.service.updates import UpdatePorts, Updates
 
 NEW = Release("0.2.0", "https://example.invalid/", "https://example.invalid/x", 5 << 20, "ab" * 32)
 NEWER = Release("0.3.0", "https://example.invalid/", "https://example.invalid/y", 5 << 20, "cd" * 32)
+ZIPPED = Release("0.2.0", NEW.page, "https://example.invalid/z", 5 << 20, "ef" * 32, Package.PORTABLE)
 FILE = Path("KotaroBridge-0.2.0-setup.exe")
 PATIENCE_S = 10.0
 MIB = 1 << 20
@@ -25,6 +28,7 @@ class Source:
     """A feed that says what the test wants; `asked` is what was wanted of it."""
 
     def __init__(self) -> None:
+        self.package = Package.INSTALLER
         self.release: Release | None = NEW
         self.error: str = ""
         self.asked: list[str] = []
@@ -49,10 +53,12 @@ class Source:
         self._fail()
         return FILE
 
-    def verified(self, release: Release) -> Path:
+    @contextmanager
+    def verified(self, release: Release) -> Iterator[BufferedReader]:
         self._note(f"verified {release.version}")
         self._fail()
-        return FILE
+        with open(__file__, "rb") as file:
+            yield file
 
     def tidy(self, keep: Release | None) -> None:
         self.kept.append(keep)
@@ -96,11 +102,16 @@ class Lab:
         self.looked = threading.Condition()
         self.now = 1_000_000_000.0
         self.told: list[UpdateView | Notice] = []
-        self.started: list[Path] = []
+        self.started: list[bytes] = []
+        self.shown: list[bytes] = []
         self.updates = self.make()
 
     def make(self, source: Source | None = None) -> Updates:
-        ports = UpdatePorts(source or self.source, self.memory, self._is_enabled, self.started.append)
+        def taken(into: list[bytes]) -> Callable[[BufferedReader], None]:
+            return lambda file: into.append(file.read(3))  # open, and of the file that was checked
+
+        start, show = taken(self.started), taken(self.shown)
+        ports = UpdatePorts(source or self.source, self.memory, self._is_enabled, start, show)
         return Updates("0.1.0", ports, self.told.append, clock=self._clock, look_s=0.001)
 
     def _is_enabled(self) -> bool:
@@ -246,8 +257,30 @@ def test_from_the_question_to_the_installer(lab: Lab) -> None:
     assert lab.started == []
     lab.updates.install()
     assert lab.updates.wait(PATIENCE_S).state is S.INSTALLING
-    assert lab.started == [FILE]
+    assert (lab.started, lab.shown) == ([b'"""'], [])
     assert lab.source.asked == ["latest 0.1.0", "fetch 0.2.0", "verified 0.2.0"]
+
+
+def test_a_zip_is_shown_and_this_copy_goes_on(lab: Lab) -> None:
+    lab.source.package, lab.source.release = Package.PORTABLE, ZIPPED
+    lab.updates.check()
+    lab.updates.wait(PATIENCE_S)
+    lab.updates.download()
+    lab.updates.wait(PATIENCE_S)
+    assert lab.shown == [], "never without a click"
+    for _ in range(2):
+        lab.updates.install()
+        assert lab.updates.wait(PATIENCE_S).state is S.READY
+    assert (lab.started, lab.shown) == ([], [b'"""'] * 2)
+    assert S.INSTALLING not in lab.states
+
+
+def test_what_another_copy_of_this_user_looked_for_is_not_offered(lab: Lab) -> None:
+    """The installed program and one that was unpacked remember in the same place."""
+    lab.memory.kept = lab.now, ZIPPED
+    lab.updates.start()
+    assert lab.updates.state().release is None
+    assert lab.source.kept == [None]
 
 
 def test_progress_is_told_by_the_mebibyte(lab: Lab) -> None:
@@ -329,7 +362,8 @@ def test_a_bug_is_told_too(lab: Lab) -> None:
 
 def test_without_a_feed_nothing_is_done() -> None:
     told: list[UpdateView | Notice] = []
-    updates = Updates("0.1.0", UpdatePorts(None, Memory(), lambda: True, lambda _: None), told.append, look_s=0.001)
+    ports = UpdatePorts(None, Memory(), lambda: True, lambda _: None, lambda _: None)
+    updates = Updates("0.1.0", ports, told.append, look_s=0.001)
     updates.start()
     updates.check()
     updates.download()
