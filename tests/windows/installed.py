@@ -9,19 +9,25 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.helpers.simulated import until
+from tests.windows.inside import SCRATCH
 from tests.windows.lab import HERE, ROOT, Ended, Windows
 from tools.build_installer import Setup, compile_setup
 
 FROZEN = "KOTARO_FROZEN"
 LOG = "KOTARO_INSTALLER_LOG"
 UNINSTALL_KEY = r"Software\Microsoft\Windows\CurrentVersion\Uninstall\KotaroBridge"
+APP_ID_KEY = r"Software\Classes\AppUserModelId\KotaroBridge.KotaroBridge"
 RUN_KEY = r"Software\Microsoft\Windows\CurrentVersion\Run"
 PRODUCT = "Kotaro Bridge"
+SHORTCUT = rf"AppData\Roaming\Microsoft\Windows\Start Menu\Programs\{PRODUCT}.lnk"
+COMMENT = "made by a test"
+"""In the version information of the tests' installers and uninstallers."""
 PICTURES = ROOT / "build" / "freeze"
 ONLY_OLD, ONLY_NEW = "_internal/only-in-the-old.txt", "_internal/only-in-the-new.txt"
-SETUP_S = 240.0
+SETUP_S, ANSWER_S = 240.0, 20.0
 _VALUE = """
 import json, sys, winreg
 try:
@@ -30,6 +36,25 @@ try:
 except FileNotFoundError:
     found = None
 print(json.dumps(found))
+"""
+_ASK_OWNER = """
+import json, sys
+from kotaro_bridge.host.control import ask
+from kotaro_bridge.host.paths import Paths
+print(json.dumps(ask(Paths.of_user().state, json.loads(sys.argv[1]))))
+"""
+_SAYS = """
+import pathlib, sys
+file = pathlib.Path(sys.argv[1])
+print(file.exists() and sys.argv[2].encode("utf-16-le") in file.read_bytes())
+"""
+_FORGET = """
+import contextlib, os, pathlib, sys, winreg
+shortcut, *keys = sys.argv[1:]
+pathlib.Path(os.environ["USERPROFILE"], shortcut).unlink(missing_ok=True)
+for key in keys:
+    with contextlib.suppress(FileNotFoundError):
+        winreg.DeleteKey(winreg.HKEY_CURRENT_USER, key)
 """
 _LINE = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1]))"
 
@@ -65,7 +90,7 @@ def make_setups(folder: Path) -> Setups:
         shutil.copytree(frozen, copy, copy_function=os.link)
         (copy / own_file).write_text(version, encoding="utf-8")
         output = folder / f"setup-{version}.exe"
-        compile_setup(Setup(copy, PICTURES, output, version, "made by a test", plain=True))
+        compile_setup(Setup(copy, PICTURES, output, version, COMMENT, plain=True))
         shutil.rmtree(copy)
         made.append(output)
     return Setups(made[0], made[1], *versions)
@@ -87,6 +112,19 @@ class Installation:
     def setup(self, installer: Path, *arguments: str) -> int:
         """Run an installer silently; its exit code."""
         return self._line(f'"{self.windows.path(installer)}"', "/S", *arguments)
+
+    def clear(self) -> None:
+        """Remove what a session left that was ended hard, or a program that ran without being installed.
+
+        Raises:
+            AssertionError: somebody else has installed the product.
+        """
+        folder = self.location
+        if self.windows.python(_SAYS, f"{folder}\\uninstall.exe", COMMENT).strip() == "True":
+            self.uninstall()
+        elif folder and not SCRATCH.search(folder):
+            raise AssertionError(f"{PRODUCT} is in {folder}: the tests would remove it. Uninstall it first.")
+        self.windows.python(_FORGET, SHORTCUT, UNINSTALL_KEY, APP_ID_KEY)
 
     def uninstall(self, *arguments: str, waits: bool = True) -> None:
         """Run the uninstaller as Windows' settings do: it goes on in a copy of itself, which nobody can wait for."""
@@ -117,6 +155,21 @@ class Installation:
     def console(self, *arguments: str) -> Ended:
         """The installed command line."""
         return self.run(f"{self.location}\\kotaro-bridge.exe", *arguments)
+
+    def owner(self, request: Mapping[str, str]) -> dict[str, Any] | None:
+        """What the tray application answers; None where there is none."""
+        try:
+            words = ("py", "-c", _ASK_OWNER, json.dumps(request))
+            told = self.windows.run(*words, env=self.env, timeout_s=ANSWER_S).text
+        except subprocess.TimeoutExpired:
+            return None
+        answer: dict[str, Any] | None = json.loads(told or "null")
+        return answer
+
+    def state(self, profile: str) -> str:
+        """The state of a run of the tray application; "" where there is none."""
+        runs = (self.owner({"verb": "status"}) or {"runs": []})["runs"]
+        return str(next((run["state"] for run in runs if run["profile"] == profile), ""))
 
     @property
     def location(self) -> str:

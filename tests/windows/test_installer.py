@@ -5,7 +5,6 @@ What is there before and after each step goes into the folder that KOTARO_INSTAL
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ import pytest
 from tests.helpers.simulated import until
 from tests.windows import lab
 from tests.windows.installed import (
+    APP_ID_KEY,
     FROZEN,
     LOG,
     ONLY_NEW,
@@ -24,6 +24,7 @@ from tests.windows.installed import (
     PICTURES,
     PRODUCT,
     RUN_KEY,
+    SHORTCUT,
     UNINSTALL_KEY,
     Installation,
     Setups,
@@ -36,28 +37,12 @@ from tools.build_installer import Setup, compile_setup, makensis
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
-APP_ID_KEY = r"Software\Classes\AppUserModelId\KotaroBridge.KotaroBridge"
-SHORTCUT = rf"AppData\Roaming\Microsoft\Windows\Start Menu\Programs\{PRODUCT}.lnk"
-START_S, ANSWER_S = 60.0, 20.0
+START_S = 60.0
 DESKTOP = "/desktop=shell,1280x800"
 IN_USE, OLDER, TOO_OLD, NOT_WRITTEN, NOT_FORGOTTEN = 3, 4, 5, 2, 6
 NOT_OURS = 8
 NEW, OLD = ".kotaro-bridge-new", ".kotaro-bridge-old"
 WHOLE = ["_internal", "kotaro-bridge.exe", "KotaroBridge.exe", "licenses", "uninstall.exe"]
-ASK_OWNER = """
-import json, sys
-from kotaro_bridge.host.control import ask
-from kotaro_bridge.host.paths import Paths
-print(json.dumps(ask(Paths.of_user().state, json.loads(sys.argv[1]))))
-"""
-FORGET_APP_ID = """
-import sys, winreg
-try:
-    winreg.DeleteKey(winreg.HKEY_CURRENT_USER, sys.argv[1])
-except FileNotFoundError:
-    pass
-"""
-"""A program that ran without being installed leaves it; an uninstaller takes it away, and "before" would differ."""
 HOLD = """
 import pathlib, sys
 with open(sys.argv[1], "rb"):
@@ -103,9 +88,7 @@ def installation(windows_lab: Windows, scratch: Path, log: Path, setups: Setups)
     """Nothing installed yet, the user's files of the product in a folder of their own; nothing is left afterwards."""
     env = {"WIN_PD_OVERRIDE_LOCAL_APPDATA": windows_lab.path(scratch / "local")}
     made = Installation(windows_lab, env, log)
-    if made.location:
-        pytest.fail(f"{PRODUCT} is installed in this Windows: the tests would remove it. Uninstall it first.")
-    windows_lab.python(FORGET_APP_ID, APP_ID_KEY)
+    made.clear()
     yield made
     if made.location:
         made.uninstall()
@@ -121,28 +104,13 @@ def tray(installation: Installation) -> Iterator[Callable[[], None]]:
         command = installation.windows.argv("explorer", DESKTOP, f"{installation.location}\\KotaroBridge.exe")
         env, nothing = {**os.environ, **installation.env}, subprocess.DEVNULL
         desktops.append(subprocess.Popen(command, env=env, cwd=lab.ROOT, stdin=nothing, stdout=nothing, stderr=nothing))
-        until(lambda: owner(installation, {"verb": "status"}) != "null", what="the owner answers", deadline_s=START_S)
+        until(lambda: installation.owner({"verb": "status"}), what="the owner answers", deadline_s=START_S)
 
     yield start
     installation.windows.kill(*installation.windows.processes("KotaroBridge.exe"))
     installation.windows.kill(*installation.windows.processes(DESKTOP))
     for desktop in desktops:
         desktop.wait(START_S)
-
-
-def owner(installation: Installation, request: dict[str, str]) -> str:
-    """What the tray application answers, as JSON; "null" where there is none."""
-    words = ("py", "-c", ASK_OWNER, json.dumps(request))
-    try:
-        return installation.windows.run(*words, env=installation.env, timeout_s=ANSWER_S).text.strip() or "null"
-    except subprocess.TimeoutExpired:
-        return "null"
-
-
-def state(installation: Installation, profile: str) -> str:
-    """The state of a run of the tray application."""
-    runs = (json.loads(owner(installation, {"verb": "status"})) or {"runs": []})["runs"]
-    return str(next((run["state"] for run in runs if run["profile"] == profile), ""))
 
 
 def test_the_chain(
@@ -169,17 +137,17 @@ def test_the_chain(
     assert installation.has(str((installation.values(APP_ID_KEY) or {})["IconUri"]))
 
     tray()
-    assert owner(installation, {"verb": "apply", "profile": profile, "word": "context=4096"}) != "null"
-    until(lambda: state(installation, profile) == "ready", what="the model serves", deadline_s=START_S)
+    assert installation.owner({"verb": "apply", "profile": profile, "word": "context=4096"})
+    until(lambda: installation.state(profile) == "ready", what="the model serves", deadline_s=START_S)
     used = product.vram_used()
     pid = next(iter(installation.windows.processes("KotaroBridge.exe")))
 
     assert installation.setup(setups.new) == 0
     assert product.left() == []
     assert product.vram_used() < used
-    until(lambda: owner(installation, {"verb": "status"}) != "null", what="it is there again", deadline_s=START_S)
+    until(lambda: installation.owner({"verb": "status"}), what="it is there again", deadline_s=START_S)
     assert pid not in installation.windows.processes("KotaroBridge.exe")
-    assert state(installation, profile) in ("", "idle")
+    assert installation.state(profile) in ("", "idle")
     second = installation.inventory("upgraded")
     installation.note("upgrade", first, second)
     assert (installation.values(UNINSTALL_KEY) or {})["DisplayVersion"] == setups.new_version
@@ -204,6 +172,18 @@ def test_settings_go_if_wished(installation: Installation, setups: Setups, scrat
     installation.uninstall("/FORGET")
     assert not list((scratch / "local").rglob("*.toml"))
     assert installation.inventory("removed") == before
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_what_a_killed_session_installed_is_removed(
+    installation: Installation, setups: Setups, scratch: Path, own: bool
+) -> None:
+    """In the usual folder, and in a scratch folder that has gone since."""
+    before, place = installation.inventory("before"), scratch / "place"
+    assert installation.setup(setups.old, *([f"/D={installation.windows.path(place)}"] if own else [])) == 0
+    shutil.rmtree(place, ignore_errors=True)
+    installation.clear()
+    assert installation.inventory("cleared") == before
 
 
 def test_the_same_again_changes_nothing(installation: Installation, setups: Setups) -> None:
