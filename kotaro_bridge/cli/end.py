@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,13 +14,14 @@ import typer
 from kotaro_bridge.app import last_words
 from kotaro_bridge.cli.print import explain
 from kotaro_bridge.cli.session import agree, session
-from kotaro_bridge.domain.errors import ProblemError, problem
+from kotaro_bridge.domain.errors import Problem, ProblemError, problem
 from kotaro_bridge.host.control import OwnerLock, ask
 from kotaro_bridge.host.footprint import Trace, TraceKind, traces
 from kotaro_bridge.host.paths import Paths
 
 _WAIT_S = 30.0
 _LOOK_S = 0.1
+_NAMED = 5
 
 
 def quit_program(
@@ -39,8 +42,8 @@ def forget_user(
 ) -> None:
     """Remove what Kotaro Bridge keeps of this user: settings, profiles, history, logs, token, start at login.
 
-    Models, .wslconfig and what is inside Linux stay. Refused while the application runs. With --simulate only what it
-    keeps of that simulated PC.
+    Models, .wslconfig, what is inside Linux and what others put into its folders stay. Refused while the application
+    runs. With --simulate only what it keeps of that simulated PC.
     """
     text = session.texts.text
     if any(not _is_free(folder) for folder in _owners_folders()):
@@ -56,16 +59,43 @@ def forget_user(
     if not yes:
         agree("cli.forget.now", problem("forget.not_asked"), err=False)
     texts = session.texts  # the settings that name its language are about to go
-    last_words.cease()
-    failed = False
+    failed: dict[Trace, Problem] = {}
+    with _nobody_starts():
+        last_words.cease()
+        for trace in found:
+            try:
+                trace.remove()
+            except ProblemError as error:
+                failed[trace] = error.problem
     for trace in found:
-        try:
-            trace.remove()
+        left = trace.clear()
+        if trace in failed:
+            explain(texts, failed[trace])
+        elif left:
+            typer.echo(texts.text("cli.forget.left", where=trace.where, names=_few(left)))
+        else:
             typer.echo(texts.text("cli.forget.removed", where=trace.where))
-        except ProblemError as error:
-            explain(texts, error.problem)
-            failed = True
-    raise typer.Exit(int(failed))
+    raise typer.Exit(int(bool(failed)))
+
+
+@contextmanager
+def _nobody_starts() -> Iterator[None]:
+    """Nobody becomes an owner here meanwhile. Raises ProblemError `forget.running` where somebody is one by now."""
+    locks = [OwnerLock(folder) for folder in _owners_folders() if folder.is_dir()]
+    try:
+        if not all(lock.acquire() for lock in locks):
+            raise ProblemError(problem("forget.running"))
+        yield
+    except BaseException:
+        for lock in locks:
+            lock.release()
+        raise
+    for lock in locks:
+        lock.forget()
+
+
+def _few(names: tuple[str, ...]) -> str:
+    return ", ".join((*names[:_NAMED], *(["…"] if len(names) > _NAMED else [])))
 
 
 def _name(trace: Trace) -> str:

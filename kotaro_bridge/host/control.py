@@ -65,6 +65,14 @@ class OwnerLock:
         self._file = file
         return True
 
+    def forget(self) -> None:
+        """Give the lock back and remove its file, unless another process has taken it up by then. Never raises."""
+        if sys.platform == "win32":  # nobody deletes a file there that is open, by us or by a start of this moment
+            self.release()
+        with contextlib.suppress(OSError):
+            self._path.unlink()
+        self.release()
+
     def release(self) -> None:
         """Give the lock back."""
         if self._file is not None:

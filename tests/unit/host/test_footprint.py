@@ -11,8 +11,8 @@ import pytest
 from keyring.backends import fail
 
 from kotaro_bridge.domain.errors import ProblemError
-from kotaro_bridge.host import app_id, autostart, footprint
-from kotaro_bridge.host.footprint import TraceKind, traces
+from kotaro_bridge.host import app_id, autostart
+from kotaro_bridge.host.footprint import Trace, TraceKind, traces
 from kotaro_bridge.host.paths import Paths
 from kotaro_bridge.host.secrets import HUGGING_FACE, KeyringToken
 from tests.helpers import registry
@@ -62,16 +62,82 @@ def test_nothing_is_kept_of_a_stranger(paths: Paths) -> None:
     assert not (paths.root or Path()).exists()
 
 
-@pytest.mark.usefixtures("own_registry")
-def test_all_folders_go(paths: Paths) -> None:
-    for folder in (paths.profiles, paths.wslconfig_backups, paths.logs, paths.cache):
-        (folder / "山田.txt").write_text("x")
-    found = traces(paths)
-    assert {trace.where for trace in found} == {str(paths.place(kind)) for kind in ("config", "state", "log", "cache")}
+def gone(found: tuple[Trace, ...]) -> list[str]:
+    """Remove all of it; what is left in its folders."""
     for trace in found:
         trace.remove()
+    return [name for trace in found for name in trace.clear()]
+
+
+def write(*files: Path) -> None:
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("x", encoding="utf-8")
+
+
+def of_every_kind(paths: Paths) -> list[Path]:
+    """Everything that is written somewhere, by whoever writes it."""
+    state, logs = paths.state, paths.logs
+    return [
+        paths.settings_file,
+        paths.profiles / "山田.toml",
+        paths.profiles / ".山田-ab12.tmp",
+        paths.history,
+        paths.starts.with_name(f"{paths.starts.name}.broken"),
+        paths.unfinished_downloads,
+        paths.update_memory,
+        state / "control.key",
+        state / "runs" / "llama-18f" / "env",
+        paths.wslconfig_backups / "0123456789abcdef" / "20261122T101112131415Z",
+        paths.wslconfig_backups / "0123456789abcdef" / "lock",
+        logs / "llama-18f.log",
+        logs / "llama-18f.1.log",
+        logs / "app" / "kotaro-bridge.1.log",
+        logs / "app" / "kotaro-bridge.lock",
+        logs / "crashes" / "crash-20261122-101112-7-0.txt",
+        logs / "crashes" / "crash-20261122-101112-7-0.untold",
+        logs / "crashes" / "alive-7-18f.txt",
+        paths.installers / "KotaroBridge-9.0.0-setup.exe.part",
+    ]
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_all_that_is_ours_goes(paths: Paths) -> None:
+    simulated = Paths(paths.simulated(SCENARIO))
+    write(*of_every_kind(paths), *of_every_kind(simulated), paths.simulated(SCENARIO) / "pc" / "deep" / "disk.bin")
+    found = traces(paths)
+    assert {trace.where for trace in found} == {str(paths.place(kind)) for kind in ("config", "state", "log", "cache")}
+    assert gone(found) == []
     assert traces(paths) == ()
     assert list((paths.root or Path()).iterdir()) == []
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_what_somebody_else_put_there_stays_and_is_named(paths: Paths) -> None:
+    theirs = [
+        paths.config / "notes.txt",
+        paths.profiles / "old" / "mine.toml",
+        paths.wslconfig_backups / "thesis.docx",
+        paths.installers / "photo.jpg",
+        paths.simulated(SCENARIO) / "mine.gguf",
+    ]
+    empty = paths.config / "repository" / "refs"
+    empty.mkdir(parents=True)
+    (paths.profiles / "folder.toml").mkdir()
+    write(*of_every_kind(paths), *theirs)
+    left = gone(traces(paths))
+    assert all(file.read_text(encoding="utf-8") == "x" for file in theirs)
+    assert empty.is_dir()
+    assert left == [
+        str(Path("updates", "photo.jpg")),
+        "notes.txt",
+        str(Path("profiles", "folder.toml")),
+        str(Path("profiles", "old")),
+        "repository",
+        str(Path("simulated", SCENARIO, "mine.gguf")),
+        str(Path("wslconfig-backups", "thesis.docx")),
+    ]
+    assert not paths.place("log").exists()
 
 
 @pytest.mark.usefixtures("own_registry")
@@ -80,11 +146,11 @@ def test_a_folder_inside_another_one_is_named_once(tmp_path: Path, monkeypatch: 
     outer = tmp_path / "kotaro-bridge"
     places = {"config": outer, "state": outer, "log": outer / "Logs", "cache": outer / "Cache"}
     monkeypatch.setattr(Paths, "place", lambda _, kind: places[kind])
-    _ = Paths().logs, Paths().cache
+    write(*of_every_kind(Paths()), outer / "Logs" / "theirs.txt")
     (trace,) = traces(Paths())
     assert trace.where == str(outer)
-    trace.remove()
-    assert not outer.exists()
+    assert gone((trace,)) == [str(Path("Logs", "theirs.txt"))]
+    assert [path.name for path in outer.rglob("*")] == ["Logs", "theirs.txt"]
 
 
 @pytest.mark.usefixtures("own_registry")
@@ -114,8 +180,8 @@ def test_a_simulated_pc_goes_alone(paths: Paths, tmp_path: Path, monkeypatch: py
         KeyringToken(HUGGING_FACE, name).set("hf_x")
     kept = (paths.profiles, paths.simulated("rtx4070-12gb"))
     place = paths.simulated(SCENARIO)
-    for trace in traces(paths, SCENARIO):
-        trace.remove()
+    write(*of_every_kind(Paths(place)), place / "pc" / "disk.bin")
+    assert gone(traces(paths, SCENARIO)) == []
     assert not place.exists()
     assert all(folder.exists() for folder in kept)
     tokens = [KeyringToken(HUGGING_FACE, name).get() for name in ("", SCENARIO, "rtx4070-12gb")]
@@ -146,38 +212,23 @@ def test_a_keyring_that_is_locked_is_told(paths: Paths, tmp_path: Path, monkeypa
 def test_what_a_link_leads_to_stays(paths: Paths, tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "mine.gguf").touch()
+    (tmp_path / "models" / "mine.toml").touch()
+    (paths.config / "profiles").symlink_to(tmp_path / "models")
     (paths.state / "link").symlink_to(tmp_path / "models")
     (tmp_path / "user" / "cache").symlink_to(tmp_path / "models")
-    for trace in traces(paths):
-        trace.remove()
-    assert list((tmp_path / "user").iterdir()) == []
-    assert (tmp_path / "models" / "mine.gguf").exists()
+    assert gone(traces(paths)) == ["link"]
+    assert [path.name for path in (tmp_path / "user").iterdir()] == ["state"]
+    assert {path.name for path in (tmp_path / "models").iterdir()} == {"mine.gguf", "mine.toml"}
 
 
 @pytest.mark.usefixtures("own_registry")
 def test_a_checkout_in_the_place_of_the_settings_stays(paths: Paths) -> None:
-    (paths.config / ".git").mkdir()
-    (trace,) = traces(paths)
-    with pytest.raises(ProblemError) as caught:
-        trace.remove()
-    assert caught.value.problem.code == "forget.not_ours"
-    assert (paths.config / ".git").exists()
-
-
-@pytest.mark.usefixtures("own_registry")
-def test_the_program_itself_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the portable one does that was unpacked into the folder of the settings."""
-    place = tmp_path / "kotaro-bridge"
-    program = place / "_internal" / "kotaro_bridge" / "host" / "footprint.py"
-    program.parent.mkdir(parents=True)
-    program.touch()
-    monkeypatch.setattr(footprint, "__file__", str(program))
-    monkeypatch.setattr(Paths, "place", lambda *_: place)
-    (trace,) = traces(Paths())
-    with pytest.raises(ProblemError) as caught:
-        trace.remove()
-    assert caught.value.problem.code == "forget.not_ours"
-    assert program.exists()
+    """It has the same name as our folder where `XDG_CONFIG_HOME` is the home folder; so may an unpacked program."""
+    theirs = [paths.config / ".git" / "HEAD", paths.config / "resources" / "profiles" / "q14.toml"]
+    write(paths.settings_file, *theirs)
+    assert gone(traces(paths)) == [".git", "resources"]
+    assert not paths.settings_file.exists()
+    assert all(file.exists() for file in theirs)
 
 
 @pytest.mark.usefixtures("own_registry")
@@ -191,7 +242,7 @@ def test_a_file_that_is_open_stays_and_the_rest_goes(paths: Paths) -> None:
         assert caught.value.problem.code == "forget.not_removed"
         assert "open.log" in str(caught.value.problem.params["detail"])
         assert [path.name for path in paths.logs.iterdir()] == ["open.log"]
-    trace.remove()
+    assert gone((trace,)) == []
     assert not Path(trace.where).exists()
 
 
