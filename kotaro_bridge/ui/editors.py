@@ -19,6 +19,7 @@ from kotaro_bridge.ui.background import in_background
 from kotaro_bridge.ui.bridge import Bridge
 from kotaro_bridge.ui.desk import Desk
 from kotaro_bridge.ui.theme import Theme
+from kotaro_bridge.ui.window_size import take_place
 
 if TYPE_CHECKING:
     from kotaro_bridge.domain.profile import Profile
@@ -40,7 +41,6 @@ class Editors(QObject):
         self._theme = theme
         self._bridge = bridge
         self.windows: list[ProfileEditor] = []
-        self._asked: list[ProfileEditor] = []
 
     # What a person asks for
 
@@ -116,23 +116,24 @@ class Editors(QObject):
         return next((window for window in self.windows if window.stored and window.profile.id == profile_id), None)
 
     def ask_unsaved(self) -> bool:
-        """True if there is something to be asked about before the program ends, once for each window."""
-        window = next((each for each in self.windows if each.unsaved and each not in self._asked), None)
+        """True if there is something to be asked about before the program ends, and no window asks it already."""
+        window = next((each for each in self.windows if each.unsaved and not each.asked), None)
         if window is None:
             return False
-        self._asked.append(window)
         self._front(window)
         window.close()
         return True
 
     def renew(self) -> None:
-        """Open anew what holds nothing that would be lost, in the language of now."""
-        for window in tuple(self.windows):
-            if window.stored and not (window.unsaved or window.saving or window.tries.running):
-                profile_id, was_open = window.profile.id, window.isVisible()
-                window.close()
-                if was_open:
-                    self.edit(profile_id)
+        """Make the windows again in the language of now, with what is typed in them; not one that would lose more."""
+        for old in tuple(self.windows):
+            if not (old.saving or old.tries.running or old.bar.says_once):
+                new = self._made(old.opened)
+                new.fields.fill(old.fields.texts())
+                new.fields.more.setChecked(old.fields.more.isChecked())
+                new.fields.edited.emit()
+                take_place(new, old)
+                old.discard_and_close()
 
     def close(self) -> None:
         """Hide all; whatever is on its way is dropped."""
@@ -142,25 +143,24 @@ class Editors(QObject):
 
     def _open(self, opened: Callable[[], Opened], then: Callable[[ProfileEditor], None] = lambda _: None) -> None:
         def show(found: Opened) -> None:
-            from kotaro_bridge.ui.dialogs.profile_editor import ProfileEditor
-
-            window = self.of(found.profile.id) if found.text else None
-            if window is None:
-                window = ProfileEditor(self._desk, self._theme, self._bridge, found)
-                self._connect(window)
-                self.windows.append(window)
+            window = (self.of(found.profile.id) if found.text else None) or self._made(found)
             self._front(window)
             then(window)
 
         self._ask(opened, show)
 
-    def _connect(self, window: ProfileEditor) -> None:
+    def _made(self, found: Opened) -> ProfileEditor:
+        from kotaro_bridge.ui.dialogs.profile_editor import ProfileEditor
+
+        window = ProfileEditor(self._desk, self._theme, self._bridge, found)
+        self.windows.append(window)
         window.saved.connect(self.changed)
         window.removed.connect(self.changed)
         window.copy_wanted.connect(self.copy)
         window.import_wanted.connect(lambda: self.take_over(window))
         window.export_wanted.connect(lambda profile_id: self.export(profile_id, window))
         window.finished_with.connect(partial(self._gone, window))
+        return window
 
     def _gone(self, window: ProfileEditor) -> None:
         if window in self.windows:

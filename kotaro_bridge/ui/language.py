@@ -1,7 +1,7 @@
-"""Another language while the program runs: what is open opens anew, but where something typed would be lost.
+"""Another language while the program runs: what is open opens anew, with what was typed in it.
 
-Owns which windows are made again. One with unsaved changes, a try or a restart of WSL under way keeps its words until
-it is closed.
+Owns which windows are made again. One that is at work (a try, a save, a restart of WSL) keeps its words until it is
+closed, and so does one with a value that is none yet: it is in no file and in no editor's hands.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QWidget
+
+from kotaro_bridge.ui.window_size import take_place
 
 if TYPE_CHECKING:
     from kotaro_bridge.ui.shell import Shell
@@ -26,9 +28,9 @@ def speak(shell: Shell, language: str) -> None:
     shell.tray.speak()
     shell.editors.renew()
     settings = shell.settings
-    if settings is not None and not settings.unsaved and not settings.restart_page.busy:
+    if settings is not None and settings.can_be_renewed():
         shell.settings = None
-        _renew(settings, shell.open_settings, lambda: shell.settings)
+        _renew(settings, partial(shell.open_settings, settings.editor), lambda: shell.settings)
     if shell.models is not None:
         models, shell.models = shell.models, None
         _renew(models, shell.open_models, lambda: shell.models)
@@ -49,13 +51,11 @@ def speak(shell: Shell, language: str) -> None:
 
 def _renew(old: QWidget, opens: Callable[[], None], made: Callable[[], QWidget | None]) -> None:
     """Put a window away, and open its like in its place if it was open."""
-    was_open, maximized, place = old.isVisible(), old.isMaximized(), old.normalGeometry()
+    was_open = old.isVisible()
     old.hide()
     QTimer.singleShot(RETIRE_MS, old, old.deleteLater)
     if was_open:
         opens()
         new = made()
         if new is not None:
-            new.setGeometry(place)
-            if maximized:
-                new.showMaximized()
+            take_place(new, old)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from kotaro_bridge.domain.errors import Problem
     from kotaro_bridge.domain.profile import Profile
     from kotaro_bridge.domain.run.remedy import Remedy
+    from kotaro_bridge.service.wslconfig_edit import Editor
     from kotaro_bridge.ui.dialogs.block import BlockDialog
     from kotaro_bridge.ui.dialogs.models import ModelsWindow
     from kotaro_bridge.ui.dialogs.settings import AppSettings
@@ -111,13 +112,13 @@ class Shell(QObject):
         return True
 
     @Slot()
-    def open_settings(self) -> None:
-        """Show the settings of WSL, in front."""
+    def open_settings(self, staged: Editor | None = None) -> None:
+        """Show the settings of WSL, in front; `staged`: with these changes, which are in no file yet."""
         if self.settings is None:
             from kotaro_bridge.ui.dialogs.wslconfig import WslConfigDialog
 
             try:
-                self.settings = WslConfigDialog(self._desk, self._theme, self.bridge)
+                self.settings = WslConfigDialog(self._desk, self._theme, self.bridge, staged)
             except ProblemError as error:
                 self._pass_on("wslconfig", "Kotaro Bridge", error.problem, self.open_dashboard)
                 self.open_dashboard()

@@ -14,3 +14,10 @@ def fit_on_screen(window: QWidget, usual: QSize, smallest: QSize) -> None:
     room = window.screen().availableSize() - FRAME
     window.setMinimumSize(smallest)
     window.resize(usual.boundedTo(room).expandedTo(smallest))
+
+
+def take_place(new: QWidget, old: QWidget) -> None:
+    """Show a window where another one is, as large, and maximized or minimized like it."""
+    new.setGeometry(old.normalGeometry())
+    new.setWindowState(old.windowState())
+    new.show()

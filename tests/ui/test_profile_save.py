@@ -151,6 +151,41 @@ def test_the_program_asks_once_before_it_ends(edit: Callable[..., Editing]) -> N
     assert ended == [None]
 
 
+@pytest.mark.parametrize("back", ["Esc", "answer", "typed"])
+def test_who_goes_on_editing_is_asked_again_at_the_next_quit(edit: Callable[..., Editing], back: str) -> None:
+    one = edit()
+    ended: list[None] = []
+    one.shell.ended.connect(lambda: ended.append(None))
+    one.type("title", "Other")
+    one.shell.tray.quit.trigger()
+    if back == "Esc":
+        QTest.keyClick(one.window, Qt.Key.Key_Escape)
+    elif back == "answer":
+        one.answer(2)
+    else:
+        one.type("title", "Another")
+    assert not one.window.bar.isVisible()
+    one.shell.tray.quit.trigger()
+    assert ended == []
+    assert one.window.bar.what.text() == "Your changes are not saved."
+
+
+def test_what_would_be_lost_is_not_what_enter_does(edit: Callable[..., Editing]) -> None:
+    one = edit()
+    one.window.ask_delete()
+    QTest.keyClick(one.window.focusWidget(), Qt.Key.Key_Return)
+    one.settled()
+    assert one.file().exists()
+    assert not one.window.bar.isVisible()
+    assert one.window.isVisible()
+    one.profiles.go_on.clear()
+    one.click(one.window.tries.panel.start)
+    one.qtbot.waitUntil(lambda: one.window.tries.running)
+    one.window.close()
+    QTest.keyClick(one.window.focusWidget(), Qt.Key.Key_Return)
+    assert one.window.tries.panel.cancel.isEnabled(), "it was not cancelled"
+
+
 def test_a_change_from_outside_is_taken_over_where_nothing_is_typed(edit: Callable[..., Editing]) -> None:
     one = edit()
     one.type("title", "Mine")

@@ -104,7 +104,7 @@ def test_a_read_only_file_gives_a_sentence_and_keeps_the_edit(make: Make) -> Non
 def test_a_read_only_folder_gives_a_sentence(make: Make, tmp_path: Path) -> None:
     settings = make(None)
     settings.type("wsl2.memory", "24")
-    settings.dialog._editor._store = WslConfigFile(Path("/sys/.wslconfig"), tmp_path / "backups")
+    settings.dialog.editor._store = WslConfigFile(Path("/sys/.wslconfig"), tmp_path / "backups")
     settings.save()
     assert "/sys/.wslconfig must not be written" in settings.dialog.review_page.failure.what.text()
 
@@ -127,7 +127,7 @@ def test_a_file_that_cannot_be_replaced_gives_a_sentence_and_keeps_the_edit(make
 def other_instance(settings: Settings, patience_s: float = 5.0) -> IO[bytes]:
     """Another instance that is at a save: it holds the lock until the file that is returned is closed."""
     store = WslConfigFile(settings.path, settings.path.parents[1] / "backups", patience_s=patience_s)
-    settings.dialog._editor._store = store
+    settings.dialog.editor._store = store
     store._folder.mkdir(parents=True, exist_ok=True)
     lock = (store._folder / "lock").open("a+b")
     assert _try_lock(lock.fileno())
@@ -193,7 +193,7 @@ def test_an_error_of_our_own_does_not_leave_the_window_waiting(make: Make, monke
     def fails(**_: object) -> None:
         raise RuntimeError("oops")
 
-    monkeypatch.setattr(settings.dialog._editor, "save", fails)
+    monkeypatch.setattr(settings.dialog.editor, "save", fails)
     begin_save(settings)
     settings.qtbot.waitUntil(lambda: not settings.dialog.saving)
     assert "RuntimeError('oops')" in settings.dialog.review_page.failure.what.text()

@@ -22,7 +22,7 @@ from kotaro_bridge.ui.background import in_background
 from kotaro_bridge.ui.bridge import Bridge
 from kotaro_bridge.ui.desk import Desk
 from kotaro_bridge.ui.dialogs.model_picker import ModelPicker
-from kotaro_bridge.ui.dialogs.profile_notices import ASKED, CLASH, FAILED, OUTSIDE, SAVED, UNSAVED, ProfileNotices
+from kotaro_bridge.ui.dialogs.profile_notices import ASKED, CLASH, FAILED, LEAVING, OUTSIDE, SAVED, ProfileNotices
 from kotaro_bridge.ui.dialogs.profile_plans import Plans
 from kotaro_bridge.ui.dialogs.profile_tries import Tries
 from kotaro_bridge.ui.dialogs.wslconfig_window import SettingsWindow
@@ -53,10 +53,10 @@ class ProfileEditor(SettingsWindow):
         super().__init__(theme, "")
         self._desk = desk
         self._bridge = bridge
-        self._opened = opened
+        self.opened = opened
         self._touched: set[str] = set()
         self._all_shown = False
-        self._saving = False
+        self.saving = False
         self._sent: dict[str, str] = {}
         self._then_close = False
         self._closed = False
@@ -106,7 +106,7 @@ class ProfileEditor(SettingsWindow):
         self.fields.choosing.connect(self.choose)
         self.plans.panel.stretched.connect(self._on_stretched)
         self.tries.panel.wanted.connect(self.try_out)
-        self.tries.ended.connect(self._on_tried)
+        self.tries.ended.connect(self._go_on_closing)
         self.save_button.clicked.connect(self.save)
         self.close_button.clicked.connect(self.close)
         self.import_button.clicked.connect(self.import_wanted)
@@ -121,12 +121,12 @@ class ProfileEditor(SettingsWindow):
     @property
     def profile(self) -> Profile:
         """The profile as it is stored, or as the window was opened with."""
-        return self._opened.profile
+        return self.opened.profile
 
     @property
     def stored(self) -> bool:
         """False for a new one that was never saved."""
-        return bool(self._opened.text)
+        return bool(self.opened.text)
 
     @property
     def unsaved(self) -> bool:
@@ -134,9 +134,9 @@ class ProfileEditor(SettingsWindow):
         return bool(self._changed())
 
     @property
-    def saving(self) -> bool:
-        """True while the file is being written."""
-        return self._saving
+    def asked(self) -> bool:
+        """True while it is asked what is to become of what is not saved, or of a try."""
+        return self.bar.about == LEAVING
 
     def _texts(self) -> dict[str, str]:
         """What stands in the fields; a name for clients that nobody typed comes from the title."""
@@ -166,23 +166,23 @@ class ProfileEditor(SettingsWindow):
 
     def _show_state(self) -> None:
         text = self._desk.texts.text
-        self.setWindowTitle(self.head.show_profile(self._opened))
+        self.setWindowTitle(self.head.show_profile(self.opened))
         shown = {k: v for k, v in self._form.problems.items() if self.stored or self._all_shown or k in self._touched}
         self.fields.show_problems(shown)
         for each in (self.export_button, self.copy_button):
             each.setVisible(self.stored)
-        self.delete_button.setVisible(self._opened.own)
+        self.delete_button.setVisible(self.opened.own)
         self.import_button.setVisible(not self.stored)
         wrong = len(self._form.problems)
         words = text("ui.editor.wrong", count=wrong) if wrong and shown else ""
-        if self._saving:
+        if self.saving:
             words = text("ui.editor.saving")
         elif not words and self.stored and self.unsaved:
             words = text("ui.editor.unsaved")
         elif not words and not self.stored:
             words = text("ui.editor.not_stored")
         put(self.state, words)
-        self.save_button.setEnabled(not self._saving and not shown and (self.unsaved or not self.stored))
+        self.save_button.setEnabled(not self.saving and not shown and (self.unsaved or not self.stored))
         self.tries.panel.start.setEnabled(not self._form.problems)
 
     # What a person does
@@ -190,7 +190,7 @@ class ProfileEditor(SettingsWindow):
     @Slot()
     def _on_edited(self) -> None:
         self._touched.update(self._changed())
-        self.bar.drop(SAVED, FAILED, UNSAVED, ASKED)
+        self.bar.drop(SAVED, FAILED, LEAVING, ASKED)
         self.tries.panel.show_changed()
         self._read()
 
@@ -226,7 +226,7 @@ class ProfileEditor(SettingsWindow):
             self.tries.begin(self._form.profile, self.plans.found)
 
     @Slot()
-    def _on_tried(self) -> None:
+    def _go_on_closing(self) -> None:
         if self._then_close:
             self._then_close = False
             self.close()
@@ -247,11 +247,11 @@ class ProfileEditor(SettingsWindow):
     def save(self) -> None:
         """Write the file, unless something is wrong."""
         self._all_shown = True
-        if self._saving or not self._refuse_wrong() or (self.stored and not self.unsaved):
+        if self.saving or not self._refuse_wrong() or (self.stored and not self.unsaved):
             return
-        opened, profile = self._opened, self._form.profile
+        opened, profile = self.opened, self._form.profile
         profiles, changes = self._desk.profiles, form_changes(opened.profile, profile)
-        self._saving = True
+        self.saving = True
         self._sent = self.fields.texts()
         self._show_state()
 
@@ -261,7 +261,7 @@ class ProfileEditor(SettingsWindow):
         in_background(self._desk, self._bridge, work, self._on_saved, self._on_not_saved)
 
     def _on_saved(self, opened: Opened | None) -> None:
-        self._saving = False
+        self.saving = False
         if opened is None:
             self._show_state()
             self.look_outside()
@@ -270,26 +270,24 @@ class ProfileEditor(SettingsWindow):
         running = self._desk.supervisor.view(opened.profile.id).phase not in RESTING
         self.bar.tell_saved(running=running)
         self.saved.emit(opened.profile.id)
-        if self._then_close:
-            self._then_close = False
-            self.close()
+        self._go_on_closing()
 
     def _on_not_saved(self, message: Message) -> None:
-        self._saving = self._then_close = False
+        self.saving = self._then_close = False
         self._show_state()
         self.bar.tell_failure(message)
 
     def _take(self, opened: Opened) -> None:
         """The file is this now; what was typed since stays."""
         typed = {key: text for key, text in self.fields.texts().items() if text != self._sent[key]}
-        self._opened, self._base = opened, texts_of(opened.profile)
+        self.opened, self._base = opened, texts_of(opened.profile)
         self.fields.fill(self._base | typed)
         self._read(at_once=True)
 
     @Slot()
     def ask_delete(self) -> None:
         """Ask whether the profile is to go."""
-        self.bar.ask_delete(self.profile.title, str(self._opened.file), self._delete)
+        self.bar.ask_delete(self.profile.title, str(self.opened.file), self._delete)
 
     def _delete(self) -> None:
         profile_id, profiles = self.profile.id, self._desk.profiles
@@ -316,9 +314,9 @@ class ProfileEditor(SettingsWindow):
 
     def look_outside(self) -> None:
         """Take over what was changed in the file meanwhile."""
-        if not self.stored or self._saving or self._closed:
+        if not self.stored or self.saving or self._closed:
             return
-        opened, profiles = self._opened, self._desk.profiles
+        opened, profiles = self.opened, self._desk.profiles
 
         def look() -> Opened | None:
             profile_id = opened.profile.id
@@ -327,17 +325,17 @@ class ProfileEditor(SettingsWindow):
         in_background(self._desk, self._bridge, look, lambda now: self._on_seen(opened, now), self._on_unreadable)
 
     def _on_seen(self, before: Opened, now: Opened | None) -> None:
-        if self._closed or self._saving or self._opened is not before or (now and now.text == before.text):
+        if self._closed or self.saving or self.opened is not before or (now and now.text == before.text):
             return
         if now is None:
-            self._opened = Opened(msgspec.structs.replace(before.profile, id=""), "", Path(), own=False)
+            self.opened = Opened(msgspec.structs.replace(before.profile, id=""), "", Path(), own=False)
             self.bar.tell_gone()
             self._show_state()
             return
         mine, theirs = self.fields.texts(), texts_of(now.profile)
         both = [k for k in self._changed() if theirs[k] not in (self._base[k], mine[k].strip())]
         kept = {key: mine[key] for key in self._changed()}
-        self._opened, self._base = now, theirs
+        self.opened, self._base = now, theirs
         self._fill(theirs | kept)
         if both:
             names = [self._desk.texts.text(f"ui.editor.field.{key.replace('.', '_')}") for key in both]
@@ -363,7 +361,7 @@ class ProfileEditor(SettingsWindow):
 
     def reject(self) -> None:
         """Esc takes back a question, else it closes."""
-        if self.bar.about in (UNSAVED, ASKED):
+        if self.bar.about in (LEAVING, ASKED):
             self.bar.drop()
         else:
             self.close()
@@ -373,9 +371,9 @@ class ProfileEditor(SettingsWindow):
         if self.tries.running:
             event.ignore()
             self.bar.ask_trying(self._cancel_and_close)
-        elif self.unsaved or self._saving:
+        elif self.unsaved or self.saving:
             event.ignore()
-            self.bar.ask_unsaved(self._save_and_close, self._discard_and_close)
+            self.bar.ask_unsaved(self._save_and_close, self.discard_and_close)
         else:
             event.accept()
             self._closed = True
@@ -391,9 +389,10 @@ class ProfileEditor(SettingsWindow):
         self.bar.drop()
         self._then_close = True
         self.save()
-        self._then_close = self._saving
+        self._then_close = self.saving
 
     @Slot()
-    def _discard_and_close(self) -> None:
+    def discard_and_close(self) -> None:
+        """What is typed goes with the window."""
         self._base = {key: value.strip() for key, value in self.fields.texts().items()}
         self.close()

@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 from kotaro_bridge.domain.errors import Param
 from kotaro_bridge.texts import Message, Texts
+from kotaro_bridge.ui.widgets.basics import plain
 from kotaro_bridge.ui.widgets.notice_bar import Answer, NoticeBar
 
-UNSAVED = "closing"
+LEAVING = "leaving"
 CLASH = "clash"
 OUTSIDE = "outside"
 SAVED = "saved"
@@ -24,6 +25,11 @@ class ProfileNotices(NoticeBar):
     def __init__(self, texts: Texts) -> None:
         super().__init__()
         self._texts = texts
+
+    @property
+    def says_once(self) -> bool:
+        """True while it says what came from outside, or asks about it: nothing says that again."""
+        return self.about in (OUTSIDE, CLASH)
 
     def tell_saved(self, *, running: bool) -> None:
         """The file is as it was asked for."""
@@ -58,28 +64,29 @@ class ProfileNotices(NoticeBar):
     def ask_unsaved(self, save: Act, discard: Act) -> None:
         """What is to become of what is not saved."""
         text = self._texts.text
-        self._ask(
+        self._tell(
+            LEAVING,
             "closing",
-            (text("ui.editor.save"), "primary", save),
+            "warn",
+            (plain(text("ui.editor.save")), "primary", save),  # Alt+S is the button's below
             (text("ui.editor.discard_close"), "", discard),
             (text("ui.editor.stay"), "", lambda: self.drop()),
         )
+        self.answers[0].setFocus()
 
     def ask_trying(self, cancel: Act) -> None:
         """A try has to end before the window goes."""
         text = self._texts.text
         stay = (text("ui.editor.stay"), "", lambda: self.drop())
-        self._ask("trying", (text("ui.editor.close_trial"), "primary", cancel), stay)
+        self._tell(LEAVING, "trying", "warn", (text("ui.editor.close_trial"), "", cancel), stay)
+        self.answers[-1].setFocus()
 
     def ask_delete(self, title: str, file: str, delete: Act) -> None:
         """Whether the profile is to go."""
         text = self._texts.text
         keep = (text("ui.editor.keep_it"), "", lambda: self.drop())
-        self._ask("deleting", (text("ui.editor.delete_now"), "", delete), keep, title=title, file=file)
-
-    def _ask(self, sentence: str, *answers: Answer, **params: Param) -> None:
-        self._tell(UNSAVED if sentence == "closing" else ASKED, sentence, "warn", *answers, **params)
-        self.answers[0].setFocus()
+        self._tell(ASKED, "deleting", "warn", (text("ui.editor.delete_now"), "", delete), keep, title=title, file=file)
+        self.answers[-1].setFocus()
 
     def _tell(self, about: str, sentence: str, tone: str, *answers: Answer, **params: Param) -> None:
         what, do = (self._texts.text(f"ui.editor.{sentence}.{part}", **params) for part in ("what", "do"))

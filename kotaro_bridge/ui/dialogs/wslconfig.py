@@ -40,17 +40,17 @@ class WslConfigDialog(SettingsWindow):
 
     changed = Signal()
 
-    def __init__(self, desk: Desk, theme: Theme, bridge: Bridge) -> None:
+    def __init__(self, desk: Desk, theme: Theme, bridge: Bridge, editor: Editor | None = None) -> None:
         super().__init__(theme, desk.texts.text("ui.wslconfig.title"))
         self._desk = desk
         self._bridge = bridge
         self._clash: Clash | None = None
         self._closes = False
         self.saving = False
-        self._editor: Editor = desk.wslconfig.editor()
+        self.editor = editor or desk.wslconfig.editor()
         text = desk.texts.text
         self.bar = SettingsNotices(desk.texts)
-        self.edit = EditPage(theme, desk.texts, self._editor)
+        self.edit = EditPage(theme, desk.texts, self.editor)
         self.edit.staged.connect(self._show_state)
         self.state = label("", "strong")
         self.backups_button = button(text("ui.wslconfig.backups"))
@@ -84,7 +84,7 @@ class WslConfigDialog(SettingsWindow):
         box.setSpacing(UNIT)
         box.addWidget(self.bar)
         box.addLayout(head)
-        box.addWidget(Elided(self._editor.name, "muted"))
+        box.addWidget(Elided(self.editor.name, "muted"))
         box.addWidget(self.edit, 1)
         box.addLayout(
             row(
@@ -153,11 +153,11 @@ class WslConfigDialog(SettingsWindow):
         """Show what a save would change; the first of two steps."""
         if not self.edit.flush() or not self._look_outside():
             return
-        if not self._editor.dirty:
+        if not self.editor.dirty:
             self.bar.tell_saved("nothing_to_save")
             return
         self.bar.drop()
-        self.review_page.show_editor(self._editor)
+        self.review_page.show_editor(self.editor)
         self.pages.setCurrentWidget(self.review_page)
 
     @Slot(bool)
@@ -167,7 +167,7 @@ class WslConfigDialog(SettingsWindow):
             return
         self.saving = True
         self.review_page.set_busy(True)
-        editor, why = self._editor, "saved" if self._editor.exists else "saved_new"
+        editor, why = self.editor, "saved" if self.editor.exists else "saved_new"
         in_background(
             self._desk,
             self._bridge,
@@ -217,13 +217,13 @@ class WslConfigDialog(SettingsWindow):
     @Slot()
     def show_backups(self) -> None:
         """List what the file was before each save."""
-        self.backups_page.show_editor(self._editor)
+        self.backups_page.show_editor(self.editor)
         self.pages.setCurrentWidget(self.backups_page)
 
     @Slot()
     def discard(self) -> None:
         """Drop everything that is staged."""
-        self._editor.discard()
+        self.editor.discard()
         self.edit.form.forget()
         self.bar.drop(UNSAVED, OUTSIDE)
         self.show_edit()
@@ -231,20 +231,20 @@ class WslConfigDialog(SettingsWindow):
     def _show_clash(self, clash: Clash) -> None:
         self._clash = clash
         self.bar.drop()
-        self.clash_page.show_clash(self._editor, clash)
+        self.clash_page.show_clash(self.editor, clash)
         self.pages.setCurrentWidget(self.clash_page)
 
     @Slot()
     def _on_convert(self) -> None:
-        converted = self._editor.convert()
-        self.review_page.show_editor(self._editor)
+        converted = self.editor.convert()
+        self.review_page.show_editor(self.editor)
         if not converted:
-            self._on_not_saved(self._desk.texts.message(problem("wslconfig.not_converted", path=self._editor.name)))
+            self._on_not_saved(self._desk.texts.message(problem("wslconfig.not_converted", path=self.editor.name)))
 
     @Slot(str)
     def _on_restore(self, backup_id: str) -> None:
         try:
-            self._editor.restore(backup_id)
+            self.editor.restore(backup_id)
         except ProblemError as error:
             self.backups_page.failure.say("failure", self._desk.texts.message(error.problem), "bad")
             return
@@ -255,7 +255,7 @@ class WslConfigDialog(SettingsWindow):
     @Slot(object, bool)
     def _on_decided(self, mine: list[str], my_text: bool) -> None:
         if self._clash is not None:
-            self._editor.resolve(self._clash, mine, my_text=my_text)
+            self.editor.resolve(self._clash, mine, my_text=my_text)
             self._clash = None
         self.show_edit()
         self.review()
@@ -288,8 +288,8 @@ class WslConfigDialog(SettingsWindow):
 
     @Slot()
     def _show_state(self) -> None:
-        count = len(self._editor.changes())
-        dirty = self._editor.dirty or bool(self.edit.form.wrong_keys())
+        count = len(self.editor.changes())
+        dirty = self.editor.dirty or bool(self.edit.form.wrong_keys())
         words = self._desk.texts.text("ui.wslconfig.unsaved", count=count) if count else ""
         put(self.state, words or (self._desk.texts.text("ui.wslconfig.unsaved_text") if dirty else ""))
         self.discard_button.setEnabled(dirty)
@@ -303,7 +303,7 @@ class WslConfigDialog(SettingsWindow):
             self._show_pending()
 
     def _show_pending(self) -> None:
-        if self.saving or self._editor.dirty or self.bar.about not in ("", PENDING, SAVED):
+        if self.saving or self.editor.dirty or self.bar.about not in ("", PENDING, SAVED):
             return
         if self._desk.wslconfig.pending():
             self.bar.tell_pending(lambda: self.ask_restart())
@@ -320,18 +320,18 @@ class WslConfigDialog(SettingsWindow):
     def _look_outside(self) -> bool:
         """False where both sides changed the same, or the file cannot be read: that is shown."""
         self.edit.settle()
-        before = self._editor.saved
+        before = self.editor.saved
         try:
-            clash = self._editor.refresh()
+            clash = self.editor.refresh()
         except ProblemError as error:
             self.bar.say(OUTSIDE, self._desk.texts.message(error.problem), "bad")
             return False
         if clash is not None:
             self._show_clash(clash)
             return False
-        if self._editor.saved is not before:
+        if self.editor.saved is not before:
             self.edit.refresh()
-            self.bar.tell_taken_over(edits=self._editor.dirty)
+            self.bar.tell_taken_over(edits=self.editor.dirty)
             self._show_state()
         return True
 
@@ -372,7 +372,14 @@ class WslConfigDialog(SettingsWindow):
         if self.saving:
             return True
         self.edit.settle()
-        return self._editor.dirty or bool(self.edit.form.wrong_keys())
+        return self.editor.dirty or bool(self.edit.form.wrong_keys())
+
+    def can_be_renewed(self) -> bool:
+        """True if nothing is under way here and all that is typed is in the editor's hands."""
+        if self.saving or self.restart_page.busy:
+            return False
+        self.edit.settle()
+        return not self.edit.form.wrong_keys()
 
     @property
     def asked(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kotaro_bridge.texts import Message, Texts
+from kotaro_bridge.ui.widgets.basics import plain
 from kotaro_bridge.ui.widgets.notice_bar import Answer, NoticeBar
 
 UNSAVED = "closing"
@@ -41,7 +42,7 @@ class SettingsNotices(NoticeBar):
             UNSAVED,
             "closing",
             "warn",
-            (text("ui.wslconfig.save_review"), "primary", review),
+            (plain(text("ui.wslconfig.save_review")), "primary", review),  # Alt+S is the button's below
             (text("ui.wslconfig.discard_close"), "", discard),
             (text("ui.wslconfig.stay"), "", lambda: self.drop()),
         )

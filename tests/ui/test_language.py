@@ -1,0 +1,113 @@
+"""Another language while things are typed: the windows speak it, and nothing typed is lost."""
+
+from __future__ import annotations
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtTest import QTest
+from pytestqt.qtbot import QtBot
+
+from kotaro_bridge.ui.dialogs.profile_editor import ProfileEditor
+from tests.ui.conftest import Opener
+from tests.ui.fake_desk import Q14
+from tests.ui.test_app_settings import Opened
+from tests.ui.test_block_dialog import words
+
+
+@pytest.fixture
+def one(opened: Opener, qtbot: QtBot) -> Opened:
+    world, shell = opened()
+    world.telemetry.fill(5)
+    return Opened(world, shell, qtbot)
+
+
+def typed(one: Opened, **texts: str) -> ProfileEditor:
+    """An editor with these texts in it, and its further fields open."""
+    one.shell.editors.edit(Q14.id)
+    one.settle()
+    window = one.shell.editors.windows[-1]
+    window.fields.more.setChecked(True)
+    window.fields.fill(window.fields.texts() | texts)
+    window.fields.edited.emit()
+    return window
+
+
+def test_a_profile_editor_speaks_it_with_everything_that_was_typed(one: Opened) -> None:
+    old = typed(one, context="4096", port="80x0")
+    old.resize(1000, 600)
+    one.choose("language", "ja")
+    (new,) = one.shell.editors.windows
+    assert new is not old
+    assert new.isVisible()
+    assert new.size().toTuple() == (1000, 600)
+    assert (new.close_button.text(), new.state.text()) == ("閉じる(&C)", "要修正 1 件")
+    assert new.unsaved
+    assert (new.fields.texts()["context"], new.fields.texts()["port"]) == ("4096", "80x0")
+    assert new.fields.rows["port"].wrong.isVisibleTo(new)
+    new.close()
+    assert new.isVisible(), "it is asked about as before"
+    assert new.bar.what.text() == "変更が保存されていません。"
+
+
+def test_a_new_profile_that_is_stored_nowhere_speaks_it_too(one: Opened) -> None:
+    one.shell.editors.new()
+    one.settle()
+    (old,) = one.shell.editors.windows
+    old.fields.fill(old.fields.texts() | {"title": "Mine"})
+    old.fields.edited.emit()
+    one.choose("language", "ja")
+    (new,) = one.shell.editors.windows
+    assert new.fields.texts()["title"] == "Mine"
+    assert not new.stored
+    assert new.state.text().startswith("要修正") or new.state.text() == "まだ保存されていません"
+
+
+def test_an_editor_that_says_what_was_changed_outside_goes_on_saying_it(one: Opened) -> None:
+    window = typed(one, context="4096")
+    window.bar.tell_imported("~/evil.sh")
+    one.choose("language", "ja")
+    assert one.shell.editors.windows == [window]
+    assert "~/evil.sh" in window.bar.what.text()
+
+
+def test_the_settings_of_wsl_speak_it_with_the_changes_that_are_not_saved(one: Opened) -> None:
+    one.shell.open_settings()
+    old = one.shell.settings
+    assert old is not None
+    old.edit.form.edited.emit("wsl2.memory", "12GB")
+    one.choose("language", "ja")
+    new = one.shell.settings
+    assert new is not None
+    assert new is not old
+    assert (new.isVisible(), old.isVisible()) == (True, False)
+    assert new.unsaved
+    assert new.state.text() == "未保存: 1 件"
+    assert new.edit.form.rows["wsl2.memory"].input.text() == "12GB"
+
+
+def test_a_value_that_is_none_yet_keeps_its_window(one: Opened) -> None:
+    one.shell.open_settings()
+    window = one.shell.settings
+    assert window is not None
+    row = window.edit.form.rows["wsl2.memory"]
+    row.input.stops[0].setFocus()
+    QTest.keyClicks(row.input.stops[0], "x")
+    one.choose("language", "ja")
+    assert one.shell.settings is window
+    assert "x" in row.input.text()
+
+
+def test_the_arrow_keys_go_on_through_the_languages(one: Opened) -> None:
+    """Each one opens the window anew."""
+    window = one.window
+    for title in ("Settings", "設定"):
+        one.qtbot.waitUntil(window.boxes["language"].hasFocus)
+        QTest.keyClick(window.boxes["language"], Qt.Key.Key_Down)
+        one.settle()
+        assert one.shell.app_settings is not None
+        window = one.shell.app_settings
+        assert title in words(window)
+    one.settle()
+    assert window.boxes["language"].currentData() == "ja"
+    assert window.boxes["language"].hasFocus()
+    assert window.testAttribute(Qt.WidgetAttribute.WA_KeyboardFocusChange), "and it is seen"
