@@ -103,6 +103,23 @@ def test_what_could_not_be_written_is_told_and_does_not_count(one: Opened) -> No
     assert not one.window.bar.isVisible()
 
 
+@pytest.mark.allow_log("work for a window failed", reason="a defect is put in on purpose")
+def test_an_error_of_our_own_is_told_and_not_asked_for_again_and_again(
+    one: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[None] = []
+
+    def broken() -> LoginStart:
+        asked.append(None)
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(one.world.settings, "at_login", broken)
+    one.window.look()
+    one.settle()
+    assert "a defect" in words(one.window.bar)
+    assert len(asked) == 1
+
+
 def test_a_broken_file_is_told(opened: Opener, qtbot: QtBot) -> None:
     world, shell = opened()
     world.settings.opened = OpenedSettings(

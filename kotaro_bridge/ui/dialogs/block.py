@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtWidgets import QDialog, QFrame, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDialog, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from kotaro_bridge.texts import Message, Texts
 from kotaro_bridge.ui.dialogs.block_parts import cause_banner, checks_part, lines_part, numbers_part
@@ -20,6 +20,7 @@ from kotaro_bridge.ui.view_models.look import Look
 from kotaro_bridge.ui.view_models.remedies import RemedyRow
 from kotaro_bridge.ui.view_models.status import simulated_words
 from kotaro_bridge.ui.widgets.basics import Card, CopyButton, ElidedButton, button, chip, label, put, row, set_property
+from kotaro_bridge.ui.widgets.scroll import Scroll
 
 WIDTH = 620
 HIGHEST = 720
@@ -64,10 +65,7 @@ class BlockDialog(QDialog):
         self.close_button.clicked.connect(self.reject)
         self.progress = label(wrap=True)
         self.progress.setProperty("role", "strong")
-        self._scroll = QScrollArea()
-        self._scroll.setWidgetResizable(True)
-        self._scroll.setFrameShape(QFrame.Shape.NoFrame)
-        self._scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self._scroll = Scroll()
         whole = QVBoxLayout(self)
         whole.setContentsMargins(3 * UNIT, 2 * UNIT, 3 * UNIT, 2 * UNIT)
         whole.setSpacing(2 * UNIT)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from PySide6.QtCore import QSize, Signal, Slot
+from PySide6.QtCore import QSize, Qt, Signal, Slot
 from PySide6.QtGui import QCloseEvent
 from PySide6.QtWidgets import QCheckBox, QComboBox, QFormLayout, QVBoxLayout
 
@@ -22,6 +22,7 @@ from kotaro_bridge.ui.view_models.status import simulated_words
 from kotaro_bridge.ui.widgets.about_card import AboutCard, HelpCard
 from kotaro_bridge.ui.widgets.basics import Card, button, chip, label, put, row, scrolled
 from kotaro_bridge.ui.widgets.notice_bar import NoticeBar
+from kotaro_bridge.ui.widgets.scroll import calm
 from kotaro_bridge.ui.widgets.update_card import UpdateCard
 
 USUAL = QSize(660, 780)
@@ -62,6 +63,7 @@ class AppSettings(SettingsWindow):
 
     def _choice(self, key: str) -> QComboBox:
         box = QComboBox()
+        calm(box)
         for value in CHOICES[key]:
             box.addItem(self._desk.texts.text(f"ui.app.{key}_{value or 'system'}"), value)
         return box
@@ -101,14 +103,17 @@ class AppSettings(SettingsWindow):
         """Read the settings and the start at login anew, in the background."""
         settings = self._desk.settings
         in_background(
-            self._desk, self._bridge, lambda: (settings.read(), settings.at_login()), self._show, self._on_failed
+            self._desk, self._bridge, lambda: (settings.read(), settings.at_login()), self._show, self._tell_failure
         )
 
     def _show(self, found: tuple[OpenedSettings, LoginStart]) -> None:
         opened, login = found
+        first = not self.boxes["language"].isEnabled()
         self._show_settings(opened.settings)
         self._show_login(login)
         self._enable(True)
+        if first:  # Qt gave it to what could take it; after a change of language it goes on where that was chosen
+            self.boxes["language"].setFocus(Qt.FocusReason.TabFocusReason)  # with another reason it is not seen
         if opened.problems:
             message = self._desk.texts.message(opened.problems[0])
             self.bar.say(BROKEN, message, "warn")
@@ -180,8 +185,11 @@ class AppSettings(SettingsWindow):
 
     def _on_failed(self, message: Message) -> None:
         """What was chosen does not count: the window shows again what does."""
-        self.bar.say(FAILED, message, "bad")
+        self._tell_failure(message)
         self.look()
+
+    def _tell_failure(self, message: Message) -> None:
+        self.bar.say(FAILED, message, "bad")
 
     # --- opening, closing -----------------------------------------------------------------------------------------
 

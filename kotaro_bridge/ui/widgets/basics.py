@@ -14,7 +14,6 @@ from PySide6.QtWidgets import (
     QLayout,
     QProgressBar,
     QPushButton,
-    QScrollArea,
     QSizePolicy,
     QStackedWidget,
     QVBoxLayout,
@@ -24,6 +23,7 @@ from PySide6.QtWidgets import (
 from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.icons import glyph
 from kotaro_bridge.ui.theme import UNIT, Theme
+from kotaro_bridge.ui.widgets.scroll import Scroll
 
 COPIED_MS = 1600
 NARROWEST = 96
@@ -145,7 +145,7 @@ def row(*parts: QWidget | QLayout | int, spacing: int = UNIT) -> QHBoxLayout:
     return made
 
 
-def scrolled(*parts: QWidget | QLayout, last: QWidget | None = None) -> QScrollArea:
+def scrolled(*parts: QWidget | QLayout, last: QWidget | None = None) -> Scroll:
     """Widgets one below the other, to be scrolled where they do not fit; `last` takes the room that is left."""
     content = QWidget()
     box = QVBoxLayout(content)
@@ -157,13 +157,9 @@ def scrolled(*parts: QWidget | QLayout, last: QWidget | None = None) -> QScrollA
     return in_scroll(content)
 
 
-def in_scroll(content: QWidget) -> QScrollArea:
+def in_scroll(content: QWidget) -> Scroll:
     """A widget that is scrolled where it is too high for its place."""
-    made = QScrollArea()
-    made.setWidgetResizable(True)
-    made.setFrameShape(QFrame.Shape.NoFrame)
-    made.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-    made.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    made = Scroll()
     made.setWidget(content)
     return made
 

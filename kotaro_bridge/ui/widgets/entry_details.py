@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from PySide6.QtCore import Qt, QUrl, Signal
 from PySide6.QtGui import QDesktopServices
-from PySide6.QtWidgets import QFrame, QGridLayout, QPushButton, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QGridLayout, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from kotaro_bridge.domain.model.hub import PAGE
 from kotaro_bridge.texts import Texts
@@ -14,9 +14,10 @@ from kotaro_bridge.ui.theme import UNIT, Theme
 from kotaro_bridge.ui.view_models.models import AdviceWords, Against, Offer
 from kotaro_bridge.ui.widgets.basics import Card, ElidedButton, button, label, row
 from kotaro_bridge.ui.widgets.plan_card import PlanCard
+from kotaro_bridge.ui.widgets.scroll import Scroll
 
 
-class Details(QScrollArea):
+class Details(Scroll):
     """Emits `wanted` with the id of another model that a sentence offers."""
 
     wanted = Signal(str)
@@ -29,10 +30,6 @@ class Details(QScrollArea):
         self.choices: dict[str, QPushButton] = {}
         self.offers: list[QPushButton] = []
         self._content = QWidget()
-        self.setWidgetResizable(True)
-        self.setFrameShape(QFrame.Shape.NoFrame)
-        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
 
     def _fresh(self) -> QVBoxLayout:
         self.plan = None

@@ -12,6 +12,7 @@ from kotaro_bridge.ui.theme import Theme
 from kotaro_bridge.ui.view_models.models import STEP, PlanWords
 from kotaro_bridge.ui.widgets.basics import Card, label, put, row, set_property
 from kotaro_bridge.ui.widgets.figure_table import FigureTable
+from kotaro_bridge.ui.widgets.scroll import calm
 from kotaro_bridge.ui.widgets.vram_gauge import Bar
 
 PAGE = 8
@@ -32,6 +33,7 @@ class PlanCard(Card):
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.slider.setAccessibleName(texts.text("ui.library.context"))
         self.slider.setPageStep(PAGE)
+        calm(self.slider)
         self.tokens = label("", "strong")
         self.bar = Bar(theme)
         self.table = FigureTable(theme)

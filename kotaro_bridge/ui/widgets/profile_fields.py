@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.domain.errors import Problem
@@ -27,6 +27,7 @@ from kotaro_bridge.ui.widgets.profile_inputs import (
     ModelInput,
     SwitchInput,
 )
+from kotaro_bridge.ui.widgets.scroll import Scroll
 
 USUAL = ("title", "engine", "model", "projector", "context", "parallel", "kv_type", "gpus")
 MORE = tuple(key for key in KEYS if key not in USUAL)
@@ -96,7 +97,7 @@ class FieldRow(QWidget):
             self.mark.setPixmap(glyph_pixmap("failed", self._theme.tokens.bad, 14, self.devicePixelRatioF()))
 
 
-class ProfileFields(QScrollArea):
+class ProfileFields(Scroll):
     """Emits `edited` when a person changed something, `dragged` while the context's slider moves, `choosing` for a
     model."""
 
@@ -109,10 +110,6 @@ class ProfileFields(QScrollArea):
         self._theme = theme
         self._texts = texts
         self._after: QWidget | None = None
-        self.setWidgetResizable(True)
-        self.setFrameShape(QFrame.Shape.NoFrame)
-        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.context = ContextInput(texts)
         self.model = ModelInput(texts)
         self.cards = CardsInput(texts)

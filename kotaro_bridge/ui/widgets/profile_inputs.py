@@ -22,7 +22,7 @@ from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.theme import UNIT, Theme, mono_font
 from kotaro_bridge.ui.widgets.basics import button, label
-from kotaro_bridge.ui.widgets.setting_inputs import calm
+from kotaro_bridge.ui.widgets.scroll import calm
 
 NUMBER_WIDTH = 104
 STEP = 256
@@ -219,6 +219,7 @@ class ContextInput(FieldInput):
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.slider.setSingleStep(1)
         self.slider.setPageStep(2048 // STEP)
+        calm(self.slider)
         self.field = QLineEdit()
         self.field.setFixedWidth(NUMBER_WIDTH - 3 * UNIT)
         self.field.setAlignment(Qt.AlignmentFlag.AlignRight)

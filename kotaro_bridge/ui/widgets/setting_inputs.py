@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from PySide6.QtCore import QEvent, QObject, Qt, QTimer, Signal, Slot
+from PySide6.QtCore import QTimer, Signal, Slot
 from PySide6.QtWidgets import QButtonGroup, QComboBox, QFileDialog, QHBoxLayout, QLineEdit, QPushButton, QWidget
 
 from kotaro_bridge.domain.units import wsl_size
@@ -24,6 +24,7 @@ from kotaro_bridge.ui.view_models.wslconfig import (
     typed_text,
 )
 from kotaro_bridge.ui.widgets.basics import button, label
+from kotaro_bridge.ui.widgets.scroll import calm
 
 TYPING_MS = 250
 """A pause in typing after which a text counts as typed."""
@@ -238,23 +239,6 @@ class ChoiceInput(SettingInput):
     def put(self, value: Value | None) -> None:
         """See `SettingInput.put`."""
         self.field.setCurrentIndex(self.field.findData("" if value is None else value))
-
-
-class _Calm(QObject):
-    """Keeps the wheel, which scrolls the page, from turning a value by accident."""
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Hand the wheel of a box that has no focus to the page."""
-        if event.type() is QEvent.Type.Wheel:
-            event.ignore()
-            return True
-        return super().eventFilter(watched, event)
-
-
-def calm(box: QComboBox) -> None:
-    """Make a box deaf to the wheel."""
-    box.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-    box.installEventFilter(_Calm(box))
 
 
 def make_input(texts: Texts, key: str, default: Value | None) -> SettingInput:

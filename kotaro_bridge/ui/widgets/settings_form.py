@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from PySide6.QtCore import Qt, QTimer, Signal, Slot
-from PySide6.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from kotaro_bridge.domain.wsl.wslconfig_catalogue import MAIN_KEYS
 from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.theme import UNIT, Theme
 from kotaro_bridge.ui.view_models.wslconfig import SettingView, groups, search, search_texts
 from kotaro_bridge.ui.widgets.basics import Card, button, label, row, set_property
+from kotaro_bridge.ui.widgets.scroll import Scroll
 from kotaro_bridge.ui.widgets.setting_row import SettingRow
 
 MAIN = "main"
 
 
-class SettingsForm(QScrollArea):
+class SettingsForm(Scroll):
     """Emits what its rows emit.
 
     Args:
@@ -38,10 +39,6 @@ class SettingsForm(QScrollArea):
         self._index: dict[str, str] = {}
         self._found: tuple[str, ...] | None = None
         self.rows: dict[str, SettingRow] = {}
-        self.setWidgetResizable(True)
-        self.setFrameShape(QFrame.Shape.NoFrame)
-        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.content = QWidget()
         self._box = QVBoxLayout(self.content)
         self._box.setContentsMargins(0, 0, UNIT, 0)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QFrame, QProgressBar, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QFrame, QProgressBar, QVBoxLayout, QWidget
 
 from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.theme import UNIT
 from kotaro_bridge.ui.view_models.transfers import TransferRow
-from kotaro_bridge.ui.widgets.basics import Elided, button, label, put, row, set_property
+from kotaro_bridge.ui.widgets.basics import Elided, button, in_scroll, label, put, row, set_property
 
 HIGHEST = 132
 """Pixels of the panel; the rest is scrolled."""
@@ -97,12 +97,7 @@ class TransferPanel(QFrame):
         self._box.setContentsMargins(0, 0, UNIT, 0)
         self._box.setSpacing(4)
         self._content = content
-        self._scroll = QScrollArea()
-        self._scroll.setWidgetResizable(True)
-        self._scroll.setFrameShape(QFrame.Shape.NoFrame)
-        self._scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self._scroll.setWidget(content)
+        self._scroll = in_scroll(content)
         frame = QVBoxLayout(self)
         frame.setContentsMargins(2 * UNIT, UNIT, UNIT, UNIT)
         frame.addWidget(self._scroll)
