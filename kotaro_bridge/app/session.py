@@ -7,10 +7,8 @@ tray that waits for days does not carry it.
 from __future__ import annotations
 
 import logging
-import os
 import re
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,12 +23,11 @@ from kotaro_bridge.domain.settings import OpenedSettings
 from kotaro_bridge.host.language import system_language
 from kotaro_bridge.host.paths import Paths
 from kotaro_bridge.host.settings_store import SettingsStore
+from kotaro_bridge.service.time_to_end import end_in_time
 from kotaro_bridge.texts import LANGUAGES, Texts
 
 log = logging.getLogger(__name__)
 
-END_S = 60.0
-"""An orderly end stops the models in at most half of it."""
 DEFAULT_SCENARIO = "rtx4070-12gb"
 OPEN = "--open"
 """With the dashboard in front: the entry of the Start menu. A plain start, as at login, shows the tray icon alone."""
@@ -77,27 +74,11 @@ def product(*, owner: bool = False) -> Iterator[Product]:
                 explain(session.texts, each)
         yield made
     finally:
-        with _ends_in_time():
+        late = end_in_time()
+        try:
             made.close()
-
-
-@contextmanager
-def _ends_in_time() -> Iterator[None]:
-    """End this process if what is done meanwhile does not: a thread that hangs in a driver would keep a program that
-    nobody sees, and no other could become the owner. Engines that are left are ended by their guardians.
-    """
-
-    def give_up() -> None:
-        log.critical("the end hangs")
-        os._exit(1)
-
-    late = threading.Timer(END_S, give_up)
-    late.daemon = True
-    late.start()
-    try:
-        yield
-    finally:
-        late.cancel()
+        finally:
+            late.cancel()
 
 
 def explain(texts: Texts, what: Problem) -> None:

@@ -6,7 +6,6 @@ has left the GPU. Owns that end, and what Qt itself has to say (its messages go 
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -14,15 +13,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from PySide6.QtCore import QMessageLogContext, Qt, QtMsgType, qInstallMessageHandler
+from PySide6.QtCore import QMessageLogContext, QtMsgType, qInstallMessageHandler
 from PySide6.QtWidgets import QApplication, QMessageBox
 
+from kotaro_bridge.service.time_to_end import end_in_time
 from kotaro_bridge.ui.bridge import Bridge
 from kotaro_bridge.ui.desk import Desk
+from kotaro_bridge.ui.plain_box import plain_box
 
 FAILED = 1
-_END_S = 60.0
-"""The orderly end stops the models in at most half of it."""
 
 
 class CrashPort(Protocol):
@@ -57,10 +56,7 @@ def ends_with_a_word(app: QApplication, desk: Desk, bridge: Bridge, crashes: Cra
             if report is not None:
                 crashes.told(report)
         finally:  # what would show it may be what is broken: the next start tells of it then
-            # An end that hangs would leave a program behind that nobody can see: the guardian ends the engine then.
-            late = threading.Timer(_END_S, os._exit, (FAILED,))
-            late.daemon = True
-            late.start()
+            end_in_time()  # what holds the loop up, such as a file dialog that is open, may hold it for ever
             app.exit(FAILED)
 
     def message(kind: QtMsgType, context: QMessageLogContext, text: str) -> None:
@@ -83,10 +79,6 @@ def show(desk: Desk, report: Path | None, error: BaseException | None) -> None:
     """Say it in a box, and wait until it is read."""
     said = desk.texts.text("ui.crash.what", error=f"{type(error).__name__}: {error}")
     where = desk.texts.text("ui.crash.report", path=str(report)) if report is not None else ""
-    box = QMessageBox(QMessageBox.Icon.Critical, "Kotaro Bridge", said)
-    box.setInformativeText("\n\n".join(part for part in (desk.texts.text("ui.crash.do"), where) if part))
-    box.setTextInteractionFlags(
-        Qt.TextInteractionFlag.TextSelectableByMouse | Qt.TextInteractionFlag.TextSelectableByKeyboard
-    )
+    box = plain_box(QMessageBox.Icon.Critical, said, desk.texts.text("ui.crash.do"), where)
     box.setObjectName("crash")
     box.exec()

@@ -7,12 +7,11 @@ from PySide6.QtWidgets import QMessageBox
 from kotaro_bridge.domain.errors import Problem
 from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.first_icon import make_application
+from kotaro_bridge.ui.plain_box import plain_box
 
 
 def tell_not_started(texts: Texts, what: Problem) -> None:
     """Show it, and wait until it was read."""
     make_application()
     message = texts.message(what)
-    box = QMessageBox(QMessageBox.Icon.Warning, "Kotaro Bridge", message.what)
-    box.setInformativeText(message.do)
-    box.exec()
+    plain_box(QMessageBox.Icon.Warning, texts.text("ui.not_started.what"), message.what, message.do).exec()

@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QApplication, QMessageBox
 
 from kotaro_bridge.domain.run.run_state import Phase
 from kotaro_bridge.host.crash_report import Crashes
+from kotaro_bridge.service.time_to_end import END_S
 from kotaro_bridge.ui import crash
 from kotaro_bridge.ui.bridge import Bridge
 from kotaro_bridge.ui.crash import FAILED, ends_with_a_word
@@ -73,6 +74,8 @@ def test_the_first_error_ends_the_loop_after_the_models_were_told_to_stop(
     assert str(report) in said
     assert crashes.earlier() == (), "told"
     assert ("stop", profile_id) in world.supervisor.asked
+    bounds = [each for each in threading.enumerate() if isinstance(each, threading.Timer)]
+    assert [(each.interval, each.daemon) for each in bounds] == [(END_S, True)], "an end that hangs is ended"
     bridge.close()
 
 

@@ -303,7 +303,8 @@ def test_a_second_start_opens_the_window_of_the_first() -> None:
 HANGS = """
 import threading
 from kotaro_bridge.app import session
-session.END_S = 0.2
+from kotaro_bridge.service import time_to_end
+time_to_end.END_S = 0.2
 with session.product() as made:
     made.own()
     answer, asked = made.setting.machine.gpu.snapshot, threading.Event()
