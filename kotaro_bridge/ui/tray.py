@@ -62,7 +62,6 @@ class Tray(QObject):
         self._unread: tuple[str, ...] = ()
         self._styled = False
         self.menu = QMenu()
-        self.menu.setToolTipsVisible(True)
         self.status = self._note("")
         self.notice = self._action("")
         self.notice.setVisible(False)
@@ -177,7 +176,7 @@ class Tray(QObject):
         self._show_look(look_of_run(lead) if lead else Look.IDLE)
         profile = next((p for p in self._profiles if lead and p.id == lead.profile_id), None)
         line = self._quitting or status_line(self._desk.texts, profile, lead, self._desk.telemetry.latest())
-        _put(self.status, line)
+        _put(self.status, line.replace("&", "&&"))
         waits = self._desk.wslconfig.pending()
         _put(self.wslconfig, self._desk.texts.text("ui.tray.wslconfig_waits" if waits else "ui.tray.wslconfig"))
         busy = short_words(self._desk.texts, self._desk.models.transfers())

@@ -1,4 +1,5 @@
-"""Every window in one language, scheme and scale as pictures, and the texts in them that are cut off.
+"""Every window in one language, scheme and scale as pictures, the texts in them that are cut off, and the letters that
+lead to two places.
 
 Run as a program, since the scale of Qt is fixed for a process: `python -m tests.ui.screens FOLDER`, scale from
 `QT_SCALE_FACTOR`. Prints one line for each text that does not fit and exits with 1 if there is one.
@@ -8,12 +9,12 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from PySide6.QtCore import QCoreApplication, QElapsedTimer
-from PySide6.QtWidgets import QAbstractButton, QApplication, QLabel, QLineEdit, QTabBar, QWidget
+from PySide6.QtWidgets import QApplication, QWidget
 
 from kotaro_bridge.domain.errors import problem
 from kotaro_bridge.domain.run.run_state import Phase
@@ -30,9 +31,9 @@ from kotaro_bridge.ui.first_icon import make_application
 from kotaro_bridge.ui.main_window import SMALLEST, USUAL, MainWindow
 from kotaro_bridge.ui.shell import Shell
 from kotaro_bridge.ui.theme import Theme
-from kotaro_bridge.ui.widgets.basics import Elided
 from tests.helpers.memory_store import MemoryStore
 from tests.ui.fake_desk import A14, CARD, CPM, F7, PROFILES, Q14, Q32, REMEDIES, FakeWorld, gate
+from tests.ui.screen_faults import cut_off, shared_keys
 from tests.ui.screens_models import shoot_models
 
 SETTLE_MS = 60
@@ -81,30 +82,6 @@ def settle() -> None:
         QCoreApplication.processEvents()
 
 
-def cut_off(widget: QWidget) -> Iterator[str]:
-    """Texts in a shown widget that have less room than they need."""
-    for part in widget.findChildren(QWidget):
-        if not part.isVisible() or part.visibleRegion().isEmpty():
-            continue
-        if isinstance(part, Elided):
-            if part.fontMetrics().horizontalAdvance(part.text()) > part.width() + 1:
-                yield f"shortened: {part.text()}"
-        elif isinstance(part, QLabel) and part.text():
-            need = part.heightForWidth(part.width()) if part.wordWrap() else part.sizeHint().height()
-            wide = 0 if part.wordWrap() else part.sizeHint().width()
-            if wide > part.width() + 1 or need > part.height() + 1:
-                yield f"label: {part.text()}"
-        elif isinstance(part, QAbstractButton) and part.text():
-            if part.sizeHint().width() > part.width() + 1 or part.sizeHint().height() > part.height() + 1:
-                yield f"button: {part.text()}"
-        elif isinstance(part, QLineEdit) and part.echoMode() is QLineEdit.EchoMode.Normal:
-            shown = part.displayText() or part.placeholderText()
-            if shown != part.toolTip() and part.fontMetrics().horizontalAdvance(shown) > part.width() - 8:
-                yield f"field: {shown}"
-        elif isinstance(part, QTabBar) and part.tabRect(part.count() - 1).right() > part.width():
-            yield f"tabs: {[part.tabText(n) for n in range(part.count())]}"
-
-
 class Studio:
     """One world in one language and scheme, photographed state by state."""
 
@@ -124,7 +101,7 @@ class Studio:
         if any(cut_off(widget)):
             settle()  # on a busy machine layouts take longer; what does not fit still does not
         widget.grab().save(str(self._folder / f"{name}-{self._suffix}.png"))
-        self.faults += [f"{name}-{self._suffix}: {fault}" for fault in cut_off(widget)]
+        self.faults += [f"{name}-{self._suffix}: {fault}" for fault in (*cut_off(widget), *shared_keys(widget))]
 
     def walk(self) -> None:
         """All states of all windows."""

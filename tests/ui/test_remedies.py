@@ -22,7 +22,7 @@ from kotaro_bridge.ui.widgets.basics import plain
 from kotaro_bridge.ui.widgets.model_list import SUB
 from tests.ui.conftest import Opener
 from tests.ui.fake_desk import A7, Q14, Q32, REMEDIES, FakeWorld, gate
-from tests.ui.screens import cut_off
+from tests.ui.screen_faults import cut_off
 from tests.ui.test_block_dialog import dialog_of, words
 
 EN = Texts("en")

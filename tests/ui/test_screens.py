@@ -1,4 +1,5 @@
-"""No text is cut off: every window in both languages and schemes at 100 and 150 percent."""
+"""No text is cut off and no letter leads to two places: every window in both languages and schemes at 100, 150 and 200
+percent."""
 
 from __future__ import annotations
 
@@ -8,14 +9,31 @@ import sys
 from pathlib import Path
 
 import pytest
+from PySide6.QtWidgets import QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
+from pytestqt.qtbot import QtBot
 
+from tests.ui.screen_faults import shared_keys
 from tests.ui.screens_models import PICTURES
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def test_a_letter_that_leads_to_two_places_is_found(qtbot: QtBot) -> None:
+    window = QWidget()
+    qtbot.addWidget(window)
+    box = QVBoxLayout(window)
+    name, field = QLabel("&Name"), QLineEdit()
+    name.setBuddy(field)
+    unseen, nameless = QPushButton("&No"), QPushButton()
+    for part in (name, field, QPushButton("&Next"), QPushButton("Fish && &Chips"), unseen, nameless):
+        box.addWidget(part)
+    unseen.hide()
+    nameless.setObjectName("picture")
+    assert list(shared_keys(window)) == ["no name: picture", "Alt+N: ['&Name', '&Next']"]
+
+
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("scale", ["1", "1.5"])
+@pytest.mark.parametrize("scale", ["1", "1.5", "2"])
 def test_no_text_is_cut_off(tmp_path: Path, scale: str) -> None:
     env = os.environ | {"QT_SCALE_FACTOR": scale, "QT_QPA_PLATFORM": "offscreen"}
     ran = subprocess.run(

@@ -63,6 +63,13 @@ def test_status_line_and_tooltip_follow_the_numbers(opened: Opener, qtbot: QtBot
     assert len(shell.tray.tooltip) <= TOOLTIP_LENGTH
 
 
+def test_a_name_with_an_ampersand_is_read_as_it_is(opened: Opener, qtbot: QtBot) -> None:
+    world, shell = opened(profiles=(msgspec.structs.replace(Q14, title="R&D"),))
+    world.supervisor.move(Q14.id, Phase.READY)
+    qtbot.waitUntil(lambda: shell.tray.status.text().startswith("R&&D · Ready"))
+    assert shell.tray.starts[Q14.id].text().startswith("Stop R&&D")
+
+
 def test_on_a_real_pc_nothing_says_simulated(opened: Opener) -> None:
     _, shell = opened(simulated=None)
     assert "Simulated" not in shell.tray.tooltip + "".join(action.text() for action in shell.tray.menu.actions())
