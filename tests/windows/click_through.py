@@ -101,7 +101,7 @@ def main(arguments: list[str]) -> int:
     """Click through once."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pictures", type=Path)
-    parser.add_argument("--program", help="the tray application as a Windows command; from source without it")
+    parser.add_argument("--program", help="the tray application as a Windows command; beside the console without it")
     parser.add_argument("--console", help="the command line as a Windows command; from source without it")
     options = parser.parse_args(arguments)
     for reason in (lab.missing_reason(), desktop.missing_reason()):
@@ -119,9 +119,9 @@ def main(arguments: list[str]) -> int:
             Relay(pc) as relay,
         ):
             windows.env = relay.env
-            source = [] if options.program else [windows.windowed_python(), "-m", "kotaro_bridge"]
-            argv = source or lab.words(options.program)
-            desk = Desktop(WindowsProduct(windows, relay, folder), os.environ[desktop.VARIABLE])
+            product = WindowsProduct(windows, relay, folder)
+            argv = lab.words(options.program) if options.program else product.tray_argv()
+            desk = Desktop(product, os.environ[desktop.VARIABLE])
             walk(desk, argv, options.pictures, lambda line: print(line, flush=True))
     except AssertionError as error:
         print(f"does not hold: {str(error) or traceback.format_exc()}", file=sys.stderr)

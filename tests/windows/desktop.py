@@ -36,11 +36,15 @@ class Desktop:
     Args:
         product: the command line of the same user, which tells what the program does.
         display: an X display such as `:9`.
+
+    Raises:
+        AssertionError: the display does not answer.
     """
 
     def __init__(self, product: WindowsProduct, display: str) -> None:
         self.product = product
         self._env = {**os.environ, "DISPLAY": display}
+        assert self._xdotool("getmouselocation"), f"the X display {display} does not answer"
 
     @contextmanager
     def program(self, argv: Sequence[str], failed: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:

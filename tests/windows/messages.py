@@ -129,9 +129,11 @@ def main(what: str) -> int:
         shells.append(show.__self__)  # type: ignore[attr-defined]
 
         def work() -> None:
-            time.sleep(0.5)
-            out.update(globals()[what](world, shells))
-            if what != "end":  # there the session's end ends it
+            if not until(lambda: bool(windows_of_this_process())):
+                out["error"] = "no window: has this Windows a screen?"
+            else:
+                out.update(globals()[what](world, shells))
+            if what != "end" or "error" in out:  # there the session's end ends it
                 quit_()
 
         threading.Thread(target=work, daemon=True).start()

@@ -67,6 +67,12 @@ class WindowsProduct(CommandLine):
         program = words(os.environ.get(PROGRAM, "py -m kotaro_bridge"))
         return self.windows.argv(*program, *arguments)
 
+    def tray_argv(self) -> list[str]:
+        """The tray application: the windowed program beside the one at the command line."""
+        if PROGRAM not in os.environ:
+            return [self.windows.windowed_python(), "-m", "kotaro_bridge"]
+        return [word.replace("kotaro-bridge.exe", "KotaroBridge.exe") for word in words(os.environ[PROGRAM])]
+
     def start(self, *arguments: str, env: Mapping[str, str] | None = None, stdout: int | None = None) -> Running:
         """Start a command and let it run."""
         return super().start(*arguments, env={**self.windows.env, **(env or {})}, stdout=stdout)

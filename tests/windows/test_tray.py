@@ -20,11 +20,15 @@ STOP_WITHIN_S = 5.0
 
 
 @contextmanager
-def serving(desk: Desktop, *before: str) -> Iterator[int]:
-    """A tray application with a model that serves; its process id."""
+def serving(desk: Desktop, *python: str) -> Iterator[int]:
+    """A tray application with a model that serves; its process id.
+
+    Args:
+        python: arguments of a windowed Python that is the application instead.
+    """
     product = desk.product
     product.builtin(LLAMA)
-    argv = [product.windows.windowed_python(), *(before or ("-m", "kotaro_bridge"))]
+    argv = [product.windows.windowed_python(), *python] if python else product.tray_argv()
     with desk.program(argv):
         desk.start_or_stop(LLAMA)
         until(lambda: "ready" in product.call("status", "--json").out, what="the model is ready", deadline_s=READY_S)
@@ -39,8 +43,7 @@ def ends(desk: Desktop) -> None:
 
 def test_clicked_through(desk: Desktop) -> None:
     desk.product.relay.pc.set(time_scale=1.0)
-    argv = [desk.product.windows.windowed_python(), "-m", "kotaro_bridge"]
-    walk(desk, argv, PICTURES, print)
+    walk(desk, desk.product.tray_argv(), PICTURES, print)
 
 
 def test_terminated(desk: Desktop, measured: Callable[[float], None]) -> None:
