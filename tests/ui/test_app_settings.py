@@ -127,6 +127,9 @@ def test_a_broken_file_is_told(opened: Opener, qtbot: QtBot) -> None:
     )
     one = Opened(world, shell, qtbot)
     assert "settings.toml" in words(one.window.bar)
+    world.settings.opened = OpenedSettings(Settings())
+    one.choose("theme", "dark")
+    assert not one.window.bar.isVisible(), "the bad value was written over"
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,8 @@ class AppSettings(SettingsWindow):
         self._show_login(login)
         self._enable(True)
         if first:  # Qt gave it to what could take it; after a change of language it goes on where that was chosen
-            self.boxes["language"].setFocus(Qt.FocusReason.TabFocusReason)  # with another reason it is not seen
+            self.boxes["language"].setFocus()
+            self.setAttribute(Qt.WidgetAttribute.WA_KeyboardFocusChange)  # seen without a Tab before
         if opened.problems:
             message = self._desk.texts.message(opened.problems[0])
             self.bar.say(BROKEN, message, "warn")
@@ -162,10 +163,10 @@ class AppSettings(SettingsWindow):
     def _change(self, changes: dict[str, SettingValue], then: Callable[[], object]) -> None:
         settings = self._desk.settings
 
-        def done(now: Settings) -> None:
+        def done(_now: Settings) -> None:
             self.bar.drop(FAILED)
-            self._show_settings(now)
             then()
+            self.look()  # what was wrong with the file may be put right
 
         in_background(self._desk, self._bridge, lambda: settings.change(changes), done, self._on_failed)
 
