@@ -66,8 +66,8 @@ def test(arguments: Sequence[str]) -> int:
 def _side_by_side() -> list[str]:
     """Files of tests at the same time, one more than there are cores: most of them wait for other processes.
 
-    In the order of their folders: `e2e` first, which takes longest. By itself pytest-xdist begins with the files of most
-    tests, and one that draws every window for minutes in two tests would come last, alone.
+    In the order of their folders: `e2e` first, which takes longest. By itself pytest-xdist begins with the files of
+    most tests, and one that draws every window for minutes in two tests would come last, alone.
     """
     workers = str(min(8, (os.cpu_count() or 1) + 1))
     return ["--numprocesses", workers, "--dist", "loadfile", "--no-loadscope-reorder"]
