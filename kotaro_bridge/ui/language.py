@@ -31,9 +31,13 @@ def speak(shell: Shell, language: str) -> None:
     if settings is not None and settings.can_be_renewed():
         shell.settings = None
         _renew(settings, partial(shell.open_settings, settings.editor), lambda: shell.settings)
+        if shell.settings is not None:
+            shell.settings.edit.tabs.setCurrentIndex(settings.edit.tabs.currentIndex())
     if shell.models is not None:
         models, shell.models = shell.models, None
         _renew(models, shell.open_models, lambda: shell.models)
+        if shell.models is not None:
+            shell.models.take_typed(models)
     for profile_id, dialog in tuple(shell.dialogs.items()):
         if dialog.progress.isHidden():  # else it waits for what was chosen in it
             del shell.dialogs[profile_id]

@@ -85,6 +85,36 @@ def test_the_settings_of_wsl_speak_it_with_the_changes_that_are_not_saved(one: O
     assert new.edit.form.rows["wsl2.memory"].input.text() == "12GB"
 
 
+def test_the_text_of_the_file_stays_in_front(one: Opened) -> None:
+    one.shell.open_settings()
+    old = one.shell.settings
+    assert old is not None
+    old.edit.tabs.setCurrentIndex(1)
+    QTest.keyClicks(old.edit.raw, "# mine")
+    one.choose("language", "ja")
+    new = one.shell.settings
+    assert new is not None
+    assert new is not old
+    assert new.edit.tabs.currentIndex() == 1
+    assert new.edit.raw.shown_text().startswith("# mine")
+    assert new.unsaved
+
+
+def test_what_is_typed_into_the_window_of_the_models_stays(one: Opened) -> None:
+    one.shell.open_models()
+    old = one.shell.models
+    assert old is not None
+    old.tabs.setCurrentWidget(old.token)
+    for field, text in ((old.fit.search, "coder"), (old.fit.field, "Qwen/Qwen3-8B"), (old.token.field, "hf_x")):
+        field.setText(text)
+    one.choose("language", "ja")
+    new = one.shell.models
+    assert new is not None
+    assert new is not old
+    assert new.tabs.currentWidget() is new.token
+    assert (new.fit.search.text(), new.fit.field.text(), new.token.field.text()) == ("coder", "Qwen/Qwen3-8B", "hf_x")
+
+
 def test_a_value_that_is_none_yet_keeps_its_window(one: Opened) -> None:
     one.shell.open_settings()
     window = one.shell.settings

@@ -275,6 +275,17 @@ class ModelsWindow(SettingsWindow):
     def _field_text(self, focused: QWidget | None) -> str:
         return self.fit.search.text() if focused is self.fit.search else self.fit.field.text()
 
+    def take_typed(self, old: ModelsWindow) -> None:
+        """Show the page of a window in whose place this one is, with what is typed there."""
+        pairs = (
+            (self.fit.search, old.fit.search),
+            (self.fit.field, old.fit.field),
+            (self.token.field, old.token.field),
+        )
+        for mine, theirs in pairs:
+            mine.setText(theirs.text())
+        self.tabs.setCurrentIndex(old.tabs.currentIndex())
+
     def present(self) -> None:
         """Show it, in front, with card and disks as they are now."""
         self.showNormal() if self.isMinimized() else self.show()
