@@ -38,7 +38,7 @@ class CrashingShell(Shell):
     def _go_on(self) -> None:
         for widget in QApplication.topLevelWidgets():
             if isinstance(widget, QMessageBox) and widget.objectName() == "crash" and widget.isVisible():
-                print("box:", widget.text(), widget.informativeText().replace("\n", " "), flush=True)
+                print("box:", widget.text().replace("\n", " "), flush=True)
                 widget.accept()
         if not self._failed and self._supervisor.view(PROFILE).phase is Phase.READY:
             self._failed = True
