@@ -218,5 +218,8 @@ def _version() -> str:
 
 
 def _git(*arguments: str) -> str:
-    asked = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False, cwd=ROOT)
+    try:
+        asked = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False, cwd=ROOT)
+    except FileNotFoundError:
+        raise Stop("there is no git here, and a build says which commit it is of: install git.") from None
     return asked.stdout.strip()

@@ -15,6 +15,7 @@ from tools import build, build_licences
 from tools.build import Maker
 from tools.build_bundle import NEEDED, faults, module_shipped, shipped
 from tools.build_icon import bitmap, ico
+from tools.console import Stop
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -133,6 +134,12 @@ def test_official_is_windows_and_a_clean_tag(
     assert about["official"] is official
     assert about["feed"] == "https://example.org/latest"
     assert ("Wine" in str(about["made_with"])) is bool(wine)
+
+
+def test_a_build_without_git_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(Stop, match="git"):
+        build.about_build(Maker(("py",), "3.12.10", "6.22.3", ""), "")
 
 
 def test_a_package_brings_its_licence(tmp_path: Path) -> None:
