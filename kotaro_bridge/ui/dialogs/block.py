@@ -19,7 +19,19 @@ from kotaro_bridge.ui.view_models.block import BlockReport, Numbers, copy_text
 from kotaro_bridge.ui.view_models.look import Look
 from kotaro_bridge.ui.view_models.remedies import RemedyRow
 from kotaro_bridge.ui.view_models.status import simulated_words
-from kotaro_bridge.ui.widgets.basics import Card, CopyButton, ElidedButton, button, chip, label, put, row, set_property
+from kotaro_bridge.ui.widgets.basics import (
+    Card,
+    CopyButton,
+    ElidedButton,
+    button,
+    chip,
+    label,
+    put,
+    row,
+    set_property,
+    stops_of,
+    tab_after,
+)
 from kotaro_bridge.ui.widgets.scroll import Scroll
 
 WIDTH = 620
@@ -135,6 +147,8 @@ class BlockDialog(QDialog):
         box.addStretch(1)
         self._scroll.setWidget(content)
         self._content = content
+        last = stops_of(content)[-1:] or [self.close_button]
+        tab_after(last[0], self.copy, self.edit, self.retry, self.close_button)
         self.fit()
 
     def fit(self, most: int | None = None) -> None:

@@ -88,6 +88,7 @@ class FitPage(QWidget):
         self.list.setFixedWidth(LIST_WIDTH)
         split.addWidget(self.list)
         split.addWidget(self.details, 1)
+        self.details.after = self.list
         box.addLayout(split, 1)
         box.addWidget(self.asleep)
         self.list.chosen.connect(self._on_chosen)

@@ -20,7 +20,7 @@ from kotaro_bridge.ui.dialogs.wslconfig_window import SettingsWindow
 from kotaro_bridge.ui.theme import UNIT, Theme
 from kotaro_bridge.ui.view_models.status import simulated_words
 from kotaro_bridge.ui.widgets.about_card import AboutCard, HelpCard
-from kotaro_bridge.ui.widgets.basics import Card, button, chip, label, put, row, scrolled
+from kotaro_bridge.ui.widgets.basics import Card, button, chip, label, put, row, scrolled, tab_after
 from kotaro_bridge.ui.widgets.notice_bar import NoticeBar
 from kotaro_bridge.ui.widgets.scroll import calm
 from kotaro_bridge.ui.widgets.update_card import UpdateCard
@@ -96,6 +96,7 @@ class AppSettings(SettingsWindow):
         whole.addWidget(self.bar)
         whole.addWidget(scrolled(general, self.updates, self.help, self.about), 1)
         whole.addLayout(row(1, self.close_button))
+        tab_after(self.login_take, self.daily, self.updates.button)
 
     # --- what is there --------------------------------------------------------------------------------------------
 

@@ -111,6 +111,20 @@ def chip(text: str) -> QLabel:
     return made
 
 
+def tab_after(anchor: QWidget, *parts: QWidget) -> None:
+    """Let Tab come to parts where they stand: after `anchor`, in this order. Qt goes in the order in which they came
+    into the window, which all are to be in. An anchor that takes no focus at all does not count for it.
+    """
+    for part in parts:
+        QWidget.setTabOrder(anchor, part)
+        anchor = part
+
+
+def stops_of(content: QWidget) -> list[QWidget]:
+    """What Tab stops at, in the order in which it was made."""
+    return [part for part in content.findChildren(QWidget) if part.focusPolicy() & Qt.FocusPolicy.TabFocus]
+
+
 def plain(caption: str) -> str:
     """A caption without the marks of its mnemonic."""
     return re.sub(r"\(&.\)|&(?=.)", "", caption.replace("&&", "\0")).replace("\0", "&")

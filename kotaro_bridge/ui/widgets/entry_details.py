@@ -12,7 +12,7 @@ from kotaro_bridge.domain.model.hub import PAGE
 from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.theme import UNIT, Theme
 from kotaro_bridge.ui.view_models.models import AdviceWords, Against, Offer
-from kotaro_bridge.ui.widgets.basics import Card, ElidedButton, button, label, row
+from kotaro_bridge.ui.widgets.basics import Card, ElidedButton, button, label, row, stops_of, tab_after
 from kotaro_bridge.ui.widgets.plan_card import PlanCard
 from kotaro_bridge.ui.widgets.scroll import Scroll
 
@@ -30,6 +30,8 @@ class Details(Scroll):
         self.choices: dict[str, QPushButton] = {}
         self.offers: list[QPushButton] = []
         self._content = QWidget()
+        self.after: QWidget | None = None
+        """Where Tab comes from."""
 
     def _fresh(self) -> QVBoxLayout:
         self.plan = None
@@ -45,6 +47,8 @@ class Details(Scroll):
         """In the place of what was there. Last: what is put into a widget that is seen already shows a round later."""
         box.addStretch(1)
         self.setWidget(self._content)
+        if self.after is not None:
+            tab_after(self.after, *stops_of(self._content))
 
     def show_message(self, title: str, words: str, *actions: tuple[str, str, Callable[[], None]]) -> None:
         """A sentence in the place of a model; `actions`: name, caption and what a click does."""

@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout
 
 from kotaro_bridge.texts import Message
 from kotaro_bridge.ui.theme import UNIT
-from kotaro_bridge.ui.widgets.basics import button, label, put, set_property
+from kotaro_bridge.ui.widgets.basics import button, label, put, set_property, tab_after
 
 Answer = tuple[str, str, Callable[[], None]]
 """Caption, kind of the button, and what it does."""
@@ -50,6 +50,7 @@ class NoticeBar(QFrame):
             made.clicked.connect(act)
             self._line.addWidget(made)
             self.answers.append(made)
+        tab_after(self.do, *self.answers)
         self.show()
 
     def drop(self, *about: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from PySide6.QtCore import Qt, QTimer, Signal, Slot
+from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from kotaro_bridge.domain.wsl.wslconfig_catalogue import MAIN_KEYS
@@ -143,6 +144,11 @@ class SettingsForm(Scroll):
                 if before is not None:
                     QWidget.setTabOrder(before, stop)
                 before = stop
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Only in its window an order of Tab stays."""
+        super().showEvent(event)
+        self._chain()
 
     def _build(self, wanted: Iterable[str]) -> None:
         """Make the rows that are wanted and not there yet, each at its place."""
