@@ -11,9 +11,10 @@ What is found leaves a mark such as `<user>` behind; a marked text comes out of 
 
 from __future__ import annotations
 
+import base64
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import unquote
@@ -35,6 +36,11 @@ from kotaro_bridge.domain.redaction_rules import (
 _NOISE = re.compile(r"\0|(?:\x1b|\\u001[bB]|\\x1[bB]|\\033|\\e)\[[0-9;]*[A-Za-z]")
 """NULs of UTF-16 that was read as UTF-8, and colours: a name or a token would hide between them."""
 _SHORTEST, _SHORTEST_SECRET = 3, 6
+_PERCENT = "%(?:25){0,3}"
+_BACKSLASH = rf"(?:\\|{_PERCENT}5[Cc])"
+_BACKSLASHES = rf"{_BACKSLASH}{{1,63}}"
+"""Of an escape, in a text that was escaped more than once."""
+_BASE64 = "[A-Za-z0-9+/_-]"
 _SHORT_NAME = 6  # letters that Windows keeps of a long name in its 8.3 form
 
 _WORDS = """
@@ -95,10 +101,10 @@ class Redactor:
 
     def __init__(self, identity: Identity = NOBODY) -> None:
         self.counts: Counter[Kind] = Counter()
-        values = map(_secret_pattern, _longest_first(identity.secrets))
+        values = (made for value in _longest_first(identity.secrets) for made in _secret_patterns(value))
         # Secrets before names: a password may hold one, and has to go whole.
         self._patterns: list[tuple[re.Pattern[str], Kind]] = [
-            *((pattern, Kind.SECRET) for pattern in values if pattern),
+            *((pattern, Kind.SECRET) for pattern in values),
             *((pattern, Kind.SECRET) for pattern in SECRETS),
             *((pattern, Kind.TEXT) for pattern in CONVERSATION),
             (EMAIL, Kind.EMAIL),
@@ -163,8 +169,22 @@ def _longest_first(words: Iterable[str]) -> list[str]:
     return sorted(set(words), key=lambda word: (-len(word), word))
 
 
-def _secret_pattern(value: str) -> re.Pattern[str] | None:
-    return re.compile(f"(?P<gone>{_spelled(value)})") if len(value) >= _SHORTEST_SECRET else None
+def _secret_patterns(value: str) -> Iterator[re.Pattern[str]]:
+    """The value, and any base64 that holds it, such as the login of `Authorization: Basic`."""
+    if len(value) >= _SHORTEST_SECRET:
+        yield re.compile(f"(?P<gone>{_spelled(value)})")
+        inside = "|".join(_in_base64(value.encode("utf-8", "replace")))
+        yield re.compile(f"(?<!{_BASE64})(?P<gone>{_BASE64}*(?:{inside}){_BASE64}*(?:=|%3[Dd]){{0,2}})")
+
+
+def _in_base64(data: bytes) -> Iterator[str]:
+    """How bytes look inside the base64 of more of them, in either alphabet: it depends on how many come before, and the
+    letters that are made of neighbours too are left out.
+    """
+    for before in range(3):
+        letters = base64.b64encode(bytes(before) + data).decode()
+        whole = letters[-(-before * 8 // 6) : (before + len(data)) * 8 // 6]
+        yield re.escape(whole).replace(r"\+", r"[+\-]").replace("/", "[/_]")
 
 
 def _name_pattern(name: str) -> re.Pattern[str] | None:
@@ -187,20 +207,25 @@ def _name_pattern(name: str) -> re.Pattern[str] | None:
 
 
 def _spelled(word: str) -> str:
-    """A pattern of the word in which each letter may be percent-encoded, or escaped as JSON and Python do."""
-    return "".join(_letter(letter) for letter in word)
+    """A pattern of the word in which each letter may be percent-encoded, or escaped as JSON and Python do, also more
+    than once.
+    """
+    # Only one backslash is of the first letter: the others may be of the path before it.
+    return "".join(_letter(letter, _BACKSLASH if at == 0 else _BACKSLASHES) for at, letter in enumerate(word))
 
 
-def _letter(letter: str) -> str:
+def _letter(letter: str, escape: str) -> str:
+    """Args: escape: what stands before the first `u` or `x`."""
     if letter in "\\/":
-        return r"(?:[\\/]+|%5[Cc]|%2[Ff]|\\u005[Cc])"
-    units = letter.encode("utf-16-be").hex()
+        return rf"(?:[\\/]|{_PERCENT}(?:5[Cc]|2[Ff])|\\u005[Cc])+"
+    units = re.findall("....", letter.encode("utf-16-be").hex())
     data = letter.encode("utf-8", "replace")
+    percent = "".join(f"{_PERCENT}{byte:02x}" for byte in data)
     spellings = [
-        re.escape(letter),
-        "".join(f"%{byte:02x}" for byte in data),
-        "".join(rf"\\u{units[at : at + 4]}" for at in range(0, len(units), 4)),
-        "".join(rf"\\x{byte:02x}" for byte in data),
+        rf"{_BACKSLASH}{{0,63}}(?:{letter}|{percent})" if letter in "\"'" else re.escape(letter),
+        percent,
+        escape + _BACKSLASHES.join(f"u{unit}" for unit in units),
+        escape + _BACKSLASHES.join(f"x{byte:02x}" for byte in data),
         *([r"\+"] if letter == " " else []),
     ]
     return f"(?i:{'|'.join(spellings[1:])}|{spellings[0]})" if letter.isascii() else f"(?i:{'|'.join(spellings)})"

@@ -16,13 +16,14 @@ AFTER_ANYTHING = (
 _QUOTED = (
     r'"""(?:(?!""").)*(?:"""|\Z)'
     r"|'''(?:(?!''').)*(?:'''|\Z)"
-    r'|\\"(?:(?!\\")[^\r\n])*(?:\\"|$)'
+    r'|(?P<escaped>\\{1,15}")(?:(?!(?<!\\)(?P=escaped))[^\r\n])*(?:(?P=escaped)|$)'
     r'|"(?:\\.|[^"\\\r\n])*(?:"|$)'
     r"|'(?:\\.|[^'\\\r\n])*(?:'|$)"
     r"|\[\s*[bru]?[\"'][^\]]*\]?"
 )
+"""Escaped quotes (of JSON in a string of JSON, and so on) end with as many backslashes as they begin with."""
 _BARE = r"""[^\s"',;&<>\[\]{}()\\][^\s"',;&<>\]})\\]*"""
-_SEPARATOR = r"""["'\\\]]{0,3}\s{0,8}(?:=>|:=|[:=]|%3[Aa]|%3[Dd])\s{0,8}(?-i:[bru](?=["']))?"""
+_SEPARATOR = r"""["'\\\]]{0,9}\s{0,8}(?:=>|:=|[:=]|%3[Aa]|%3[Dd])\s{0,8}(?-i:[bru](?=["']))?"""
 _NO_FIGURE = r"""(?![0-9]{1,8}(?:[.,][0-9]+)?(?![A-Za-z0-9_-]))(?!None\b|null\b|true\b|false\b|["']?<)"""
 """151645 is a token of a model, and `<|im_end|>` another one: what a log says of models stays."""
 
@@ -37,6 +38,17 @@ _KEY = (
 )
 _LOGIN = r"(?:password|passwd|passphrase|pwd(?<![a-z0-9/]pwd)|pass(?<![a-z0-9/]pass))(?![a-z0-9])"
 _CREDENTIAL = r"(?:secret|credential)s?(?:[-_.]?(?:id|value))?(?![a-z0-9])"
+_SAID = r"(?:\s+(?:for|of|to|on|at)(?:\s+[^\s:=]{1,40}){1,3}?)?\s+(?:is|was)(?:\s+now)?:?\s+"
+_JAPANESE_SAID = r"[\s\u3000]?(?:は|が|[:：=])[\s\u3000「『]*"
+_ORDINARY = (
+    "a|an|the|not|no|never|always|only|too|also|being|now|still|already|as|at|in|on|off|it|that|this|what|and|or|ok"
+    "|required|needed|necessary|optional|missing|empty|blank|set|unset|given|asked|wanted|expected|known|unknown"
+    "|wrong|incorrect|invalid|correct|right|valid|accepted|rejected|refused|denied|expired|changed|checked|verified"
+    "|stored|saved|kept|sent|used|read|written|removed|hidden|shown|printed|encrypted|hashed|encoded|protected"
+    "|weak|strong|short|long|shorter|longer|case|different|the same|up|out|old|new|none|null|true|false"
+)
+"""What a sentence goes on with where it tells of a password, and not the password."""
+_MIXED = r"(?=[!#-&(-~]{0,80}[A-Z0-9_~+/=-])(?:(?![<>,;])[!#-&(-~]){6,}"
 _OF_MODELS = "bos|eos|eot|eom|pad|unk|sep|cls|mask|image|special|stop|next|first|per|no|generated|chosen|sampled"
 _TOKEN = r"token(?![a-z0-9])" + "".join(rf"(?<!{word}[-_ ]token)" for word in _OF_MODELS.split("|"))
 
@@ -86,15 +98,28 @@ SECRETS = (
     _named(_KEY, rf"{_NO_FIGURE}(?:{_QUOTED}|{_BARE})"),
     _named(_TOKEN, rf"{_NO_FIGURE}(?:{_QUOTED}|{_BARE})"),
     _named(rf"(?-i:{_CAPITALS}[A-Z0-9_]*)", rf"{_QUOTED}|[^\s\"',;<][^\s\"',;]*"),
-    # Shapes that are known: Hugging Face, OpenAI and its kin, GitHub, GitLab, Slack, AWS, Google, NVIDIA, JSON web
-    # tokens.
+    # Sentences.
+    re.compile(
+        rf"(?:{_LOGIN}|passcode){_SAID}(?!(?:{_ORDINARY})(?![a-z0-9_-]))(?P<gone>{_QUOTED}|[^\s\"'<][^\s\"']*)",
+        re.IGNORECASE | re.DOTALL,
+    ),
+    re.compile(
+        rf"(?:{_KEY}|{_TOKEN}|{_CREDENTIAL}){_SAID}{_NO_FIGURE}(?P<gone>{_QUOTED}|(?-i:{_MIXED}))",
+        re.IGNORECASE | re.DOTALL,
+    ),
+    re.compile(rf"(?:パスワード|パスフレーズ|暗証番号){_JAPANESE_SAID}(?P<gone>{_QUOTED}|[!-;=-~]+)"),
+    re.compile(rf"(?:トークン|秘密鍵|(?i:api)[\s\u3000]?キー){_JAPANESE_SAID}{_NO_FIGURE}(?P<gone>{_QUOTED}|{_MIXED})"),
+    # Shapes that are known: Hugging Face, OpenAI and its kin, GitHub, GitLab, Slack, AWS, Google, NVIDIA, npm, PyPI,
+    # Docker, Stripe, JSON web tokens.
     re.compile(r"(?P<gone>hf_(?:(?=[a-z]{0,40}[A-Z0-9])[A-Za-z0-9]{8,}|[a-z]{20,})|api_org_[A-Za-z0-9]{16,})"),
     re.compile(
-        rf"(?=[sgxAneyr]){AFTER_ANYTHING}"
+        rf"(?=[sgxAneyrpd]){AFTER_ANYTHING}"
         r"(?P<gone>sk-(?=[a-z_-]{0,40}[A-Z0-9])[A-Za-z0-9_-]{8,}|gh[pousr]_[A-Za-z0-9]{20,}"
-        r"|github_pat_\w{20,}|glpat-[\w-]{16,}|xox[abeprs]-[\w-]{10,}|(?:AKIA|ASIA)[A-Z0-9]{16}|AIza[\w-]{30,}"
-        r"|nvapi-[\w-]{16,}|gsk_[A-Za-z0-9]{20,}|r8_[A-Za-z0-9]{20,}|ya29\.[\w-]{16,}"
-        r"|eyJ[\w-]{8,}\.eyJ[\w-]{8,}(?:\.[\w-]*)?)"
+        r"|github_pat_\w{20,}|gl(?:pat|dt|rt|ft|ptt|cbt|soat|agent)-[\w.-]{16,}|xox[a-z](?:\.xox[a-z])?-[\w-]{10,}"
+        r"|xapp-[\w-]{16,}|(?:AKIA|ASIA)[A-Z0-9]{16}|AIza[\w-]{30,}|nvapi-[\w-]{16,}|gsk_[A-Za-z0-9]{20,}"
+        r"|r8_[A-Za-z0-9]{20,}|ya29\.[\w-]{16,}|npm_(?=[a-z]{0,40}[A-Z0-9])[A-Za-z0-9]{20,}"
+        r"|pypi-(?=[a-z0-9_-]{0,40}[A-Z])[\w-]{16,}|dckr_pat_[\w-]{16,}|[sr]k_(?:live|test)_[A-Za-z0-9]{16,}"
+        r"|eyJ[\w-]{8,}(?:\.eyJ[\w-]{8,}(?:\.[\w-]*)?|(?:\.[\w-]*){3}\.[\w-]{8,}))"
     ),
 )
 
@@ -113,8 +138,8 @@ CONVERSATION = (
     re.compile(rf"(?<![A-Za-z0-9_])(?:content|prompt|text|input|input_value)=(?P<gone>[bu]?(?:{_STRING}))"),
     re.compile(r"(?:prompt|output|input)_(?:token_ids|ids|tokens): (?P<gone>\[[0-9, \r\n]*\]?)"),
     re.compile(
-        rf"\\?[\"'](?:{_JSON_KEYS})\\?[\"']\s*:\s*"
-        rf"(?P<gone>\\\"(?:(?!\\\")[^\r\n])*(?:\\\"|$)|{_STRING}"
+        rf"[\"'](?:{_JSON_KEYS})\\{{0,15}}[\"']\s*:\s*"
+        rf"(?P<gone>(?P<escaped>\\{{1,15}}\")(?:(?!(?<!\\)(?P=escaped))[^\r\n])*(?:(?P=escaped)|$)|{_STRING}"
         rf"|\[\s*(?:{_STRING}|[0-9]+)(?:\s*,\s*(?:{_STRING}|[0-9]+))*\s*\]?)",
         re.MULTILINE,
     ),

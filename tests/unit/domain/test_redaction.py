@@ -8,8 +8,6 @@ import time
 from urllib.parse import quote
 
 import pytest
-from hypothesis import assume, example, given
-from hypothesis import strategies as st
 
 from kotaro_bridge.domain.redaction import Identity, Kind, Redactor, names_in, secret_values
 from tests.helpers.captures import FOLDER
@@ -77,6 +75,22 @@ def redact(text: str) -> str:
         ("it is correct horse 7 again", "it is <secret> again"),
         ("correct+horse%207", "<secret>"),
         ("a%2Fb%2bc%3D%3D, a/b+c== on", "<secret>, <secret> on"),
+        ("Password is x", "Password is <secret>"),
+        ("the password for my hub is hunter, good luck", "the password for my hub is <secret> good luck"),
+        ("my passphrase was: 'two words'. Bye", "my passphrase was: <secret>. Bye"),
+        ("the API key is Zx81-abc", "the API key is <secret>"),
+        ("your token is 'abc' now", "your token is <secret> now"),
+        ("パスワードは hunter2 です", "パスワードは <secret> です"),
+        ("パスワード：hunter2", "パスワード：<secret>"),
+        ("APIキーは「Zx81abc」です", "APIキーは「<secret>」です"),
+        (r'\\\"token\\\": \\\"a\\\\\\\"b\\\", \\\"n\\\": 1', r'\\\"token\\\": <secret>, \\\"n\\\": 1'),
+        ('{\\"password\\": \\"a\\\\\\"b\\", \\"n\\": 1}', '{\\"password\\": <secret>, \\"n\\": 1}'),
+        ("xoxb-1234567890-AbCdEfGhIj xapp-1-A02-123456-abcdef", "<secret> <secret>"),
+        ("npm_0123456789abcdefghijABCDEFGHIJ012345", "<secret>"),
+        ("pypi-AgEIcHlwaS5vcmcCJGFiY2RlZg glpat-abcDEF0123456789.01", "<secret> <secret>"),
+        ("AIzaSyA0123456789abcdefghijklmnopqrstuv dckr_pat_AbCdEf0123456789xyz", "<secret> <secret>"),
+        (f"jwt {JWT} and eyJhbGciOiJSU0EifQ.aaaa.bbbb.cccc.dddddddd", "jwt <secret> and <secret>"),
+        ("login bWU6Y29ycmVjdCBob3JzZSA3 sent", "login <secret> sent"),
     ],
 )  # fmt: skip
 def test_secrets(text: str, left: str) -> None:
@@ -143,6 +157,11 @@ def test_people_and_places(text: str, left: str) -> None:
         "disk-usage-of-models task-id-12345678",
         "kotaro-bridge run qwen2.5-14b-q4_k_m: loading -> ready",
         "Bearer authentication is off; password prompt",
+        "A password is required, and your token is invalid: the API key is missing. The password was not set.",
+        "パスワードは必要ありません。トークンは 151645 です。 the stop token is 151645, the token is '<|im_end|>'",
+        "npm_config_registry npm_lifecycle_event pypi-mirror-of-the-company glpat xoxo",
+        "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 (etag) d2a84f4b8b650937ec8f",
+        "run llama-18f2a3b4c5d6e7f8, commit 6bff67b, nodeid 550e8400-e29b-41d4-a716-446655440000",
         "hf_overrides hf_transformers hf_config",
         "1.58 GiB of 2.00 GiB, 50.1 tokens/s, version 6.11.3",
     ],
@@ -253,6 +272,16 @@ def test_a_real_log_keeps_all_but_the_conversation(path: object) -> None:
         "aa:",
         '"""',
         "&a-",
+        "a" + "\\" * 40,
+        "correct" + "\\" * 40 + '"',
+        "%25",
+        "%5C",
+        "password is ",
+        "password for a b ",
+        "トークンは",
+        "eyJaaaaaaaa.",
+        "pypi-aaaaaaa",
+        '\\\\\\"token',
     ],
 )
 def test_a_hostile_line_takes_no_time_to_speak_of(piece: str) -> None:
@@ -260,74 +289,3 @@ def test_a_hostile_line_takes_no_time_to_speak_of(piece: str) -> None:
     begun = time.monotonic()
     redact(piece * (100_000 // len(piece)))
     assert time.monotonic() - begun < 10
-
-
-# --- properties -------------------------------------------------------------------------------------------------------
-
-NAMES = st.text(st.sampled_from("abcdefgxyz山田花子_"), min_size=4, max_size=12).filter(lambda name: name.strip("_"))
-VALUES = st.text(st.sampled_from("ABCDEFGHabcdefgh0123456789"), min_size=20, max_size=40).filter(
-    lambda value: any(letter.isupper() for letter in value)
-)
-AROUND = st.text(st.sampled_from("x \n\t\"',;:=/\\()[]{}%20é山\0"), max_size=12)
-
-
-def spellings(text: str) -> set[str]:
-    """Ways in which a name can stand in a log."""
-    escaped = json.dumps(text)[1:-1]
-    return {text, quote(text, safe=""), quote(text, safe="").lower(), escaped, escaped.replace("\\", "\\\\")}
-
-
-@given(NAMES, AROUND, AROUND)
-@example("xxxx", "%20", "")
-def test_no_name_gets_out_below_a_home_folder(name: str, before: str, after: str) -> None:
-    assume("\\" not in before[-1:])
-    for root in ("C:\\Users\\", "/home/", "C:\\\\Users\\\\", "%2Fhome%2F", "\\\\wsl$\\U\\home\\"):
-        separator = "%2F" if "%" in root else root[-1]
-        said = Redactor(Identity((name,))).text(f"{before} {root}{name}{separator}models 9.0 GiB {after}")
-        assert name not in said
-        assert f"{separator}models 9.0 GiB" in said
-
-
-@given(NAMES, st.sampled_from(["", " ", "\n", '"', "(", "\\n", "%20", "="]), st.sampled_from(["", " ", ",", "'", "%"]))
-def test_no_known_name_gets_out_in_any_spelling(name: str, before: str, after: str) -> None:
-    for spelled in spellings(name):
-        if "\\\\" not in spelled:
-            assert spelled not in Redactor(Identity((name,))).text(f"{before}{spelled}{after}")
-
-
-@given(
-    VALUES,
-    AROUND,
-    AROUND,
-    st.sampled_from(
-        [
-            "hf_{}",
-            "sk-{}",
-            "Authorization: Bearer {}",
-            "--api-key {}",
-            "api_key={}",
-            'api_key = "{}"',
-            '{{"password": "{}"}}',
-            "MY_TOKEN={}",
-            "https://u:{}@host/x",
-            "https://host/x?token={}",
-            "Cookie: a={}; b=1",
-        ]
-    ),
-)
-def test_no_secret_gets_out_whatever_is_around_it(value: str, before: str, after: str, form: str) -> None:
-    said = Redactor().text(f"{before} {form.format(value)} {after}")
-    assert value not in said
-    assert value.lower() not in said.lower()
-
-
-@given(st.lists(st.floats(0, 1e6, allow_nan=False).map(lambda x: f"{x:.2f}"), min_size=1, max_size=8))
-def test_figures_stay(figures: list[str]) -> None:
-    text = " | ".join(f"buffer {number} = {figure} MiB" for number, figure in enumerate(figures))
-    assert redact(text) == text
-
-
-@given(st.text(max_size=200))
-def test_a_second_pass_changes_nothing(text: str) -> None:
-    once = redact(text)
-    assert redact(once) == once
