@@ -51,6 +51,7 @@ def test(arguments: Sequence[str]) -> int:
     if WINDOWS:
         say("Tests of the real llama-server are skipped: the product starts it on the Linux side alone.")
         env[NO_LLAMA_SERVER] = "1"
+        env["PYTEST_TIMEOUT"] = "360"  # for the longer limits in time there (tests/helpers/simulated.py, PATIENCE)
     else:
         llama_server.ensure()
     system_packages.ensure_ssh_server()

@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.conftest import LLAMA, Station, ready
 from tests.helpers.cli import ROOT, listens, started
-from tests.helpers.simulated import until
+from tests.helpers.simulated import PATIENCE, until
 from tests.helpers.words import pattern, text
 
 pytestmark = pytest.mark.e2e
@@ -28,7 +28,7 @@ def crash(station: Station, where: str) -> subprocess.CompletedProcess[str]:
         cwd=ROOT,
         capture_output=True,
         encoding="utf-8",
-        timeout=END_S,
+        timeout=END_S * PATIENCE,
         check=False,
     )
 

@@ -24,7 +24,7 @@ from kotaro_bridge.simulator import card
 from kotaro_bridge.simulator.pc import SimulatedPC
 from kotaro_bridge.simulator.state import State
 from tests.helpers.own_folders import own_folders
-from tests.helpers.simulated import TIME_SCALE, processes_of, until
+from tests.helpers.simulated import PATIENCE, TIME_SCALE, processes_of, until
 
 ROOT = Path(__file__).parents[2]
 COMMAND_S = 45.0
@@ -89,7 +89,7 @@ class Running:
         """Send a signal, where one is named, and wait for the end."""
         if number is not None:
             self.signal(number)
-        code = self.process.wait(deadline_s)
+        code = self.process.wait(deadline_s * PATIENCE)
         return Done(code, self.out, self.err, time.monotonic() - self._begin)
 
 

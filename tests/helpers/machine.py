@@ -49,10 +49,11 @@ from kotaro_bridge.service.run_log import LogFile
 from kotaro_bridge.service.run_session import Context
 from tests.helpers.captures import llama_lines, split_log, vllm_text
 from tests.helpers.gguf_header import Q14, pack_header, qwen2_shape, reader
+from tests.helpers.simulated import PATIENCE
 
 T = TypeVar("T")
 
-DEADLINE_S = 10.0
+DEADLINE_S = 10.0 * PATIENCE
 """For what other threads do at once; only a test that fails waits that long."""
 
 PROJECTOR = "~/mmproj.gguf"

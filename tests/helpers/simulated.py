@@ -18,6 +18,8 @@ from kotaro_bridge.simulator import procs
 from kotaro_bridge.simulator.pc import SimulatedPC
 
 TIME_SCALE = 0.02
+PATIENCE = 3.0 if sys.platform == "win32" else 1.0
+"""By how much the limits in time are longer: there a Python takes about 1 s to start, and a command starts a dozen."""
 FAILED = 255
 """Exit code -1 of wsl.exe, as Linux has it."""
 
@@ -75,10 +77,10 @@ def running(
 
 def until(condition: Callable[[], Any], *, what: str, deadline_s: float = 10.0) -> None:
     """Wait for something that other processes do."""
-    end = time.monotonic() + deadline_s
+    end = time.monotonic() + deadline_s * PATIENCE
     while not condition():
         if time.monotonic() > end:
-            raise AssertionError(f"not within {deadline_s} s: {what}")
+            raise AssertionError(f"not within {deadline_s * PATIENCE} s: {what}")
         time.sleep(0.01)
 
 
