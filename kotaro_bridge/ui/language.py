@@ -26,6 +26,7 @@ def speak(shell: Shell, language: str) -> None:
     """Args: language: `en`, `ja` or "" for the system's."""
     shell.desk.texts.use(language or shell.desk.system_language)
     shell.tray.speak()
+    shell.notices.speak()
     shell.editors.renew()
     settings = shell.settings
     if settings is not None and settings.can_be_renewed():
@@ -48,6 +49,9 @@ def speak(shell: Shell, language: str) -> None:
         _renew(window, shell.open_dashboard, lambda: shell.window)
         if shell.window is not None:
             shell.window.models.select(window.models.current())
+            if shell.told and window.notice.about == shell.told[-1].about:  # it is still said
+                shell.told = [each.renewed() for each in shell.told]
+                shell.show_told()
     if shell.app_settings is not None:  # the last one, in front: the language was chosen in it
         app_settings, shell.app_settings = shell.app_settings, None
         _renew(app_settings, shell.open_app_settings, lambda: shell.app_settings)

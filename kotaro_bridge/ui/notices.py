@@ -27,6 +27,7 @@ class Told:
         opens: what a click leads to.
         answers: what can be done about it, as buttons in the main window: caption and what it does.
         own_place: a window shows it anyway (a run its reason): it is not repeated in the main window.
+        again: makes the same in the language of now; None where only its words are known.
     """
 
     about: str
@@ -35,11 +36,16 @@ class Told:
     opens: Callable[[], None]
     answers: tuple[tuple[str, Callable[[], None]], ...] = ()
     own_place: bool = False
+    again: Callable[[], Told] | None = None
 
     @property
     def words(self) -> str:
         """Both sentences."""
         return f"{self.message.what} {self.message.do}".strip()
+
+    def renewed(self) -> Told:
+        """The same in the language of now, where it can be had."""
+        return self.again() if self.again is not None else self
 
 
 class Notices(QObject):
@@ -80,6 +86,11 @@ class Notices(QObject):
         if len(left) != len(self._unread):
             self._unread = left
             self.changed.emit()
+
+    def speak(self) -> None:
+        """What is unread, in the language of now."""
+        self._unread = [each.renewed() for each in self._unread]
+        self.changed.emit()
 
     def read(self) -> tuple[Told, ...]:
         """Everything unread; it counts as read from here on."""

@@ -29,7 +29,8 @@ def told_of_program(shell: Shell, what: Problem) -> Told:
             (text("ui.notice.diagnostics"), partial(_save_diagnostics, shell)),
         )
     opens = shell.open_app_settings if in_settings else shell.open_dashboard
-    return Told(what.code, "Kotaro Bridge", shell.desk.texts.message(what), opens, answers)
+    again = partial(told_of_program, shell, what)
+    return Told(what.code, "Kotaro Bridge", shell.desk.texts.message(what), opens, answers, again=again)
 
 
 def _open(report: Path) -> None:

@@ -66,6 +66,8 @@ class Shell(QObject):
         self.settings: WslConfigDialog | None = None
         self.models: ModelsWindow | None = None
         self.app_settings: AppSettings | None = None
+        self.told: list[Told] = []
+        """What the main window said last."""
         self._transfers: dict[str, DownloadState] = {}
         self.editors = Editors(desk, theme, self.bridge, self)
         self.editors.changed.connect(self._on_profiles)
@@ -330,11 +332,15 @@ class Shell(QObject):
     def _show_unread(self) -> None:
         """What the window shows, or shows anyway, is read."""
         told = [each for each in self.notices.read() if not each.own_place]
-        if self.window is not None and told:
-            last = told[-1]
-            self.window.show_notice(
-                "\n".join(each.message.what for each in told), last.message.do, last.about, *last.answers
-            )
+        if told:
+            self.told = told
+            self.show_told()
+
+    def show_told(self) -> None:
+        """What was told last, in the main window."""
+        if self.window is not None:
+            what, last = "\n".join(each.message.what for each in self.told), self.told[-1]
+            self.window.show_notice(what, last.message.do, last.about, *last.answers)
 
     def _open(self, report: BlockReport) -> None:
         dialog = self.dialogs.get(report.profile_id)

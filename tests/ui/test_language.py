@@ -7,6 +7,9 @@ from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from pytestqt.qtbot import QtBot
 
+from kotaro_bridge.domain.errors import problem
+from kotaro_bridge.domain.run.run_view import Notice
+from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.dialogs.profile_editor import ProfileEditor
 from tests.ui.conftest import Opener
 from tests.ui.fake_desk import Q14
@@ -125,6 +128,34 @@ def test_a_value_that_is_none_yet_keeps_its_window(one: Opened) -> None:
     one.choose("language", "ja")
     assert one.shell.settings is window
     assert "x" in row.input.text()
+
+
+def test_what_the_main_window_says_goes_on_being_said(one: Opened) -> None:
+    crashed = problem("app.crashed_before", path="crash-1.txt", at="11:30")
+    one.shell.open_dashboard()
+    one.world.bus.publish(Notice(crashed))
+    one.settle()
+    one.choose("language", "ja")
+    assert one.shell.window is not None
+    notice = one.shell.window.notice
+    assert notice.isVisible()
+    assert notice.what.text() == Texts("ja").message(crashed).what
+    assert [answer.text() for answer in notice.answers] == ["レポートを開く", "診断情報を保存…", "閉じる"]
+    notice.answers[-1].click()
+    one.window = one.shell.app_settings or one.window
+    one.choose("language", "en")
+    assert one.shell.window.notice.isHidden(), "it was dismissed"
+
+
+def test_what_is_unread_is_told_in_it(one: Opened) -> None:
+    one.world.bus.publish(Notice(problem("app.crashed_before", path="crash-1.txt", at="11:30")))
+    one.world.bus.publish(Notice(problem("stop.leftover_ended", run="qwen-1", pids=""), Q14.id))
+    one.settle()
+    one.choose("language", "ja")
+    unread = one.shell.notices.unread()
+    assert [told.about for told in unread] == ["app.crashed_before", Q14.id]
+    assert "エラー" in unread[0].words
+    assert "qwen-1" in unread[1].words, "only its words are known: they stay"
 
 
 def test_the_arrow_keys_go_on_through_the_languages(one: Opened) -> None:
