@@ -6,6 +6,7 @@ modules. On Linux memory is that of the machine that simulates, as the script fi
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import shutil
@@ -76,12 +77,13 @@ def _size(path: str) -> str:
 
 
 def _parts(folder: str) -> list[str]:
-    """What the index of a folder names and is not there."""
-    index = f"{folder}/model.safetensors.index.json"
-    if not os.path.isfile(index):
-        return []
-    with open(index, encoding="utf-8", errors="replace") as file:
-        named = set(PART.findall(file.read()))
+    """What the index of a folder names and is not there; of files `consolidated*`, where there are any."""
+    alone = {os.path.basename(path) for path in glob.glob(f"{glob.escape(folder)}/consolidated*.safetensors")}
+    index = f"{folder}/{'consolidated' if alone else 'model'}.safetensors.index.json"
+    named = alone
+    if os.path.isfile(index):
+        with open(index, encoding="utf-8", errors="replace") as file:
+            named = set(PART.findall(file.read()))
     missing = (name for name in sorted(named) if _size(f"{folder}/{name}") in ("0", "missing"))
     return [f"model.missing {name}" for name in missing]
 

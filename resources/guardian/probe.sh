@@ -25,9 +25,15 @@ size() {
     if [ -f "$1" ] && [ -r "$1" ]; then wc -c <"$1"; elif [ -d "$1" ]; then echo 0; else echo missing; fi
 }
 
-# parts FOLDER: what its index names and is not there.
+# parts FOLDER: what its index names and is not there. vLLM takes `consolidated*` files alone where there are any, as in
+# Mistral's repositories, whatever the other index names (model_loader/default_loader.py, _prepare_weights).
 parts() {
     index=$1/model.safetensors.index.json
+    for file in "$1"/consolidated*.safetensors; do
+        [ -e "$file" ] || [ -L "$file" ] || continue
+        index=$1/consolidated.safetensors.index.json
+        [ -s "$file" ] || [ -f "$index" ] || echo "model.missing ${file##*/}"
+    done
     [ -f "$index" ] || return 0
     tr ',{}' '\n\n\n' <"$index" | sed -n 's/.*:[[:space:]]*"\([A-Za-z0-9_.=-]*\)"[[:space:]]*$/\1/p' |
         grep '\.safetensors$' | sort -u | while IFS= read -r name; do [ -s "$1/$name" ] || echo "model.missing $name"; done

@@ -22,6 +22,7 @@ from kotaro_bridge.domain.ports import ChannelClosed, ConfigFile, EngineCommand,
 from kotaro_bridge.domain.profile import Profile
 from kotaro_bridge.host.launcher_local import LocalLauncher
 from kotaro_bridge.host.probe import parse_probe, probe_argv
+from kotaro_bridge.simulator import probe_stand_in
 
 if sys.platform == "win32":
     pytest.skip("the probe runs on the Linux side", allow_module_level=True)
@@ -127,6 +128,30 @@ def test_a_model_in_parts_that_are_not_all_there(tmp_path: Path, spaces: int | N
     assert missing() == ()
     (folder / "model.safetensors.index.json").unlink()
     assert missing() == ()
+
+
+def test_a_model_in_one_file_beside_the_index_of_others_is_whole(tmp_path: Path) -> None:
+    """As Mistral's repositories have both: vLLM takes `consolidated` where it is there."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    index = json.dumps({"weight_map": {"a": "model-00001-of-00002.safetensors"}})
+    (folder / "model.safetensors.index.json").write_text(index)
+
+    def missing() -> list[tuple[str, ...]]:
+        script = launcher(tmp_path).probe(Engine.VLLM, device_question(VLLM), "~/model", "", 1).missing_parts
+        return [script, tuple(line.removeprefix("model.missing ") for line in probe_stand_in._parts(str(folder)))]
+
+    assert missing() == [("model-00001-of-00002.safetensors",)] * 2
+    (folder / "consolidated.safetensors").write_bytes(b"there")
+    assert missing() == [()] * 2
+    (folder / "consolidated.safetensors").write_bytes(b"")
+    assert missing() == [("consolidated.safetensors",)] * 2
+    own = json.dumps({"weight_map": {"a": "consolidated-00001-of-00002.safetensors", "b": "consolidated.safetensors"}})
+    (folder / "consolidated.safetensors.index.json").write_text(own)
+    (folder / "consolidated.safetensors").write_bytes(b"there")
+    assert missing() == [("consolidated-00001-of-00002.safetensors",)] * 2
+    (folder / "consolidated-00001-of-00002.safetensors").write_bytes(b"there")
+    assert missing() == [()] * 2
 
 
 def test_memory_of_this_linux(tmp_path: Path) -> None:
