@@ -39,7 +39,7 @@ def reports(station: Station) -> list[Path]:
 
 def engine(station: Station) -> list[str]:
     """What there is of an engine whose owner has not ended in order. Where the Linux side is stood in, the guardian is
-    in the job of its owner and ends with it: the file of the run waits for the next owner.
+    in the job of its owner and ends with it: the file of the run waits for the next owner, and for its distro to run.
     """
     waits = ("control.key", r"\kotaro-bridge\runs") if sys.platform == "win32" else ("control.key",)
     return [each for each in station.line.left() if not any(name in each for name in waits)]
@@ -73,6 +73,7 @@ def test_an_error_in_the_windows_stops_the_model_tells_the_person_and_ends(
 def test_a_native_crash_ends_the_engine_and_is_told_by_the_next_owner_once(station: Station) -> None:
     line = station.line
     line.builtin(LLAMA)
+    station.pc.boot("Ubuntu")
     before = reports(station)
     done = crash(station, "native")
     assert done.returncode not in (0, 1, 2)
@@ -91,6 +92,7 @@ def test_a_native_crash_ends_the_engine_and_is_told_by_the_next_owner_once(stati
 def test_an_owner_that_was_killed_while_a_model_ran_is_told_of_by_the_next_one_once(station: Station) -> None:
     line = station.line
     line.builtin(LLAMA)
+    station.pc.boot("Ubuntu")
     with started(line, "run", LLAMA) as running:
         ready(station, running, LLAMA)
         running.process.kill()
