@@ -33,7 +33,7 @@ SWITCHES: dict[str, Any] = {
     "wsl": "normal",  # normal, stub, hang, e_unexpected
     "wsl_delay_s": 0.0,
     "nvidia_smi": "normal",  # normal, missing, blocked, hang
-    "nvml": "normal",  # normal, missing, lost, failed
+    "nvml": "normal",  # normal, missing, lost, failed; hang (only the library of tests/windows does)
     "engine": "",  # words of `behaviour.py`, separated by commas
     "windows_ports_taken": [],
     "linux_side": "real",  # real, stand-in; always stood in for on Windows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import asdict
 
 import pytest
@@ -86,14 +87,31 @@ def test_lost_and_found_again_in_one_process(windows_lab: Windows, simulated_car
     assert told == ["1", "gpu.driver_lost", "gpu.driver_lost", "1"]
 
 
-def test_lost_while_a_model_serves(product: WindowsProduct, relay: Relay) -> None:
+HANGS = {"function": "nvmlDeviceGetCount", "seconds": 10}
+
+
+def test_a_driver_that_hangs_is_given_up_and_named(product: WindowsProduct, relay: Relay) -> None:
+    relay.pc.set(nvml="hang")
+    begin = time.monotonic()
+    done = product.call("check", "--json")
+    assert time.monotonic() - begin < 40, "two questions are asked, and one is waited for"
+    assert (done.code, done.json["gpus"], checks(done)["driver"]) == (1, [], "failed")
+    assert sentence("gpu.driver_hangs", **HANGS).what in done.err
+
+
+@pytest.mark.parametrize(
+    ("mode", "code", "params"), [("lost", "gpu.driver_lost", {}), ("hang", "gpu.driver_hangs", HANGS)]
+)
+def test_gone_while_a_model_serves(
+    product: WindowsProduct, relay: Relay, mode: str, code: str, params: dict[str, str | int]
+) -> None:
     product.builtin(LLAMA)
     with started(product, "run", LLAMA) as running:
         running.wait_for("/v1")
-        relay.pc.set(nvml="lost")
-        until(lambda: running.process.poll() is not None, what="the run ends", deadline_s=40)
+        relay.pc.set(nvml=mode)
+        until(lambda: running.process.poll() is not None, what="the run ends", deadline_s=60)
         ended = running.end()
     assert ended.code == 1
-    assert sentence("gpu.driver_lost").what in ended.err
+    assert sentence(code, **params).what in ended.err
     relay.pc.set(nvml="normal")
     assert product.left() == []

@@ -23,6 +23,8 @@ static int ask(char *text, enum Moment moment)
         return DRIVER_NOT_LOADED;
     if (!strcmp(mode, "failed"))
         return UNKNOWN;
+    if (!strcmp(mode, "hang") && moment == COUNTING)
+        Sleep(INFINITE);
     return !strcmp(mode, "lost") && moment != STARTING ? GPU_IS_LOST : OK;
 }
 
