@@ -87,7 +87,7 @@ def test_lost_and_found_again_in_one_process(windows_lab: Windows, simulated_car
     assert told == ["1", "gpu.driver_lost", "gpu.driver_lost", "1"]
 
 
-HANGS = {"function": "nvmlDeviceGetCount", "seconds": 10}
+HANGS: dict[str, str | int] = {"function": "nvmlDeviceGetCount", "seconds": 10}
 
 
 def test_a_driver_that_hangs_is_given_up_and_named(product: WindowsProduct, relay: Relay) -> None:
