@@ -6,6 +6,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -1122,6 +1123,7 @@ def test_a_check_that_hangs_ends_by_itself_and_its_late_answer_starts_nothing(mo
         freed.set()
         assert answered.wait(DEADLINE_S)
         run.context.load_slot.release(VLLM.id)
+        run.actor._limits = replace(run.actor._limits, check_s=DEADLINE_S)
         run.serves()  # the next start is another one
         assert run.heard.phases == [Phase.CHECKING, Phase.REFUSED, *SERVED]
         assert len(run.machine.target.launches) == 1
