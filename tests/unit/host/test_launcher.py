@@ -104,7 +104,7 @@ def test_what_a_command_that_takes_too_long_has_started_ends_with_it(tmp_path: P
     """The wsl.exe of Windows may only start the installed one, and wait for it."""
     said = tmp_path / "pid"
     argv = ["/bin/sh", "-c", 'sleep 60 & echo $! >"$1"; wait', "x", str(said)]
-    assert refused(lambda: LocalLauncher().run(argv, timeout_s=0.5))[0] == "launch.hangs"
+    assert refused(lambda: LocalLauncher().run(argv, timeout_s=2.0))[0] == "launch.hangs"
     until(lambda: not alive(int(said.read_text())), what="the end of the child")
 
 
