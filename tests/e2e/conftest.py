@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from tests.helpers.cli import CommandLine, Running
 from tests.helpers.simulated import TIME_SCALE, processes_of, until
 
 SCENARIO = "rtx4070-12gb"
+ctrl_c = pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C comes from a console there, and tests have none")
 LLAMA = "qwen2.5-14b-q4_k_m"
 """A built-in profile whose model the simulated PC has."""
 

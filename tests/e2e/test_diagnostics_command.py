@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import LLAMA, Station, ready
+from tests.e2e.conftest import LLAMA, Station, ctrl_c, ready
 from tests.helpers.cli import CommandLine, started
 from tests.helpers.simulated import processes_of, until
 from tests.helpers.words import sentence
@@ -186,7 +186,7 @@ def test_a_folder_without_the_right_to_write(station: Station, tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C comes from a console there, and tests have none")
+@ctrl_c
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_leaves_nothing(station: Station, tmp_path: Path, number: signal.Signals) -> None:
     station.pc.set(wsl="hang")

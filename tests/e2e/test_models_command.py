@@ -13,13 +13,12 @@ from pathlib import Path
 import pytest
 
 from kotaro_bridge.simulator.hub import MIB, TOKEN, Hub
-from tests.e2e.conftest import Station
+from tests.e2e.conftest import Station, ctrl_c
 from tests.helpers.cli import CommandLine
 from tests.helpers.hubs import MODELS, SIZE
 from tests.helpers.simulated import processes_of, until
 
 pytestmark = pytest.mark.e2e
-ctrl_c = pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C comes from a console there, and tests have none")
 
 
 class Person:
