@@ -7,15 +7,22 @@ import signal
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.helpers.tiny_gguf import write_tiny_gguf
 from tools import llama_server as build
 from tools.verbs import NO_LLAMA_SERVER
 
+# What a shell starts in the background is deaf to Ctrl-C, and so would be every program of the tests.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 if sys.platform != "win32":
-    # Under nohup every program of the tests would inherit a deaf ear to the hangup that wsl.exe's end is to Linux.
+    # The same under nohup, for the hangup that wsl.exe's end is to Linux.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+# An example that takes long on a machine at work is no fault; pytest's own limit ends what hangs.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 pytest_plugins = ["tests.helpers.guards", "pytester"]
 

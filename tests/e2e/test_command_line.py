@@ -12,14 +12,13 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import SCENARIO, Station
-from tests.helpers.cli import CommandLine
+from tests.helpers.cli import COMMAND_S, CommandLine
 from tests.helpers.simulated import wsl
 from tests.helpers.words import sentence
 
 pytestmark = pytest.mark.e2e
 
 LLAMA = "qwen2.5-14b-q4_k_m"
-SECOND_S = 10.0
 STATUSES = {"passed", "failed", "unknown", "skipped"}
 GPU_KEYS = ["index", "uuid", "name", "total", "free", "used", "driver", "compute_cap"]
 CAPTURES = Path(__file__).parents[1] / "data" / "captures"
@@ -60,7 +59,7 @@ def alone(tmp_path: Path) -> CommandLine:
     ids=" ".join,
 )
 def test_wrong_usage_is_code_2(alone: CommandLine, words: tuple[str, ...]) -> None:
-    done = alone.call(*words, deadline_s=SECOND_S)
+    done = alone.call(*words)
     assert (done.code, done.out) == (2, "")
     assert done.err
 
@@ -71,7 +70,7 @@ def test_simulate_stands_anywhere(station: Station) -> None:
         ("status", "--json", f"--simulate={SCENARIO}"),
         ("status", "--simulate", SCENARIO, "--json"),
     ):
-        done = station.line.call(*words, deadline_s=SECOND_S)
+        done = station.line.call(*words)
         assert (done.code, done.err) == (0, ""), words
         assert (done.json["owner"], done.json["runs"]) == (False, [])
         assert_gpus(done.json["gpus"])
@@ -80,7 +79,7 @@ def test_simulate_stands_anywhere(station: Station) -> None:
 def test_check_without_a_profile(station: Station) -> None:
     answers = {(): (True, "skipped"), ("--need", "10GiB"): (True, "passed"), ("--need", "12GiB"): (False, "failed")}
     for words, (ok, vram) in answers.items():
-        done = station.line.call("check", *words, "--json", deadline_s=SECOND_S)
+        done = station.line.call("check", *words, "--json")
         document = done.json
         assert list(document) == ["ok", "checks", "gpus", "holders", "remedies"]
         assert (document["ok"], done.code) == (ok, 0 if ok else 1)
@@ -117,18 +116,18 @@ def test_the_script_for_start_scripts_of_ones_own(station: Station, script: Path
 
 def test_nothing_runs(station: Station) -> None:
     line = station.line
-    stop = line.call("stop", "--json", deadline_s=SECOND_S)
+    stop = line.call("stop", "--json")
     assert (stop.code, stop.json, stop.err) == (0, {"stopped": [], "owner": False}, "")
-    unknown = line.call("stop", "nope", deadline_s=SECOND_S)
+    unknown = line.call("stop", "nope")
     assert unknown.code == 1
     assert sentence("profile.unknown", id="nope").what in unknown.err
 
 
 def test_no_log_yet(alone: CommandLine) -> None:
-    logs = alone.call("logs", LLAMA, deadline_s=SECOND_S)
+    logs = alone.call("logs", LLAMA)
     assert (logs.code, logs.out) == (1, "")
     assert sentence("cli.no_logs").what in logs.err
-    assert alone.call("logs", "--json", deadline_s=SECOND_S).json == {"logs": {}}
+    assert alone.call("logs", "--json").json == {"logs": {}}
 
 
 @pytest.mark.parametrize(
@@ -141,7 +140,7 @@ def test_no_log_yet(alone: CommandLine) -> None:
 )
 def test_verdict(alone: CommandLine, engine: str, files: tuple[str, ...], word: str, code: int) -> None:
     words = [name if name.startswith("--") else str(CAPTURES / name) for name in files]
-    done = alone.call("verdict", engine, *words, "--json", deadline_s=SECOND_S)
+    done = alone.call("verdict", engine, *words, "--json")
     document = done.json
     assert list(document) == ["engine", "verdict", "reasons", "facts"]
     assert (document["engine"], document["verdict"], done.code) == (engine, word, code)
@@ -160,14 +159,14 @@ def test_verdict(alone: CommandLine, engine: str, files: tuple[str, ...], word: 
 )
 def test_verdict_of_what_is_no_log(alone: CommandLine, engine: str, content: bytes) -> None:
     (alone.folder / "log").write_bytes(content)
-    done = alone.call("verdict", engine, str(alone.folder / "log"), "--json", deadline_s=SECOND_S)
+    done = alone.call("verdict", engine, str(alone.folder / "log"), "--json")
     assert (done.code, done.json["verdict"]) == (1, "unknown")
     assert done.err
 
 
 def test_verdict_of_no_file(alone: CommandLine) -> None:
     for path, code in ((alone.folder / "none", "cli.file_unreadable"), (alone.folder, "cli.is_folder")):
-        done = alone.call("verdict", "vllm", str(path), deadline_s=SECOND_S)
+        done = alone.call("verdict", "vllm", str(path))
         assert (done.code, done.out) == (1, "")
         assert sentence(code, path=str(path)).what in done.err
 
@@ -178,29 +177,27 @@ def test_verdict_of_a_log_that_grew(alone: CommandLine) -> None:
     first, second = ((CAPTURES / f"llama-server/{name}.log").read_text(encoding="utf-8") for name in names)
     path = alone.folder / "log"
     path.write_bytes(f"{first}{second}".replace("\n", "\r\n").encode("utf-16"))
-    done = alone.call("verdict", "llama-server", str(path), deadline_s=SECOND_S)
+    done = alone.call("verdict", "llama-server", str(path))
     assert (done.code, done.out) == (1, "partial\n")
     assert sentence("cli.last_start_judged", starts=2, line=first.count("\n") + 1).what in done.err
-    facts = alone.call("verdict", "llama-server", str(path), "--json", deadline_s=SECOND_S).json["facts"]
+    facts = alone.call("verdict", "llama-server", str(path), "--json").json["facts"]
     assert facts["judged"]["first_line"] == first.count("\n") + 1
 
 
 def test_verdict_names_what_helps(alone: CommandLine) -> None:
-    quiet = alone.call(
-        "verdict", "llama-server", str(CAPTURES / "llama-server/full14-default-lv.log"), deadline_s=SECOND_S
-    )
+    quiet = alone.call("verdict", "llama-server", str(CAPTURES / "llama-server/full14-default-lv.log"))
     assert "-lv 4" in quiet.err
-    other = alone.call("verdict", "vllm", str(CAPTURES / "llama-server/full14.log"), deadline_s=SECOND_S)
+    other = alone.call("verdict", "vllm", str(CAPTURES / "llama-server/full14.log"))
     assert sentence("proof.other_engine", engine="llama-server").what in other.err
 
 
 def test_verdict_says_once_what_to_do_and_where_the_lines_are(alone: CommandLine) -> None:
-    done = alone.call("verdict", "llama-server", str(CAPTURES / "llama-server/nokvoffload.log"), deadline_s=SECOND_S)
+    done = alone.call("verdict", "llama-server", str(CAPTURES / "llama-server/nokvoffload.log"))
     proof, remedy, more = done.err.splitlines()
     assert proof.endswith("(nokvoffload.log:1370)")
     assert remedy == f"  {sentence('proof.kv_on_cpu').do}"
     assert more.endswith("(nokvoffload.log:1454)")
-    none = alone.call("verdict", "llama-server", str(CAPTURES / "llama-server/nodevice-env.log"), deadline_s=SECOND_S)
+    none = alone.call("verdict", "llama-server", str(CAPTURES / "llama-server/nodevice-env.log"))
     assert [line.strip() for line in none.err.splitlines() if line.startswith("  ")] == [
         sentence("proof.no_gpu_device").do
     ]
@@ -211,7 +208,7 @@ def test_verdict_says_once_what_to_do_and_where_the_lines_are(alone: CommandLine
 
 def test_japanese_into_a_pipe_is_utf_8_whatever_the_console_speaks(station: Station) -> None:
     env = {"PYTHONIOENCODING": "cp932"}
-    done = station.line.call("check", "--need", "11GiB", "--lang", "ja", env=env, deadline_s=SECOND_S)
+    done = station.line.call("check", "--need", "11GiB", "--lang", "ja", env=env)
     assert done.code == 1
     assert sentence("gate.vram.failed", "ja").do in done.err
     assert sentence("gate.wsl.skipped", "ja").what in done.out
@@ -247,7 +244,7 @@ def _in_terminal(line: CommandLine, *words: str, env: dict[str, str]) -> tuple[i
     with os.fdopen(master, "rb", buffering=0) as terminal, suppress(OSError):  # EIO: the other end was closed
         while chunk := terminal.read(4096):
             said += chunk
-    return process.wait(SECOND_S), said
+    return process.wait(COMMAND_S), said
 
 
 @pytest.mark.parametrize("variable", FOLDERS)
@@ -255,7 +252,7 @@ def _in_terminal(line: CommandLine, *words: str, env: dict[str, str]) -> tuple[i
 def test_a_folder_that_cannot_be_made(alone: CommandLine, variable: str, place: str) -> None:
     (alone.folder / "file").write_text("no folder")
     env = {variable: str(alone.folder / place)}  # even root makes no folder in /proc
-    done = alone.call("profiles", "list", env=env, deadline_s=SECOND_S)
+    done = alone.call("profiles", "list", env=env)
     assert (done.code, done.out) == (1, "")
     assert "Traceback" not in done.err
     assert sentence("storage.unusable").do in done.err

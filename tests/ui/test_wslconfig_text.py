@@ -50,7 +50,7 @@ def test_what_is_shown_afterwards_is_what_was_typed(raw: str, after: str) -> Non
     assert shown(merged(raw, shown(raw), shown(after))) == shown(after)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=files)
 def test_a_widget_changes_nothing_in_any_file(theme: Theme, data: bytes) -> None:
     raw = Document(data).text

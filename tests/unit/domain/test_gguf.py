@@ -393,7 +393,7 @@ def outcome(data: bytes) -> GgufModel | Problem:
         return error.problem
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.integers(0, len(VALID) - 2100), st.binary(min_size=1, max_size=8))
 def test_any_damage_ends_in_a_model_or_a_problem(at: int, damage: bytes) -> None:
     data = VALID[:at] + damage + VALID[at + len(damage) :]
@@ -404,7 +404,7 @@ def test_any_damage_ends_in_a_model_or_a_problem(at: int, damage: bytes) -> None
         assert found.code.startswith("model.")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=300))
 def test_any_bytes_end_in_a_problem(data: bytes) -> None:
     code, _ = problem_of(lambda: read(b"GGUF\x03\0\0\0" + data))

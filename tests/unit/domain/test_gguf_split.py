@@ -55,7 +55,7 @@ def write(folder: Path, shapes: list[tuple[str, tuple[int, ...]]], per_file: int
 
 
 @pytest.mark.allow_log("not splitting", reason="fewer tensors than one part holds: the package writes one file")
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(
         st.tuples(st.sampled_from(sorted(KINDS)), st.lists(st.integers(1, 9), min_size=1, max_size=3).map(tuple)),

@@ -368,7 +368,7 @@ def test_every_family_is_read(name: str) -> None:
 SAMPLE = text(PUBLISHED["MiniCPM-V-2_6"][0])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.integers(0, len(SAMPLE)), st.binary(min_size=1, max_size=6))
 def test_any_damage_ends_in_a_shape_or_a_problem(at: int, damage: bytes) -> None:
     try:

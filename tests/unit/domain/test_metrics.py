@@ -85,7 +85,7 @@ LABELS = st.dictionaries(
 SAMPLES = st.tuples(NAMES, LABELS, st.floats(allow_nan=False), st.none() | st.integers(0, 2**40))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(SAMPLES, max_size=5))
 def test_pages_are_read_as_the_official_parser_reads_them(
     samples: list[tuple[str, dict[str, str], float, int | None]],
@@ -103,7 +103,7 @@ def test_pages_are_read_as_the_official_parser_reads_them(
     assert parse_prometheus(page) == pytest.approx(expected)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(alphabet='a{}="\\,# 1.e\n\x00', max_size=60))
 def test_any_text_is_read_or_refused(text: str) -> None:
     assert readable(text) in (True, False)
@@ -315,7 +315,7 @@ class ModelEngine:
 ACTIONS = st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["generate", "end"]), st.integers(0, 40)), max_size=4)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.tuples(ACTIONS, ACTIONS), max_size=12))
 def test_every_token_is_counted_once_whenever_tasks_end(polls: list[tuple[list[tuple[int, str, int]], ...]]) -> None:
     engine, meter = ModelEngine(), LlamaRates()

@@ -126,7 +126,7 @@ def test_junk_alone_never_raises_and_never_proves(engine: Engine, rows: list[str
     assert judge(engine, rows, ended=ended).verdict is not Verdict.GPU
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(logs, st.lists(st.tuples(junk, positions), max_size=5))
 def test_junk_in_a_good_log_never_raises(name: str, extra: list[tuple[str, float]]) -> None:
     rows = LOGS[name]
@@ -135,13 +135,13 @@ def test_junk_in_a_good_log_never_raises(name: str, extra: list[tuple[str, float
     assert judge(Engine.LLAMA_SERVER, rows).verdict in Verdict
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(logs, st.text(alphabet="abc xyz[]{}%|.,-", max_size=150), positions)
 def test_lines_that_say_nothing_change_nothing(name: str, row: str, position: float) -> None:
     assert judge(Engine.LLAMA_SERVER, inserted(LOGS[name], row, position)).verdict is Verdict.GPU
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(logs, st.sampled_from(sorted(NEEDED)), st.lists(positions, max_size=3))
 def test_without_a_needed_line_no_log_proves(name: str, part: str, others: list[float]) -> None:
     """Whatever else is missing: taking lines away never makes a proof."""
@@ -163,7 +163,7 @@ DISQUALIFIERS = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(logs, DISQUALIFIERS, st.booleans())
 def test_any_disqualifying_lines_anywhere_decide(name: str, extra: list[tuple[str, float]], is_run: bool) -> None:
     """Inside the dry run they say nothing, which test_placement holds line by line."""
@@ -184,7 +184,7 @@ def test_the_recordings_are_whole(name: str, is_run: bool) -> None:
     assert (judgement.verdict, judgement.reasons) == (Verdict.GPU, ())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(logs, st.sets(st.sampled_from(sorted(NEEDED)), min_size=1), st.lists(positions, max_size=6), st.booleans())
 def test_without_any_of_the_needed_lines_no_log_proves(
     name: str, parts: set[str], others: list[float], is_run: bool
@@ -202,7 +202,7 @@ def test_without_any_of_the_needed_lines_no_log_proves(
     assert judgement.verdict is not Verdict.GPU
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(logs, st.sampled_from(sorted(WRAPPERS)), DISQUALIFIERS | st.just([]))
 def test_what_stands_in_front_of_a_line_changes_no_verdict(
     name: str, prefix: str, extra: list[tuple[str, float]]
@@ -214,7 +214,7 @@ def test_what_stands_in_front_of_a_line_changes_no_verdict(
     assert judge_rows(Engine.LLAMA_SERVER, wrapped) == judge_rows(Engine.LLAMA_SERVER, rows)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(logs, positions, positions)
 def test_a_log_that_was_cut_proves_only_when_it_was_ready(name: str, start: float, end: float) -> None:
     rows = LOGS[name]
@@ -223,7 +223,7 @@ def test_a_log_that_was_cut_proves_only_when_it_was_ready(name: str, start: floa
     assert whole or judge(Engine.LLAMA_SERVER, kept).verdict is not Verdict.GPU
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from([[*V033.values(), VLLM_READY], V025]),
     st.lists(st.tuples(st.sampled_from(VLLM_DISQUALIFYING), positions), min_size=1, max_size=6),
@@ -241,7 +241,7 @@ def test_vllm_any_disqualifying_lines_anywhere_decide(
         assert judgement.verdict is extra[0][0][1]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sets(st.sampled_from(NEEDED_V025), min_size=1), st.lists(positions, max_size=6))
 def test_vllm_025_without_a_needed_line_no_log_proves(parts: set[str], others: list[float]) -> None:
     assert judge(Engine.VLLM, V025, Stream.STDOUT).verdict is Verdict.GPU
@@ -264,7 +264,7 @@ def test_vllm_junk_never_raises(rows: list[str], extra: list[str]) -> None:
     assert judge(Engine.VLLM, mixed, Stream.STDOUT).verdict in Verdict
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.randoms(use_true_random=False))
 def test_two_streams_interleave_as_they_like(random: object) -> None:
     """Stdout and stderr of vLLM reach the watch in any order; each keeps its own."""

@@ -270,7 +270,7 @@ EVENTS: tuple[st.SearchStrategy[rs.Event], ...] = (
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.lists(st.one_of(*EVENTS), max_size=60))
 def test_invariants_hold_in_any_order(events: list[rs.Event]) -> None:
     run = Run()
@@ -313,7 +313,7 @@ ANSWERS: dict[type[rs.Effect], Callable[[int], rs.Event]] = {
 }
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.one_of(*EVENTS), max_size=40), st.booleans())
 def test_a_stop_always_comes_to_an_end(events: list[rs.Event], deaf: bool) -> None:
     """From any state: a stop, then only what the effects themselves bring about (or, if nobody answers, the timers)."""

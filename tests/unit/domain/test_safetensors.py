@@ -40,7 +40,7 @@ def broken_what(data: bytes) -> object:
 _DTYPES = {"F32": np.float32, "F16": np.float16, "I64": np.int64, "I32": np.int32, "U8": np.uint8, "BOOL": np.bool_}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.dictionaries(
         st.text(min_size=1, max_size=20).filter(lambda name: name != "__metadata__" and name.isprintable()),
@@ -165,7 +165,7 @@ def test_no_json(text: bytes) -> None:
 VALID = pack_entries({"__metadata__": {"a": "b"}, "a": ONE, "b": ONE | {"data_offsets": [24, 48]}}) + bytes(48)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.integers(0, len(VALID) - 50), st.binary(min_size=1, max_size=8))
 def test_any_damage_ends_in_tensors_or_a_problem(at: int, damage: bytes) -> None:
     data = VALID[:at] + damage + VALID[at + len(damage) :]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -108,11 +109,17 @@ def test_what_a_command_that_takes_too_long_has_started_ends_with_it(tmp_path: P
     until(lambda: not alive(int(said.read_text())), what="the end of the child")
 
 
+def _main_thread_waits() -> bool:
+    frame = sys._current_frames()[threading.main_thread().ident or 0]
+    return any(summary.name == "communicate" for summary in traceback.extract_stack(frame))
+
+
 def test_ctrl_c_leaves_no_command_behind(tmp_path: Path) -> None:
     said = tmp_path / "pid"
 
     def interrupt() -> None:
         until(lambda: said.exists() and said.read_text().strip(), what="the command")
+        until(_main_thread_waits, what="it is waited for")  # and not just being started
         os.kill(os.getpid(), signal.SIGINT)
 
     hand = threading.Thread(target=interrupt)
