@@ -50,7 +50,7 @@ def lines(state: State, arguments: list[str], environment: dict[str, str]) -> li
     }
     engine = in_home(rest[split + 1], home)
     found = shutil.which(engine, path=environment["PATH"])
-    if found is None:
+    if found is None or not _runs(found):
         return [*told, "engine unusable" if os.path.exists(engine) else "engine missing"]
     told.append("engine ok")
     if kind == "llama-server":
@@ -93,6 +93,14 @@ def _config(whose: str, path: str) -> list[str]:
         return []
     with open(path, encoding="utf-8") as file:
         return [f"config {whose} {path}", *(f"config.line {line}" for line in file.read().splitlines()[:CONFIG_LINES])]
+
+
+def _runs(program: str) -> bool:
+    """Windows has no permission for it: there only what names its module is a program."""
+    if sys.platform != "win32":
+        return True
+    with open(program, encoding="utf-8", errors="replace") as file:
+        return MODULE.search(file.read()) is not None
 
 
 def _asked(program: str, arguments: list[str], environment: dict[str, str]) -> list[str]:
