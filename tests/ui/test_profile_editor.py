@@ -325,6 +325,7 @@ def test_every_input_has_a_name_for_screen_readers(edit: Callable[..., Editing])
         if not stop.accessibleName() and not getattr(stop, "text", str)()
     ]
     assert missing == []
+    assert one.window.fields.model.choose.accessibleName() == "Choose: Model"
 
 
 def test_the_block_dialog_leads_here_where_a_change_would_help(opened: Opener, qtbot: QtBot) -> None:

@@ -12,6 +12,7 @@ from PySide6.QtWidgets import (
     QHBoxLayout,
     QLineEdit,
     QPlainTextEdit,
+    QPushButton,
     QSlider,
     QVBoxLayout,
     QWidget,
@@ -21,7 +22,7 @@ from kotaro_bridge.domain.engine.arguments import forbidden_reason
 from kotaro_bridge.domain.engine.engine_log import Engine
 from kotaro_bridge.texts import Texts
 from kotaro_bridge.ui.theme import UNIT, Theme, mono_font
-from kotaro_bridge.ui.widgets.basics import button, label
+from kotaro_bridge.ui.widgets.basics import button, label, plain
 from kotaro_bridge.ui.widgets.scroll import calm
 
 NUMBER_WIDTH = 104
@@ -54,7 +55,8 @@ class FieldInput(QWidget):
     def name(self, name: str, description: str) -> None:
         """Say to screen readers what it is."""
         for stop in self.stops:
-            stop.setAccessibleName(stop.accessibleName() or name)
+            does = f"{plain(stop.text()).rstrip('…')}: " if isinstance(stop, QPushButton) else ""
+            stop.setAccessibleName(stop.accessibleName() or f"{does}{name}")
             stop.setAccessibleDescription(description)
 
 
