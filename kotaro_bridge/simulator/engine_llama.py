@@ -360,11 +360,11 @@ def main(arguments: list[str]) -> int:
     signals.listen()
     state = State.from_environment()
     behaviour = words.Behaviour.read(state)
+    if "--list-devices" in arguments and "old-build" not in behaviour:
+        return engine_question.tell_devices(state, behaviour)
     words.before_start(behaviour)
     indices = engine_question.llama_devices(state, behaviour)
     devices = {f"CUDA{position}": index for position, index in enumerate(indices)}
-    if "--list-devices" in arguments and "old-build" not in behaviour:
-        return engine_question.tell_devices(state, behaviour)
     try:
         options = parse(arguments, list(devices))
     except WrongArgument as error:

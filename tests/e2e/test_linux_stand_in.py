@@ -154,15 +154,16 @@ def test_the_probe_names_the_parts_that_are_missing(pc: SimulatedPC) -> None:
         assert list(parse_probe(real[1].decode()).missing_parts) == missing
 
 
-WORDS = ("", "cpu-build", "cuda-missing", "driver-old", "vulkan-build", "old-build", "torch-cpu")
+AT_A_START = "exit-at-once fork-child-keeps-pipe"
+WORDS = ("", "cpu-build", "cuda-missing", "driver-old", "vulkan-build", "old-build", "torch-cpu", *AT_A_START.split())
 
 
 @pytest.mark.parametrize("word", WORDS)
 def test_the_question_for_the_devices(pc: SimulatedPC, word: str) -> None:
     """Of each engine in each state: the same words, and the state is told."""
     for engine, program, own in (
-        (Engine.LLAMA_SERVER, LLAMA, "torch-cpu"),
-        (Engine.VLLM, VLLM, "vulkan-build old-build"),
+        (Engine.LLAMA_SERVER, LLAMA, f"torch-cpu {AT_A_START}"),
+        (Engine.VLLM, VLLM, f"vulkan-build old-build {AT_A_START}"),
     ):
         pc.set(engine=word)
         argv = probe_argv(engine, EngineCommand((program, "--list-devices"), {}, (), ()), "", "", free_port())
