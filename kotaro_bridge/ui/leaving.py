@@ -15,6 +15,8 @@ from kotaro_bridge.service.supervisor import TRIAL
 from kotaro_bridge.ui.program_notices import told_of_program
 
 if TYPE_CHECKING:
+    from kotaro_bridge.ui.dialogs.profile_editor import ProfileEditor
+    from kotaro_bridge.ui.dialogs.wslconfig import WslConfigDialog
     from kotaro_bridge.ui.shell import Shell
 
 SETTLE_MS = 250
@@ -33,6 +35,7 @@ class WayOut(QObject):
         self.quitting = False
         self.gone = False
         self._told_of_orphans = False
+        self._answering: list[ProfileEditor | WslConfigDialog] = []
         self._settle = QTimer(self)
         self._settle.setInterval(SETTLE_MS)
         self._settle.timeout.connect(self.look)
@@ -41,9 +44,14 @@ class WayOut(QObject):
 
     @Slot()
     def ask(self) -> None:
-        """Quit, but not over what would be lost (settings of WSL, a profile, a download): that is asked about once."""
+        """Quit, but not over what would be lost (settings of WSL, a profile, a download): that is asked about once.
+
+        Where the answer closes the window, the quit goes on; who goes on editing has called it off.
+        """
         models = self._shell.models
         if self.ask_unsaved():
+            self._answering = [window for window in self._editing() if window.asked]
+            self._settle.start()
             return
         if self._desk.models.busy() and not (models is not None and models.asked):
             self._shell.open_models()
@@ -70,6 +78,7 @@ class WayOut(QObject):
     def look(self) -> None:
         """End if everything has come to rest; show what could not be ended."""
         if not self.quitting:
+            self._heed_answers()
             return
         supervisor = self._desk.supervisor
         live = supervisor.live()
@@ -88,6 +97,22 @@ class WayOut(QObject):
                     self._tell_of_try(view.problem)
         elif any(view.phase not in ENDING and view.phase is not Phase.ORPHANED for view in live):
             supervisor.stop_all()  # a start that was on its way when the others were told to stop
+
+    def _heed_answers(self) -> None:
+        """Go on with a quit once what was asked has been answered."""
+        there = [window for window in self._answering if window in self._editing()]
+        if any(window.asked or window.saving for window in there):
+            return
+        self._settle.stop()
+        answered, self._answering = bool(self._answering) and not there, []
+        if answered:
+            self.ask()
+
+    def _editing(self) -> list[ProfileEditor | WslConfigDialog]:
+        """Windows that are open and may hold what is not saved."""
+        settings = self._shell.settings
+        shown = [settings] if settings is not None and settings.isVisible() else []
+        return [*self._shell.editors.windows, *shown]
 
     def _tell_of_try(self, left: Problem) -> None:
         """It has no dialog of its own, and the editor that tried it may be behind other windows, or gone."""
@@ -109,10 +134,7 @@ class WayOut(QObject):
     def unsaved_words(self) -> str:
         """What would be lost, for Windows to show."""
         text = self._desk.texts.text
-        names = [window.windowTitle() for window in self._shell.editors.windows if window.unsaved or window.saving]
-        settings = self._shell.settings
-        if settings is not None and (settings.unsaved or settings.saving):
-            names.append(settings.windowTitle())
+        names = [window.windowTitle() for window in self._editing() if window.unsaved or window.saving]
         return text("ui.leaving.unsaved", what=", ".join(names)) if names else ""
 
     def ask_unsaved(self) -> bool:

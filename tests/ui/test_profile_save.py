@@ -17,6 +17,7 @@ from kotaro_bridge.domain.run.run_state import Phase
 from kotaro_bridge.domain.run.run_view import Notice, RunView
 from kotaro_bridge.service.supervisor import TRIAL
 from kotaro_bridge.service.trial import TrialEnd, TrialResult
+from kotaro_bridge.ui.leaving import SETTLE_MS
 from tests.ui.conftest import Opener
 from tests.ui.editor_window import Editing
 from tests.ui.fake_desk import Q14, gate
@@ -149,6 +150,31 @@ def test_the_program_asks_once_before_it_ends(edit: Callable[..., Editing]) -> N
     assert one.window.bar.what.text() == "Your changes are not saved."
     one.shell.tray.quit.trigger()
     assert ended == [None]
+
+
+@pytest.mark.parametrize("answer", [0, 1])
+def test_an_answer_that_closes_the_window_goes_on_with_the_quit(edit: Callable[..., Editing], answer: int) -> None:
+    one = edit()
+    with one.qtbot.waitSignal(one.shell.ended):
+        one.type("title", "Other")
+        one.shell.tray.quit.trigger()
+        one.answer(answer)
+    assert ('title = "Other"' in one.file().read_text()) == (answer == 0)
+
+
+def test_who_goes_on_editing_has_called_the_quit_off(edit: Callable[..., Editing]) -> None:
+    one = edit()
+    ended: list[None] = []
+    one.shell.ended.connect(lambda: ended.append(None))
+    one.type("title", "Other")
+    one.shell.tray.quit.trigger()
+    one.answer(2)
+    one.qtbot.wait(2 * SETTLE_MS)
+    one.window.close()
+    one.answer(1)
+    one.qtbot.wait(2 * SETTLE_MS)
+    assert one.shell.editors.windows == []
+    assert ended == []
 
 
 @pytest.mark.parametrize("back", ["Esc", "answer", "typed"])

@@ -460,6 +460,15 @@ def test_to_quit_asks_once_about_what_is_not_saved(make: Make) -> None:
     assert ended
 
 
+def test_what_is_discarded_at_a_quit_goes_on_with_it(make: Make, qtbot: QtBot) -> None:
+    settings = make()
+    settings.type("wsl2.memory", "24")
+    with qtbot.waitSignal(settings.shell.ended):
+        settings.shell.tray.quit.trigger()
+        settings.dialog.bar.answers[1].click()
+    assert settings.path.read_bytes() == USUAL
+
+
 def test_without_edits_esc_closes_and_a_new_opening_shows_the_file_as_it_is(make: Make) -> None:
     settings = make()
     settings.press(settings.dialog, Qt.Key.Key_Escape)
