@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,9 @@ def test_a_card_that_is_not_there_is_refused(station: Station) -> None:
     assert said(done, "gate.no_such_gpu")
 
 
+needs_sh = pytest.mark.skipif(sys.platform == "win32", reason="the stood-in Linux side has no sh, which wraps engines")
+
+
 def wrapped(station: Station, engine: str, script: str) -> str:
     """An executable around a simulated engine, as a path of the target."""
     folder = station.pc.home / "wrapped"
@@ -134,6 +138,7 @@ LEAVES_OUT = {
 }
 
 
+@needs_sh
 @pytest.mark.parametrize("engine", LEAVES_OUT)
 def test_an_engine_that_leaves_a_card_out_is_stopped(station: Station, engine: str) -> None:
     """What was planned for two cards on one: stopped by the line that tells, before its address is offered."""
@@ -152,6 +157,7 @@ def test_an_engine_that_leaves_a_card_out_is_stopped(station: Station, engine: s
     assert line in done.err
 
 
+@needs_sh
 def test_an_engine_that_sees_one_card_is_refused_before_the_spawn(station: Station) -> None:
     executable = wrapped(station, "llama.cpp/build/bin/llama-server", f"CUDA_VISIBLE_DEVICES=0 {PLAIN}")
     profile = station.line.builtin(LLAMA, gpus=BOTH, executable=executable, need=None)
