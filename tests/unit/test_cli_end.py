@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the registry of
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_keyring: None) -> None:
     for name, value in own_folders(tmp_path).items():
         monkeypatch.setenv(name, value)
     Paths.of_user().settings_file.parent.mkdir(parents=True)

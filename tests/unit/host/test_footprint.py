@@ -8,7 +8,6 @@ from pathlib import Path
 
 import keyring
 import pytest
-from keyring.backends import fail
 
 from kotaro_bridge.domain.errors import ProblemError
 from kotaro_bridge.host import app_id, autostart
@@ -21,19 +20,12 @@ from tests.helpers.file_keyring import FileKeyring
 ON_WINDOWS = sys.platform == "win32"
 SCENARIO = "vram-taken"
 
+pytestmark = pytest.mark.usefixtures("no_keyring")
+
 
 @pytest.fixture
 def paths(tmp_path: Path) -> Paths:
     return Paths(tmp_path / "user")
-
-
-@pytest.fixture(autouse=True)
-def no_keyring() -> Iterator[None]:
-    """This user's own keyring is nobody's business here."""
-    before = keyring.get_keyring()
-    keyring.set_keyring(fail.Keyring())  # type: ignore[no-untyped-call]
-    yield
-    keyring.set_keyring(before)
 
 
 @pytest.fixture
