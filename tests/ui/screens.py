@@ -1,7 +1,7 @@
 """Every window in one language, scheme and scale as pictures, the texts in them that are cut off, and the letters that
 lead to two places.
 
-Run as a program, since the scale of Qt is fixed for a process: `python -m tests.ui.screens FOLDER`, scale from
+Run as a program, since the scale of Qt is fixed for a process: `python -m tests.ui.screens FOLDER SCHEME…`, scale from
 `QT_SCALE_FACTOR`. Prints one line for each text that does not fit and exits with 1 if there is one.
 """
 
@@ -351,13 +351,13 @@ class Studio:
         self.world.profiles.close()
 
 
-def main(folder: Path) -> int:
-    """All languages and schemes at the scale of this process."""
+def main(folder: Path, *schemes: str) -> int:
+    """All languages in these schemes at the scale of this process."""
     folder.mkdir(parents=True, exist_ok=True)
     app = make_application()
     faults: list[str] = []
     for language in LANGUAGES:
-        for scheme in ("light", "dark"):
+        for scheme in schemes:
             studio = Studio(app, folder, language, scheme)
             studio.walk()
             studio.close()
@@ -367,4 +367,4 @@ def main(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(Path(sys.argv[1])))
+    raise SystemExit(main(Path(sys.argv[1]), *sys.argv[2:]))
