@@ -88,13 +88,19 @@ def test_a_killed_owner_takes_the_engine_along(station: Station, profile: str, n
     assert stop.err.splitlines()[0] == sentence("app.killed_before", runs=f"{profile} ({line.scenario}): ready").what
 
 
+def kill_at_once(*pids: int) -> None:
+    """Stopped first: none of them may see the end of another, and end what they owned."""
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in pids:
+            os.kill(pid, number)
+
+
 def test_an_engine_that_lost_its_guardian_is_ended_and_reported_by_the_next_start(station: Station) -> None:
     line = station.line
     line.builtin(LLAMA)
     with started(line, "run", LLAMA) as running:
         ready(station, running, LLAMA)
-        for pid in (running.process.pid, *processes(station, "kotaro-guardian")):
-            os.kill(pid, signal.SIGKILL)
+        kill_at_once(running.process.pid, *processes(station, "kotaro-guardian"))
         running.end(deadline_s=END_S)
     assert listens(line.port_of(LLAMA))
     with started(line, "run", LLAMA) as running:
@@ -111,11 +117,7 @@ def test_the_core_of_vllm_that_survived_its_server_is_ended_by_stop(station: Sta
     line.builtin(VLLM)
     with started(line, "run", VLLM) as running:
         ready(station, running, VLLM)
-        owners = (running.process.pid, *processes(station, "kotaro-guardian", "engine_vllm"))
-        # Stopped first: none of them may see the end of another, and end the core itself.
-        for number in (signal.SIGSTOP, signal.SIGKILL):
-            for pid in owners:
-                os.kill(pid, number)
+        kill_at_once(running.process.pid, *processes(station, "kotaro-guardian", "engine_vllm"))
         running.end(deadline_s=END_S)
     (core,) = processes(station, "VLLM::EngineCore")
     assert used(station) > 8000 << 20
