@@ -91,23 +91,23 @@ class TargetLauncher(ABC):
 
     def run(self, argv: Sequence[str], *, timeout_s: float, stdin: bytes | None = None) -> Completed:
         """Run one short command and wait. See `domain.ports.Launcher.run`."""
-        code, out, err, timed_out = self.run_bytes(argv, timeout_s=timeout_s, stdin=stdin)
-        completed = Completed(code, decode(out), decode(err), timed_out, _named(argv), timeout_s)
+        completed = self.complete(self.command(argv), _named(argv), timeout_s=timeout_s, stdin=stdin)
         failed = self.failure(completed)
         if failed is not None:
             raise ProblemError(failed)
         return completed
 
-    def run_bytes(
-        self, argv: Sequence[str], *, timeout_s: float, stdin: bytes | None = None
-    ) -> tuple[int, bytes, bytes, bool]:
-        """(exit code, stdout, stderr, timed out) of one command of the Linux side, undecoded. Raises ProblemError."""
-        return self.run_here(self.command(argv), timeout_s=timeout_s, stdin=stdin)
+    def complete(
+        self, command: Sequence[str], asked: str, *, timeout_s: float, stdin: bytes | None = None
+    ) -> Completed:
+        """One command of this side, decoded, that goes by `asked`. Raises ProblemError if it could not be started."""
+        code, out, err, timed_out = self.run_here(command, timeout_s=timeout_s, stdin=stdin)
+        return Completed(code, decode(out), decode(err), timed_out, asked, timeout_s)
 
     def run_here(
         self, command: Sequence[str], *, timeout_s: float, stdin: bytes | None = None
     ) -> tuple[int, bytes, bytes, bool]:
-        """The same for a command of this side. Raises ProblemError if it could not be started."""
+        """(exit code, stdout, stderr, timed out) of the same, undecoded. Raises ProblemError as `complete`."""
         with contextlib.ExitStack() as stack:
             try:
                 popen = stack.enter_context(_short_command(command, self._env))
@@ -162,7 +162,7 @@ class TargetLauncher(ABC):
     def read_at(self, path: str, offset: int, size: int, *, timeout_s: float = 30.0) -> bytes:
         """Up to `size` bytes of a file of the target. See `domain.ports.Launcher.read_at`."""
         argv = ["/bin/sh", "-c", _READ_AT, "read-at", path, str(offset + 1), str(size)]
-        code, out, err, timed_out = self.run_bytes(argv, timeout_s=timeout_s)
+        code, out, err, timed_out = self.run_here(self.command(argv), timeout_s=timeout_s)
         if code == _NOT_READABLE:
             raise ProblemError(problem("model.missing", path=path))
         failed = self.failure(Completed(code, decode(out) if code else "", "", timed_out, _named(argv), timeout_s))

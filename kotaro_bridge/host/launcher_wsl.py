@@ -80,11 +80,10 @@ class WslLauncher(TargetLauncher):
         Raises:
             ProblemError: `wsl.hangs` after `timeout_s` seconds, or what wsl.exe says.
         """
-        code, out, err, timed_out = self.run_here([*self._wsl, "--shutdown"], timeout_s=timeout_s)
-        completed = Completed(code, decode(out), decode(err), timed_out, "wsl.exe --shutdown", timeout_s)
+        completed = self._asked_wsl("--shutdown", timeout_s=timeout_s)
         failed = failure(completed, None)
-        if failed is None and code != 0:
-            failed = problem("wsl.failed", *completed.stdout.splitlines()[-5:], error=f"exit {code}")
+        if failed is None and completed.code != 0:
+            failed = problem("wsl.failed", *completed.stdout.splitlines()[-5:], error=f"exit {completed.code}")
         if failed is not None:
             raise ProblemError(failed)
 
@@ -110,14 +109,14 @@ class WslLauncher(TargetLauncher):
                 late.join()
                 popen.kill()
 
+    def _asked_wsl(self, *question: str, timeout_s: float) -> Completed:
+        return self.complete([*self._wsl, *question], " ".join(("wsl.exe", *question)), timeout_s=timeout_s)
+
     def _listed(self, *options: str) -> tuple[str, ...]:
-        question = ["--list", "--quiet", *options]
-        code, out, err, timed_out = self.run_here([*self._wsl, *question], timeout_s=self._short_s)
-        asked = " ".join(["wsl.exe", *question])
-        completed = Completed(code, decode(out), decode(err), timed_out, asked, self._short_s)
+        completed = self._asked_wsl("--list", "--quiet", *options, timeout_s=self._short_s)
         failed = failure(completed, self._distro)
         if failed is not None:
             raise ProblemError(failed)
-        if code != 0:
+        if completed.code != 0:
             raise ProblemError(problem("wsl.not_installed", *completed.stdout.splitlines()[-5:]))
         return tuple(name for line in completed.stdout.splitlines() if (name := line.strip("\0 \r")))

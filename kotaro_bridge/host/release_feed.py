@@ -118,7 +118,7 @@ class ReleaseFeed:
                 if not target.exists():
                     raise ProblemError(problem("update.gone", file=str(target)))
                 content = stack.enter_context(open(target, "rb", opener=for_us_alone))
-                right = _size(target) == release.size and _digest(content) == release.sha256
+                right = _holds(content, release)
                 if not right:
                     content.close()
                     target.unlink()
@@ -267,15 +267,16 @@ def _size(file: Path) -> int:
 
 
 def _is_right(file: Path, release: Release) -> bool:
+    """False also where there is no file. Raises OSError."""
+    with contextlib.suppress(FileNotFoundError), file.open("rb") as content:
+        return _holds(content, release)
+    return False
+
+
+def _holds(content: BufferedReader, release: Release) -> bool:
     """Compare size and checksum. Raises OSError."""
-    if _size(file) != release.size:
-        return False
-    with file.open("rb") as content:
-        return _digest(content) == release.sha256
-
-
-def _digest(content: BufferedReader) -> str:
-    return hashlib.file_digest(content, "sha256").hexdigest()
+    of_its_size = os.fstat(content.fileno()).st_size == release.size
+    return of_its_size and hashlib.file_digest(content, "sha256").hexdigest() == release.sha256
 
 
 def for_us_alone(path: str, flags: int) -> int:

@@ -39,17 +39,18 @@ class AppSettings:
             ProblemError: as `change` and `set_at_login`.
         """
         in_file = {key: value for key, value in changes.items() if key != START_AT_LOGIN}
-        before = self._login.status().enabled
-        if START_AT_LOGIN in changes:
-            self._login.set_enabled(bool(changes[START_AT_LOGIN]))  # first: a rule of the firm may forbid it
-        try:
+        with contextlib.ExitStack() as undo:
+            if START_AT_LOGIN in changes:
+                before = bool(self._login.status().enabled)
+                self._login.set_enabled(bool(changes[START_AT_LOGIN]))  # first: a rule of the firm may forbid it
+                undo.callback(self._set_again, before)
             if in_file:
                 self._file.change(in_file)
-        except ProblemError:
-            if START_AT_LOGIN in changes:
-                with contextlib.suppress(ProblemError):  # what keeps the file from being written is what is told
-                    self._login.set_enabled(bool(before))
-            raise
+            undo.pop_all()
+
+    def _set_again(self, enabled: bool) -> None:
+        with contextlib.suppress(ProblemError):  # what keeps the file from being written is what is told
+            self._login.set_enabled(enabled)
 
     def at_login(self) -> LoginStart:
         """What the system says of the start at login. Never raises."""

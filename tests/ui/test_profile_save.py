@@ -140,10 +140,16 @@ def test_save_and_close_with_a_mistake_stays_open(edit: Callable[..., Editing]) 
     assert one.window.isVisible(), "the close that was called off does not come later"
 
 
-def test_the_program_asks_once_before_it_ends(edit: Callable[..., Editing]) -> None:
-    one = edit()
+def ends_of(one: Editing) -> list[None]:
+    """One for each time that the program says that it ends."""
     ended: list[None] = []
     one.shell.ended.connect(lambda: ended.append(None))
+    return ended
+
+
+def test_the_program_asks_once_before_it_ends(edit: Callable[..., Editing]) -> None:
+    one = edit()
+    ended = ends_of(one)
     one.type("title", "Other")
     one.shell.tray.quit.trigger()
     assert ended == []
@@ -164,8 +170,7 @@ def test_an_answer_that_closes_the_window_goes_on_with_the_quit(edit: Callable[.
 
 def test_who_goes_on_editing_has_called_the_quit_off(edit: Callable[..., Editing]) -> None:
     one = edit()
-    ended: list[None] = []
-    one.shell.ended.connect(lambda: ended.append(None))
+    ended = ends_of(one)
     one.type("title", "Other")
     one.shell.tray.quit.trigger()
     one.answer(2)
@@ -180,8 +185,7 @@ def test_who_goes_on_editing_has_called_the_quit_off(edit: Callable[..., Editing
 @pytest.mark.parametrize("back", ["Esc", "answer", "typed"])
 def test_who_goes_on_editing_is_asked_again_at_the_next_quit(edit: Callable[..., Editing], back: str) -> None:
     one = edit()
-    ended: list[None] = []
-    one.shell.ended.connect(lambda: ended.append(None))
+    ended = ends_of(one)
     one.type("title", "Other")
     one.shell.tray.quit.trigger()
     if back == "Esc":

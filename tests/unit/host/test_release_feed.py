@@ -66,6 +66,12 @@ def fetch(feed: ReleaseFeed, wanted: Release, stopped: threading.Event | None = 
     return feed.fetch(wanted, lambda _: None, stopped or threading.Event())
 
 
+def fetched(feed: ReleaseFeed, wanted: Release) -> Path:
+    file = fetch(feed, wanted)
+    assert file is not None
+    return file
+
+
 def fetch_problem(feed: ReleaseFeed, wanted: Release) -> Problem:
     with pytest.raises(ProblemError) as caught:
         fetch(feed, wanted)
@@ -176,8 +182,7 @@ def test_a_download(server: FeedServer, feed: ReleaseFeed, tmp_path: Path) -> No
 
 def test_a_download_goes_on_where_it_was_cut(server: FeedServer, feed: ReleaseFeed) -> None:
     server.routes[f"/{NAME}"] = ranges(DATA, 100_000, 0, 7, 300_000)
-    file = fetch(feed, release(server))
-    assert file is not None
+    file = fetched(feed, release(server))
     assert file.read_bytes() == DATA
     asked = [headers.get("range") for _, headers in server.asked]
     assert asked[0] is None
@@ -189,8 +194,7 @@ def test_a_download_goes_on_after_a_restart(server: FeedServer, feed: ReleaseFee
     (tmp_path / "updates").mkdir()
     (tmp_path / "updates" / f"{NAME}.part").write_bytes(DATA[:1000])
     server.routes[f"/{NAME}"] = ranges(DATA)
-    file = fetch(feed, release(server))
-    assert file is not None
+    file = fetched(feed, release(server))
     assert file.read_bytes() == DATA
     assert [headers["range"] for _, headers in server.asked] == ["bytes=1000-"]
 
@@ -202,8 +206,7 @@ def test_what_is_of_another_file_is_begun_again(
     (tmp_path / "updates").mkdir()
     (tmp_path / "updates" / f"{NAME}.part").write_bytes(there)
     server.routes[f"/{NAME}"] = ranges(DATA)
-    file = fetch(feed, release(server))
-    assert file is not None
+    file = fetched(feed, release(server))
     assert file.read_bytes() == DATA
 
 
@@ -211,8 +214,7 @@ def test_a_server_that_ignores_ranges_sends_it_all_again(server: FeedServer, fee
     (tmp_path / "updates").mkdir()
     (tmp_path / "updates" / f"{NAME}.part").write_bytes(DATA[:1000])
     server.routes[f"/{NAME}"] = body(DATA)
-    file = fetch(feed, release(server))
-    assert file is not None
+    file = fetched(feed, release(server))
     assert file.read_bytes() == DATA
 
 
@@ -234,8 +236,7 @@ def test_a_wrong_checksum_deletes_the_file(server: FeedServer, feed: ReleaseFeed
 
 def test_more_than_the_release_has_is_not_written(server: FeedServer, feed: ReleaseFeed) -> None:
     server.routes[f"/{NAME}"] = body(DATA + b"more")
-    file = fetch(feed, release(server))
-    assert file is not None
+    file = fetched(feed, release(server))
     assert file.read_bytes() == DATA
 
 
@@ -285,8 +286,7 @@ def test_an_installer_that_was_changed_on_the_disk_is_not_started(
     server: FeedServer, feed: ReleaseFeed, tmp_path: Path
 ) -> None:
     server.routes[f"/{NAME}"] = ranges(DATA)
-    file = fetch(feed, release(server))
-    assert file is not None
+    file = fetched(feed, release(server))
     file.write_bytes(DATA[::-1])
     with pytest.raises(ProblemError) as caught:
         feed.verified(release(server)).__enter__()
@@ -323,8 +323,7 @@ def test_nobody_puts_another_file_in_the_place_of_one_that_was_checked(
     server: FeedServer, feed: ReleaseFeed, tmp_path: Path
 ) -> None:
     server.routes[f"/{NAME}"] = ranges(DATA)
-    file = fetch(feed, release(server))
-    assert file is not None
+    file = fetched(feed, release(server))
     other = tmp_path / "other.exe"
     other.write_bytes(b"other")
     with feed.verified(release(server)):
