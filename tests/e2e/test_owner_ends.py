@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -88,11 +89,19 @@ def test_a_killed_owner_takes_the_engine_along(station: Station, profile: str, n
     assert stop.err.splitlines()[0] == sentence("app.killed_before", runs=f"{profile} ({line.scenario}): ready").what
 
 
-def kill_at_once(*pids: int) -> None:
-    """Stopped first: none of them may see the end of another, and end what they owned."""
-    for number in (signal.SIGSTOP, signal.SIGKILL):
-        for pid in pids:
-            os.kill(pid, number)
+def kill_at_once(station: Station, owner: int, *parts: str) -> None:
+    """An owner and processes, by parts of their command lines. Stopped first, also what they started just now: none
+    may see the end of another, and end what they owned.
+    """
+    stopped: set[int] = set()
+    while more := {owner, *processes(station, *parts)} - stopped:
+        for pid in more:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+        stopped |= more
+    for pid in stopped:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def test_an_engine_that_lost_its_guardian_is_ended_and_reported_by_the_next_start(station: Station) -> None:
@@ -100,7 +109,7 @@ def test_an_engine_that_lost_its_guardian_is_ended_and_reported_by_the_next_star
     line.builtin(LLAMA)
     with started(line, "run", LLAMA) as running:
         ready(station, running, LLAMA)
-        kill_at_once(running.process.pid, *processes(station, "kotaro-guardian"))
+        kill_at_once(station, running.process.pid, "kotaro-guardian")
         running.end(deadline_s=END_S)
     assert listens(line.port_of(LLAMA))
     with started(line, "run", LLAMA) as running:
@@ -117,7 +126,7 @@ def test_the_core_of_vllm_that_survived_its_server_is_ended_by_stop(station: Sta
     line.builtin(VLLM)
     with started(line, "run", VLLM) as running:
         ready(station, running, VLLM)
-        kill_at_once(running.process.pid, *processes(station, "kotaro-guardian", "engine_vllm"))
+        kill_at_once(station, running.process.pid, "kotaro-guardian", "engine_vllm")
         running.end(deadline_s=END_S)
     (core,) = processes(station, "VLLM::EngineCore")
     assert used(station) > 8000 << 20
